@@ -1,0 +1,50 @@
+# `make help` lists the commands. Each makes its environment first, once: again only when
+# pyproject.toml or constraints.txt changes.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.DEFAULT_GOAL := help
+# Two targets may install into one environment.
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
+
+.PHONY: demo
+demo: $(VENV)/.installed-experiments ## install, then reproduce Figure 1 on bundled data
+	$(BIN)/adamas reproduce fig1 --preset demo
+
+.PHONY: test
+test: $(VENV)/.installed-all,dev ## install, then run the whole test suite
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: $(VENV)/.installed-all,dev ## format, lint, types, and imports that point down only
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/python -m pytest --quiet tests/test_floors.py
+
+.PHONY: bench
+bench: $(VENV)/.installed-experiments ## time the optimizer step beside torch's
+	$(BIN)/adamas bench step
+
+.PHONY: clean
+clean: ## remove the environment, caches and build outputs
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamp names the extras. It is written last, so a failed installation leaves none.
+# Constraints come from the environment because only so do they reach the build backend too.
+$(VENV)/.installed-%: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "adamas needs Python 3.11 or newer, and $(PYTHON) is not: name one, as in make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	@echo "Installing adamas[$*] into $(VENV): a minute or two, once"
+	@$(PYTHON) -m venv $(VENV)
+	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	  $(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[$*]'
+	@touch $@
