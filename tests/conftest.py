@@ -1,0 +1,16 @@
+"""What all tests share: reproducible hypothesis runs, and a reason where the real data is missing."""
+
+import os
+
+import hypothesis
+import pytest
+
+# Derandomized, so that a failure is the change's and not the day's; no deadline, because a first
+# call may compile a kernel.
+hypothesis.settings.register_profile("adamas", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("adamas")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("realdata") and not os.environ.get("ADAMAS_DATA"):
+        pytest.skip("ADAMAS_DATA does not name a folder with the real data sets")

@@ -1,0 +1,84 @@
+"""The public names: listed, one path each (ruff keeps them sorted); nothing heavy is imported unasked."""
+
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+import adamas
+
+README = Path(__file__).parents[1] / "README.md"
+OPTIONAL = {"jax", "matplotlib", "optax", "pooch", "rich", "sklearn", "torch", "typer"}
+MODULES = ["adamas"] + [
+    f"adamas.{module.name}"
+    for module in pkgutil.iter_modules(adamas.__path__)
+    if not module.name.startswith("_")
+]
+
+
+def public_objects(module: str) -> Iterator[tuple[str, object]]:
+    """The classes and functions a module lists; constants may well be equal by chance."""
+    for name in importlib.import_module(module).__all__:
+        value = getattr(sys.modules[module], name)
+        if inspect.isclass(value) or inspect.isroutine(value):
+            yield name, value
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_listed_name_exists_once(module: str) -> None:
+    names = importlib.import_module(module).__all__
+    assert len(names) == len(set(names))
+    assert [name for name in names if not hasattr(sys.modules[module], name)] == []
+
+
+def test_every_public_name_has_one_path() -> None:
+    # `adamas` itself is the front door: it shows again what lives below.
+    paths = defaultdict(set)
+    for module in MODULES[1:]:
+        for name, value in public_objects(module):
+            paths[id(value)].add(f"{module}.{name}")
+    assert [sorted(names) for names in paths.values() if len(names) > 1] == []
+
+
+def test_the_front_door_renames_nothing() -> None:
+    below = {(name, id(value)) for module in MODULES[1:] for name, value in public_objects(module)}
+    assert [name for name, value in public_objects("adamas") if (name, id(value)) not in below] == []
+
+
+@pytest.mark.parametrize("module", ["adamas", "adamas.rules", "adamas.backends"])
+def test_import_brings_in_no_optional_dependency(module: str) -> None:
+    program = f"import sys, {module}; print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert OPTIONAL.isdisjoint(result.stdout.split())
+
+
+def test_types_are_shipped() -> None:
+    assert (files("adamas") / "py.typed").is_file()
+
+
+def test_version_is_the_installed_one() -> None:
+    assert adamas.__version__ == version("adamas")
+
+
+def snippets() -> list[str]:
+    """The README's Python blocks, padded so that a traceback shows the README's own line numbers."""
+    text = README.read_text(encoding="utf-8")
+    blocks = re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    return ["\n" * text.count("\n", 0, block.start(1)) + block[1] for block in blocks]
+
+
+@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed, and the README uses it")
+@pytest.mark.parametrize("source", snippets(), ids=lambda source: f"line{source.find(source.lstrip()) + 1}")
+def test_readme_snippet_runs(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(source, str(README), "exec"), {"__name__": "__main__"})
