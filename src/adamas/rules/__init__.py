@@ -1,0 +1,52 @@
+"""The update rules, one a file, and what a rule of your own is made of.
+
+```python
+from dataclasses import dataclass
+from adamas.rules import SIGNED, Rule, xp
+
+@dataclass(frozen=True)
+class SignMomentum(Rule):
+    lr: float = 1e-3
+    beta: float = 0.9
+    slots = {"m": SIGNED}
+
+    def scalars(self, t):
+        return self.lr, self.beta, 1 - self.beta
+
+    @staticmethod
+    def update(p, g, m, lr, beta, gain):
+        m = beta * m + gain * g
+        return p - lr * xp.sign(m), m
+```
+"""
+
+from ._base import NONNEGATIVE, SIGNED, Rule, xp
+from .adabelief import AdaBelief
+from .adadelta import Adadelta
+from .adagrad import Adagrad
+from .adam import Adam
+from .adamax import AdaMax
+from .amsgrad import AMSGrad
+from .lion import Lion
+from .nadam import NAdam
+from .radam import RAdam
+from .rmsprop import RMSprop
+from .sgd import SGD
+
+__all__ = [
+    "NONNEGATIVE",
+    "SGD",
+    "SIGNED",
+    "AMSGrad",
+    "AdaBelief",
+    "AdaMax",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "Lion",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "Rule",
+    "xp",
+]

@@ -1,0 +1,37 @@
+"""Adadelta (Zeiler 2012), Algorithm 1; ε inside both roots."""
+
+from dataclasses import dataclass
+
+from ._base import NONNEGATIVE, Fraction, NonNegative, Rule, Scalars, xp
+
+
+@dataclass(frozen=True)
+class Adadelta(Rule):
+    r"""Adadelta: RMSProp in the units of the parameter, scaled by the root mean square of its own past steps.
+
+    .. math::
+        v_t = \rho v_{t-1} + (1 - \rho) g_t^2, \quad
+        \Delta_t = \frac{\sqrt{d_{t-1} + \epsilon}}{\sqrt{v_t + \epsilon}} g_t, \quad
+        d_t = \rho d_{t-1} + (1 - \rho) \Delta_t^2, \quad \theta_t = \theta_{t-1} - \gamma \Delta_t
+
+    Args:
+        lr: γ, a factor on the step; 1 in the paper.
+        rho: decay of both running means.
+        eps: ε, inside both roots.
+    """
+
+    lr: NonNegative = 1.0
+    rho: Fraction = 0.9
+    eps: NonNegative = 1e-6
+
+    slots = {"v": NONNEGATIVE, "d": NONNEGATIVE}
+
+    def scalars(self, t: int) -> Scalars:
+        return self.lr, self.rho, 1 - self.rho, self.eps
+
+    @staticmethod
+    def update(p, g, v, d, lr, rho, gain, eps):
+        v = rho * v + gain * (g * g)
+        delta = xp.sqrt(d + eps) / xp.sqrt(v + eps) * g
+        d = rho * d + gain * (delta * delta)
+        return p - lr * delta, v, d

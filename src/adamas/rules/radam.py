@@ -1,0 +1,46 @@
+"""RAdam (Liu et al. 2019, "On the Variance of the Adaptive Learning Rate and Beyond"), Algorithm 2; ε on the root of v."""
+
+from dataclasses import dataclass
+
+from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
+
+
+@dataclass(frozen=True)
+class RAdam(Rule):
+    r"""RAdam: Adam that steps by plain momentum until the variance of 1/√v̂ is tractable, then rectifies it.
+
+    .. math::
+        \rho_\infty = \frac{2}{1 - \beta_2} - 1, \quad
+        \rho_t = \rho_\infty - \frac{2 t \beta_2^t}{1 - \beta_2^t}, \quad
+        r_t = \sqrt{\frac{(\rho_t - 4)(\rho_t - 2)\rho_\infty}{(\rho_\infty - 4)(\rho_\infty - 2)\rho_t}}
+
+    Args:
+        lr: the stepsize α.
+        beta1: decay of the first moment m.
+        beta2: decay of the second raw moment v.
+        eps: ε, added to the root of the uncorrected v, as PyTorch does.
+    """
+
+    lr: NonNegative = 1e-3
+    beta1: Decay = 0.9
+    beta2: Decay = 0.999
+    eps: NonNegative = 1e-8
+
+    slots = {"m": SIGNED, "v": NONNEGATIVE}
+
+    def scalars(self, t: int) -> Scalars:
+        step, adaptive, eps = self.lr / (1 - self.beta1**t), 0.0, 1.0  # an unrectified step: p - step * m
+        correction2 = 1 - self.beta2**t
+        rho_inf = 2 / (1 - self.beta2) - 1
+        rho = rho_inf - 2 * t * self.beta2**t / correction2
+        # The paper rectifies where rho > 4; 5 is the authors' own code, and PyTorch's.
+        if rho > 5:
+            r = ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
+            step, adaptive, eps = step * r * correction2**0.5, 1.0, self.eps
+        return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, adaptive, eps
+
+    @staticmethod
+    def update(p, g, m, v, beta1, gain1, beta2, gain2, step, adaptive, eps):
+        m = beta1 * m + gain1 * g
+        v = beta2 * v + gain2 * (g * g)
+        return p - step * m / (adaptive * xp.sqrt(v) + eps), m, v
