@@ -1,0 +1,74 @@
+"""One kernel over many tensors: the table, tiles and scalars it reads, and the call."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .kernel import Kernel
+from .pool import Pool
+
+__all__ = ["TILE", "Job"]
+
+# Elements a tile. In bytes a tile of every array of Adam fits a core's level-2 cache.
+TILE = 1 << 14
+# Below this many elements the threads cost more than they bring.
+SERIAL = 1 << 16
+
+
+class Job:
+    """A kernel, ready to run over `sizes[k]` elements of tensor k with row `rows[k]` of scalars.
+
+    `write_table` and `write_scalars` fill in what changes between steps; `run` is the step.
+    """
+
+    def __init__(self, kernel: Kernel, sizes: Sequence[int], rows: Sequence[int], tile: int = TILE) -> None:
+        self.kernel = kernel
+        n_rows = max(rows, default=0) + 1
+        tiles = [
+            (k, rows[k], start, min(start + tile, size))
+            for k, size in enumerate(sizes)
+            for start in range(0, size, tile)
+        ]
+        self._table = np.zeros((len(sizes), len(kernel.arrays)), np.int64)
+        self._tiles = np.array(tiles, np.int64).reshape(-1, 4)
+        self._scalars = np.zeros((n_rows, kernel.n_scalars), kernel.dtype)
+        buffers = (self._table, self._tiles, self._scalars)
+        self._record = np.array([0, *(b.ctypes.data for b in buffers), len(tiles)], np.int64)
+        self._address = self._record.ctypes.data
+        self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
+        self._pack_table = struct.Struct(f"{self._table.size}q").pack_into
+        self._pack_row = struct.Struct(f"{kernel.n_scalars}{kernel.dtype.char}").pack_into
+        self._parallel = sum(sizes) >= SERIAL and len(tiles) > 1
+
+    def write_table(self, addresses: Sequence[int]) -> None:
+        """The address of every array of every tensor, tensor by tensor, in the kernel's order."""
+        self._pack_table(self._table, 0, *addresses)
+
+    def write_scalars(self, row: int, *values: float) -> None:
+        """One row of scalars: the envelope's, then the rule's; cast to the compute type here.
+
+        Raises:
+            ValueError: a value is too large for the compute type.
+        """
+        try:
+            self._pack_row(self._scalars, row * self._scalars.strides[0], *values)
+        except OverflowError:
+            raise ValueError(
+                f"a scalar of this step is too large for {self.kernel.dtype}: {values}"
+            ) from None
+
+    def run(self, pool: Pool) -> None:
+        """Run the kernel once over every tile, on the threads of `pool` where there is enough to do."""
+        self._record[0] = 0
+        if self._parallel and pool.size() > 1:
+            pool.run(self.kernel.address, self._address)
+        else:
+            self._call(self._address)
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a job holds addresses of this process and cannot be pickled")

@@ -1,0 +1,125 @@
+"""What generated kernels are made of: typed access to addresses, the `xp` of a scalar, the tile counter.
+
+Every kernel file begins with `from adamas.backends.numba.toolbox import *`.
+"""
+
+from __future__ import annotations
+
+import types as python_types
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import cfunc, njit, types
+from numba.extending import intrinsic
+
+__all__ = ["access", "claim_tile", "flush", "inline", "int_at", "kernel", "where", "xp"]
+
+# Contraction alone: a fused multiply-add is the same in a vector and in the scalar rest of a loop,
+# so no result depends on where a tile begins. Reassociation and approximate division are not. NaN
+# and infinity are kept (no nnan, no ninf): a NaN gradient must come out as NaN.
+_OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "contract"}, "error_model": "numpy"}
+
+inline = njit(inline="always", **_OPTIONS)
+
+
+def kernel(function: Callable[[int], None]) -> Any:
+    """Compile `function(job)` to a C function of one address, cached on disk beside its source."""
+    return cfunc(types.void(types.int64), cache=True, **_OPTIONS)(function)
+
+
+def _metadata(builder: Any, name: str, arrays: Sequence[str]) -> Any:
+    module = builder.module
+    domain = module.add_metadata([ir.MetaDataString(module, "adamas")])
+    scopes = [
+        module.add_metadata([ir.MetaDataString(module, f"adamas.{array}"), domain])
+        for array in arrays
+        if array == name or name == ""
+    ]
+    return module.add_metadata(scopes)
+
+
+def access(name: str, arrays: str, stored: Any) -> tuple[Any, Any]:
+    """`load(address, i)` and `store(address, i, x)` of array `name` among `arrays` (names, space-separated).
+
+    The arrays of a step do not overlap. Telling LLVM so, with alias scopes, spares the run-time
+    checks between all pairs of arrays, which it gives up on, and the vectors with them, above
+    about five arrays.
+    """
+    others = [array for array in arrays.split() if array != name]
+
+    def element(context: Any, builder: Any, address: Any, index: Any) -> Any:
+        pointer = builder.inttoptr(address, ir.PointerType(context.get_data_type(stored)))
+        return builder.gep(pointer, [index])
+
+    def mark(builder: Any, instruction: Any) -> Any:
+        instruction.set_metadata("alias.scope", _metadata(builder, "", [name]))
+        instruction.set_metadata("noalias", _metadata(builder, "", others))
+        return instruction
+
+    @intrinsic
+    def load(typing_context: Any, address: Any, index: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return mark(builder, builder.load(element(context, builder, *args)))
+
+        return stored(types.int64, types.int64), generate
+
+    @intrinsic
+    def store(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            mark(builder, builder.store(args[2], element(context, builder, args[0], args[1])))
+            return context.get_dummy_value()
+
+        return types.void(types.int64, types.int64, stored), generate
+
+    return load, store
+
+
+@intrinsic
+def int_at(typing_context: Any, address: Any, index: Any) -> Any:
+    """The int64 at `address[index]`: tables, tiles and jobs are read by it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(64)))
+        return builder.load(builder.gep(pointer, [args[1]]))
+
+    return types.int64(types.int64, types.int64), generate
+
+
+@intrinsic
+def claim_tile(typing_context: Any, job: Any) -> Any:
+    """The number of the next tile of a job that no thread has taken yet: an atomic counter at its address."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(64)))
+        return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "monotonic")
+
+    return types.int64(types.int64), generate
+
+
+@inline
+def where(condition, x, y):  # type: ignore[no-untyped-def]
+    return x if condition else y
+
+
+@inline
+def _maximum(x, y):  # type: ignore[no-untyped-def]
+    return x if x > y or x != x else y
+
+
+@inline
+def _minimum(x, y):  # type: ignore[no-untyped-def]
+    return x if x < y or x != x else y
+
+
+@inline
+def flush(x, tiny):  # type: ignore[no-untyped-def]
+    """Zero below the smallest normal number: state that decays must not end in denormals, which CPUs crawl on."""
+    return where(abs(x) < tiny, 0 * tiny, x)
+
+
+# Numba resolves attributes of modules only, so the namespace of a kernel is one.
+xp: Any = python_types.ModuleType("xp")
+xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
+xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
