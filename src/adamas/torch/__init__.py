@@ -1,0 +1,30 @@
+"""torch.optim's optimizers in one pass over memory: change the import, keep the numbers and the checkpoints.
+
+```python
+from adamas.torch import Adam  # was: from torch.optim import Adam
+```
+"""
+
+try:
+    import torch as _torch  # noqa: F401
+except ImportError as error:
+    raise ImportError("adamas.torch needs PyTorch: pip install 'adamas[torch]'") from error
+
+from ._drop_in import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
+from ._own import AdaBelief, AMSGrad, Lion, Optimizer
+
+__all__ = [
+    "SGD",
+    "AMSGrad",
+    "AdaBelief",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+]

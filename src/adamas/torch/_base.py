@@ -1,0 +1,153 @@
+"""What every torch optimizer of this package does: torch.optim.Optimizer's contract, and the step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+import torch
+from torch.optim import optimizer as torch_optimizer
+
+from ..rules import Rule
+from ._plan import Plan
+
+__all__ = ["Base"]
+
+# What torch itself wraps around a step: hooks and the profiler's label. They cost several
+# microseconds, so they are called where a hook or a profiler is there, and only there.
+_PRE_HOOKS = torch_optimizer._global_optimizer_pre_hooks
+_POST_HOOKS = torch_optimizer._global_optimizer_post_hooks
+_profiling = torch.autograd._profiler_enabled
+
+
+class Base(torch.optim.Optimizer):
+    """A torch optimizer whose step is one compiled pass of a rule over all parameters.
+
+    Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
+    """
+
+    # The key in `state[p]` of each slot and carried value of the rule, where it is not its own name.
+    state_names: ClassVar[Mapping[str, str]] = {}
+    # Whether `state[p]["step"]` is kept. A rule that only tells the first step from the rest needs none.
+    counts_steps: ClassVar[bool] = True
+    # Whether a sparse gradient may be made dense: where the rule leaves an element with gradient 0 as it is.
+    takes_sparse: ClassVar[bool] = False
+
+    _plan: Plan | None = None
+    _backend: str = "auto"
+
+    def __init__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
+        if backend not in ("auto", "numba", "reference"):
+            raise ValueError(f"backend must be 'auto', 'numba' or 'reference', got {backend!r}")
+        self._backend = backend
+        super().__init__(*args, **kwargs)
+        # Where torch's constructor says so (fused=True), GradScaler would leave unscaling to the step.
+        self._step_supports_amp_scaling = False
+
+    def rule_of(self, group: Mapping[str, Any]) -> Rule:
+        """The rule that a parameter group's options stand for."""
+        raise NotImplementedError
+
+    @property
+    def backend(self) -> str:
+        """The backends of the last step ("numba", "reference", or both); before it, the one asked for."""
+        return self._backend if self._plan is None else self._plan.backend
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        plan = self._plan
+        if plan is None or not plan.gather(self):
+            plan = self._plan = Plan(self)
+            assert plan.gather(self), "a plan just made fits its optimizer"
+        plan.run()
+        return loss
+
+    _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_step)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One optimization step on all parameters that have a gradient.
+
+        Args:
+            closure: reevaluates the model and returns the loss; called once, first.
+
+        Returns:
+            What the closure returned, or None.
+
+        Raises:
+            ValueError: an option of a parameter group is out of its range; nothing has changed.
+            RuntimeError: a gradient is sparse and the rule cannot take it; nothing has changed.
+        """
+        if (
+            self._optimizer_step_pre_hooks
+            or self._optimizer_step_post_hooks
+            or _PRE_HOOKS
+            or _POST_HOOKS
+            or _profiling()
+        ):
+            return self._step_with_hooks(closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch need not wrap it again
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a parameter group, as in torch; its options are checked first."""
+        if isinstance(param_group, dict):
+            group = {**self.defaults, **param_group}
+            if group.get("capturable"):
+                raise ValueError("capturable=True (CUDA graphs) is not supported; leave it False")
+            self.rule_of(group)
+        self._plan = None
+        super().add_param_group(param_group)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load the state of this optimizer, or of the torch.optim class of the same name.
+
+        Raises:
+            ValueError: groups or shapes do not match those of the parameters; nothing has changed.
+        """
+        loaded: dict[str, Any] = {}
+
+        def check(_: torch.optim.Optimizer, final: dict[str, Any]) -> None:
+            self._check_shapes(final)
+            loaded.update(final)
+
+        # Torch casts every loaded state to its parameter's dtype; hooks around that keep its own.
+        before = self.register_load_state_dict_pre_hook(check)
+        after = self.register_load_state_dict_post_hook(lambda _: self._keep_dtypes(loaded), prepend=True)
+        try:
+            super().load_state_dict(state_dict)
+        finally:
+            before.remove()
+            after.remove()
+
+    def _keep_dtypes(self, state_dict: Mapping[str, Any]) -> None:
+        saved = [index for group in state_dict["param_groups"] for index in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for index, p in zip(saved, params):
+            for key, value in state_dict["state"].get(index, {}).items():
+                if isinstance(value, torch.Tensor) and value.dim() > 0:
+                    self.state[p][key] = value.to(p.device)
+
+    def _check_shapes(self, state_dict: Mapping[str, Any]) -> None:
+        saved = [index for group in state_dict["param_groups"] for index in group["params"]]
+        params = [p for group in self.param_groups for p in group["params"]]
+        for index, p in zip(saved, params):
+            for key, value in state_dict["state"].get(index, {}).items():
+                if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape != p.shape:
+                    raise ValueError(
+                        f"the loaded state {key!r} of parameter {index} has shape {tuple(value.shape)}, "
+                        f"the parameter {tuple(p.shape)}; nothing was loaded"
+                    )
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._plan = None
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_backend": self._backend}

@@ -1,0 +1,188 @@
+"""The parameters of one step that one backend updates together."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ..backends import Envelope, reference
+from ..backends.numba import Job, Kernel
+from ..rules import Rule
+from ._pool import default_pool
+
+__all__ = ["Batch", "Entry", "KernelBatch", "ReferenceBatch", "Step"]
+
+_dtype = operator.attrgetter("dtype")
+_grad = operator.attrgetter("grad")
+
+
+class Step(NamedTuple):
+    """Step t, with all that it is computed from, of parameters that have taken t - 1 steps."""
+
+    t: int
+    carried: tuple[float, ...]
+    rule: Rule
+    envelope: Envelope
+
+
+@dataclass(eq=False)
+class Entry:
+    """A parameter, its state, the keys in it of the rule's slots in the rule's order, and its step."""
+
+    p: Tensor
+    state: dict[str, Any]
+    slots: Sequence[str]
+    step: int
+    takes_sparse: bool
+
+    def dense_grad(self) -> Tensor:
+        """The gradient as a strided tensor.
+
+        Raises:
+            RuntimeError: it is sparse, and a rule must leave elements without gradient alone to take it so.
+        """
+        g = self.p.grad
+        assert g is not None
+        if g.layout == torch.strided:
+            return g
+        if not self.takes_sparse:
+            raise RuntimeError(
+                f"a parameter of shape {tuple(self.p.shape)} has a {g.layout} gradient, and this "
+                f"optimizer does not support sparse gradients; make it dense, or use SGD or Adagrad"
+            )
+        return g.to_dense()
+
+    def aligned_grad(self) -> Tensor:
+        """The gradient in the parameter's dtype and memory layout, copied where it has another one."""
+        g = self.dense_grad()
+        lazy = g.is_conj() or g.is_neg()
+        if g.stride() == self.p.stride() and g.dtype == self.p.dtype and not lazy:
+            return g
+        return torch.empty_like(self.p).copy_(g)
+
+
+class Batch(Protocol):
+    """Parameters that one backend updates."""
+
+    name: str
+    entries: list[Entry]
+
+    def gather(self) -> bool:
+        """Read the gradients; False where the parameters are no longer what the batch was made for."""
+        ...
+
+    def prepare(self, steps: Sequence[Step]) -> None:
+        """Compute the scalars of this step; raises where that fails, before anything has changed."""
+        ...
+
+    def run(self) -> None:
+        """Update the parameters and their state."""
+        ...
+
+
+class KernelBatch:
+    """One compiled pass over the memory of all its parameters.
+
+    Addresses are read anew at every step. Sizes, types and layouts are checked, so that no
+    address is ever used with a size that is not its own.
+    """
+
+    name = "numba"
+
+    def __init__(self, kernel: Kernel, entries: list[Entry]) -> None:
+        self.entries = entries
+        self._params = params = [entry.p for entry in entries]
+        self._sizes = [p.numel() for p in params]
+        self._dtypes = [p.dtype for p in params]
+        self._contiguous = [p.is_contiguous() for p in params]
+        self._strides = [(k, p.stride()) for k, p in enumerate(params) if not p.is_contiguous()]
+        self._complex = any(p.is_complex() for p in params)
+        self._width = len(kernel.arrays)
+        self._tensors = [
+            tensor for e in entries for tensor in (e.p, e.p, *(e.state[name] for name in e.slots))
+        ]
+        floats = [n * (2 if p.is_complex() else 1) for n, p in zip(self._sizes, params)]
+        self._job = Job(kernel, floats, [entry.step for entry in entries])
+        self._rows = sorted({entry.step for entry in entries})
+        self._pool = default_pool()
+
+    def gather(self) -> bool:
+        params = self._params
+        grads = list(map(_grad, params))
+        try:
+            contiguous = list(map(Tensor.is_contiguous, grads))
+        except TypeError:  # a gradient is None
+            return False
+        if (
+            list(map(Tensor.numel, params)) != self._sizes
+            or list(map(Tensor.is_contiguous, params)) != self._contiguous
+            or list(map(_dtype, params)) != self._dtypes
+            or any(params[k].stride() != stride for k, stride in self._strides)
+        ):
+            return False
+        if (
+            contiguous != self._contiguous
+            or list(map(_dtype, grads)) != self._dtypes
+            or any(grads[k].stride() != stride for k, stride in self._strides)
+            or self._complex
+        ):
+            grads = [entry.aligned_grad() for entry in self.entries]
+        self._tensors[1 :: self._width] = grads
+        return True
+
+    def prepare(self, steps: Sequence[Step]) -> None:
+        for row in self._rows:
+            step = steps[row]
+            self._job.write_scalars(row, *step.envelope, *step.rule.scalars(step.t, *step.carried))
+
+    def run(self) -> None:
+        self._job.write_table(list(map(Tensor.data_ptr, self._tensors)))
+        self._job.run(self._pool)
+        self._tensors[1 :: self._width] = self._params  # lets go of the gradients
+        torch.autograd.graph.increment_version(self._params)
+
+
+class ReferenceBatch:
+    """Whole-tensor arithmetic: any device, dtype and layout, and differentiable where that is asked for."""
+
+    name = "reference"
+
+    def __init__(self, entries: list[Entry], differentiable: bool) -> None:
+        self.entries = entries
+        self._differentiable = differentiable
+        self._dtypes = [entry.p.dtype for entry in entries]
+        self._steps: Sequence[Step] = ()
+
+    def gather(self) -> bool:
+        return self._dtypes == [entry.p.dtype for entry in self.entries] and all(
+            entry.p.grad is not None and entry.dense_grad() is not None for entry in self.entries
+        )
+
+    def prepare(self, steps: Sequence[Step]) -> None:
+        self._steps = steps
+
+    def run(self) -> None:
+        with torch.set_grad_enabled(self._differentiable):
+            for entry in self.entries:
+                self._update(entry, self._steps[entry.step])
+
+    def _update(self, entry: Entry, step: Step) -> None:
+        slots = [entry.state[name] for name in entry.slots]
+        dtype = torch.promote_types(entry.p.dtype, slots[0].dtype) if slots else entry.p.dtype
+        arrays = [_real(x.to(dtype)) for x in (entry.p, entry.dense_grad(), *slots)]
+        p, g, *values = arrays
+        new = reference.step(
+            step.rule, step.t, p, g, values, carried=step.carried, envelope=step.envelope, xp=torch
+        )
+        for target, value in zip((entry.p, *slots), new):
+            _real(target).copy_(value)
+
+
+def _real(x: Tensor) -> Tensor:
+    """A complex tensor as pairs of reals, which the rules update independently, as torch does."""
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x

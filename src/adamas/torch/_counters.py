@@ -1,0 +1,85 @@
+"""How many steps each parameter has taken, in `state[p]["step"]` as torch keeps it, and what its rule carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..rules import Rule
+
+if TYPE_CHECKING:
+    from ._base import Base
+
+__all__ = ["Counters", "Taken"]
+
+
+class Taken(NamedTuple):
+    """The steps that parameters of one group have taken, and their rule's carried values."""
+
+    group: int
+    t: int
+    carried: tuple[float, ...]
+
+
+class Counters:
+    """The 0-d tensors `state[p]["step"]`, and those of carried values, as views of one array a name.
+
+    One addition counts a step for all parameters, and torch sees ordinary tensors. Parameters of
+    one group with equal values share a row, for which scalars are computed once.
+
+    Attributes:
+        names: the keys kept in the state, "step" first.
+        taken: the distinct values, a row each.
+        rows: the row of each parameter.
+    """
+
+    def __init__(self, optimizer: Base, active: Sequence[tuple[int, Tensor]], rules: Sequence[Rule]) -> None:
+        carried: dict[str, float] = {}
+        for rule in rules:
+            carried.update(rule.carried)
+        initial = ({"step": 0.0} if optimizer.counts_steps else {}) | carried
+        self.names = [optimizer.state_names.get(name, name) for name in initial]
+        # Torch counts in its default float type: float32, unless the user has chosen float64.
+        dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+        self._round = np.float64 if dtype == torch.float64 else np.float32
+        self._tensors = [torch.zeros(len(active), dtype=dtype) for _ in self.names]
+        self._arrays = [tensor.numpy() for tensor in self._tensors]
+        values = [self._adopt(optimizer, i, k, p, list(initial.values())) for i, (k, p) in enumerate(active)]
+        self.taken = list(dict.fromkeys(values))
+        self.rows = [self.taken.index(value) for value in values]
+        self._members = [np.flatnonzero(np.array(self.rows) == row) for row in range(len(self.taken))]
+        self._carries = len(self.names) - optimizer.counts_steps
+        self._versions = [tensor._version for tensor in self._tensors]
+
+    def _adopt(self, optimizer: Base, i: int, k: int, p: Tensor, initial: list[float]) -> Taken:
+        """Move the counters of a parameter, or initial ones, into place i of the arrays."""
+        state: dict[str, Any] = optimizer.state[p] if self.names else optimizer.state.get(p, {})
+        values = [float(state.get(name, x)) for name, x in zip(self.names, initial)]
+        for name, value, tensor in zip(self.names, values, self._tensors):
+            tensor[i] = value
+            state[name] = tensor[i]
+        if optimizer.counts_steps:
+            return Taken(k, int(values[0]), tuple(values[1:]))
+        # A rule that tells only the first step from the rest: it was taken where there is state.
+        return Taken(k, int(any(value is not None for value in state.values())), tuple(values))
+
+    def edited(self) -> bool:
+        """Whether somebody else has written to a counter."""
+        return [tensor._version for tensor in self._tensors] != self._versions
+
+    def stored(self, carried: tuple[float, ...]) -> tuple[float, ...]:
+        """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
+        return tuple(float(self._round(value)) for value in carried) if carried else carried
+
+    def advance(self, carried: Sequence[tuple[float, ...]]) -> None:
+        """Count one step of every parameter; `carried` are the new carried values, a tuple a row."""
+        first = len(self.names) - self._carries
+        if first:
+            self._arrays[0] += 1
+        for k in range(self._carries):
+            for members, values in zip(self._members, carried):
+                self._arrays[first + k][members] = values[k]

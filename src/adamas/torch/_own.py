@@ -1,0 +1,160 @@
+"""The optimizers torch.optim does not have, and the one that takes any rule."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from torch.optim.optimizer import ParamsT
+
+from .. import rules
+from ._base import Base
+from ._drop_in import Adam, Group, two_betas
+
+__all__ = ["AMSGrad", "AdaBelief", "Lion", "Optimizer"]
+
+
+class Optimizer(Base):
+    """Any rule as a torch optimizer: `Optimizer(model.parameters(), MyRule(lr=1e-3))`.
+
+    The options of a parameter group are the fields of the rule and the keywords below, so that
+    learning-rate schedulers and options per group work as in torch. `state[p]` has a "step" and the
+    rule's slots under their own names.
+
+    Args:
+        params: tensors, named tensors, or groups, as in torch.optim.
+        rule: the update rule with its hyperparameters.
+        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p.
+        decoupled_weight_decay: shrink p by 1 - lr λ instead, as AdamW does.
+        maximize: step along the gradient, not against it.
+        differentiable: let autograd see the step; it then runs on the reference backend.
+        backend: "numba", "reference", or "auto": numba for what it can take.
+
+    Raises:
+        TypeError: `rule` is not a rule.
+        ValueError: an option is out of its range.
+    """
+
+    def __init__(
+        self,
+        params: ParamsT,
+        rule: rules.Rule,
+        *,
+        weight_decay: float = 0.0,
+        decoupled_weight_decay: bool = False,
+        maximize: bool = False,
+        differentiable: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        if not isinstance(rule, rules.Rule):
+            raise TypeError(f"rule must be an update rule such as adamas.rules.Adam(lr=1e-3), got {rule!r}")
+        self._rule_type = type(rule)
+        self._fields = [field.name for field in dataclasses.fields(rule)]  # type: ignore[arg-type]
+        defaults = {name: getattr(rule, name) for name in self._fields} | {
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults, backend=backend)
+
+    def rule_of(self, group: Group) -> rules.Rule:
+        options = {name: group[name] for name in self._fields}
+        if isinstance(options.get("lr"), torch.Tensor):
+            options["lr"] = float(options["lr"])
+        return self._rule_type(**options)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_rule_type": self._rule_type, "_fields": self._fields}
+
+
+class AMSGrad(Adam):
+    """AMSGrad (Reddi et al. 2018): `Adam(..., amsgrad=True)` by its own name, and the same checkpoints.
+
+    Arguments as those of `torch.optim.Adam`, less `amsgrad`.
+    """
+
+    def __init__(self, params: ParamsT, *args: Any, **options: Any) -> None:
+        super().__init__(params, *args, amsgrad=True, **options)
+
+
+class AdaBelief(Base):
+    """AdaBelief (Zhuang et al. 2020), with decoupled weight decay unless told otherwise.
+
+    Args:
+        params: tensors, named tensors, or groups, as in torch.optim.
+        lr: the stepsize α, a float or a tensor of one element.
+        betas: decays of the mean and of the variance around it, in [0, 1).
+        eps: ε, in the variance and outside its root.
+        weight_decay: λ.
+        decoupled_weight_decay, maximize, differentiable, backend: as for `Optimizer`.
+    """
+
+    state_names = {"m": "exp_avg", "s": "exp_avg_var"}
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | torch.Tensor = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-16,
+        weight_decay: float = 0.0,
+        *,
+        decoupled_weight_decay: bool = True,
+        maximize: bool = False,
+        differentiable: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults, backend=backend)
+
+    def rule_of(self, group: Group) -> rules.Rule:
+        return rules.AdaBelief(**two_betas(group), eps=group["eps"])
+
+
+class Lion(Base):
+    """Lion (Chen et al. 2023), with decoupled weight decay.
+
+    Args:
+        params: tensors, named tensors, or groups, as in torch.optim.
+        lr: the stepsize α, a float or a tensor of one element; about a tenth of Adam's.
+        betas: weight of the momentum in the step, and its decay, in [0, 1).
+        weight_decay: λ; three to ten times AdamW's.
+        decoupled_weight_decay, maximize, differentiable, backend: as for `Optimizer`.
+    """
+
+    state_names = {"m": "exp_avg"}
+
+    def __init__(
+        self,
+        params: ParamsT,
+        lr: float | torch.Tensor = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        *,
+        decoupled_weight_decay: bool = True,
+        maximize: bool = False,
+        differentiable: bool = False,
+        backend: str = "auto",
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "weight_decay": weight_decay,
+            "decoupled_weight_decay": decoupled_weight_decay,
+            "maximize": maximize,
+            "differentiable": differentiable,
+        }
+        super().__init__(params, defaults, backend=backend)
+
+    def rule_of(self, group: Group) -> rules.Rule:
+        return rules.Lion(**two_betas(group))

@@ -1,0 +1,189 @@
+"""What a step does with the parameters as they are: made once, used until something about them changes."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Collection, Mapping
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..backends import Envelope
+from ..backends.numba import Kernel, RuleSourceError, compile_rule
+from ..rules import Rule
+from ._batch import Batch, Entry, KernelBatch, ReferenceBatch, Step
+from ._counters import Counters, Taken
+
+if TYPE_CHECKING:
+    from ._base import Base
+
+__all__ = ["Plan"]
+
+_KERNEL_DTYPES = {
+    torch.float32: np.dtype(np.float32),
+    torch.float64: np.dtype(np.float64),
+    torch.complex64: np.dtype(np.float32),
+    torch.complex128: np.dtype(np.float64),
+}
+
+
+class Plan:
+    """The parameters of an optimizer that have a gradient, in batches, and how many steps each has taken.
+
+    Making one allocates the state that is missing. It holds as long as the parameters, their groups,
+    their state and which of them have a gradient stay the same, which `gather` checks at every
+    step; the options of the groups and all addresses are read at every step.
+    """
+
+    def __init__(self, optimizer: Base) -> None:
+        groups = optimizer.param_groups
+        self._group_params = [list(group["params"]) for group in groups]
+        self._keys = list(optimizer.defaults)
+        self._options: list[list[Any] | None] = [None] * len(groups)
+        self._rules = [optimizer.rule_of(group) for group in groups]
+        self._forms = [rule.form() for rule in self._rules]
+        self._envelopes = [_envelope(group) for group in groups]
+        found = [(k, p) for k, params in enumerate(self._group_params) for p in dict.fromkeys(params)]
+        self._idle = [p for _, p in found if p.grad is None]
+        active = [(k, p) for k, p in found if p.grad is not None]
+        for k, p in active:
+            _check(p, optimizer)
+        kernels = [_kernel(optimizer._backend, self._rules[k], groups[k], p) for k, p in active]
+        self._counters = Counters(optimizer, active, self._rules)
+        self._taken = self._counters.taken
+        entries = [
+            self._entry(optimizer, k, p, row, aligned=kernel is not None)
+            for (k, p), row, kernel in zip(active, self._counters.rows, kernels)
+        ]
+        self.batches = _batches(kernels, entries, any(group.get("differentiable") for group in groups))
+        self._states = list(optimizer.state.values())
+        self._state_dicts = [state for state in self._states if isinstance(state, dict)]
+        self._state_values = list(chain.from_iterable(map(dict.values, self._state_dicts)))
+
+    @property
+    def backend(self) -> str:
+        """The names of the backends in use."""
+        return " and ".join(sorted({batch.name for batch in self.batches})) or "none"
+
+    def gather(self, optimizer: Base) -> bool:
+        """Read gradients and options for a step; False where the plan no longer holds."""
+        groups = optimizer.param_groups
+        if (
+            len(groups) != len(self._group_params)
+            or not all(_same(g["params"], params) for g, params in zip(groups, self._group_params))
+            or any(p.grad is not None for p in self._idle)
+            or not _same(optimizer.state.values(), self._states)
+            or not _same(list(chain.from_iterable(map(dict.values, self._state_dicts))), self._state_values)
+            or self._counters.edited()
+        ):
+            return False
+        for k, group in enumerate(groups):
+            options = [group[key] for key in self._keys]
+            if options != self._options[k] and not self._take_options(optimizer, k, group, options):
+                return False
+        return all(batch.gather() for batch in self.batches)
+
+    def _take_options(self, optimizer: Base, k: int, group: Mapping[str, Any], options: list[Any]) -> bool:
+        rule = optimizer.rule_of(group)
+        if rule.form() != self._forms[k]:
+            return False
+        self._rules[k], self._envelopes[k] = rule, _envelope(group)
+        # A tensor among the options may change in place: such options are read anew at every step.
+        flat = chain.from_iterable(x if isinstance(x, tuple) else (x,) for x in options)
+        self._options[k] = None if any(isinstance(x, Tensor) for x in flat) else options
+        return True
+
+    def run(self) -> None:
+        """Take the step that `gather` prepared; what is wrong with its scalars is raised before any change."""
+        rules, stored = self._rules, self._counters.stored
+        taken = [Taken(k, t + 1, stored(rules[k].carry(t + 1, *carried))) for k, t, carried in self._taken]
+        steps = [Step(t, carried, rules[k], self._envelopes[k]) for k, t, carried in taken]
+        for batch in self.batches:
+            batch.prepare(steps)
+        for batch in self.batches:
+            batch.run()
+        self._taken = taken
+        self._counters.advance([carried for _, _, carried in taken])
+
+    def _entry(self, optimizer: Base, k: int, p: Tensor, row: int, *, aligned: bool) -> Entry:
+        """The parameter with its state, made where it is missing; `aligned`: in the parameter's own layout."""
+        slots = {optimizer.state_names.get(name, name): slot for name, slot in self._forms[k].slots.items()}
+        state = optimizer.state[p] if slots or self._counters.names else {}
+        for name, slot in slots.items():
+            if state.get(name) is None:
+                dtype = torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype
+                initial = complex(slot.initial, slot.initial) if p.is_complex() else slot.initial
+                state[name] = torch.full_like(p, initial, dtype=dtype, requires_grad=False)
+            elif aligned and (state[name].dtype != p.dtype or state[name].stride() != p.stride()):
+                state[name] = torch.empty_like(p, requires_grad=False).copy_(state[name])
+        return Entry(p, state, list(slots), row, optimizer.takes_sparse)
+
+
+def _same(these: Collection[Any], those: Collection[Any]) -> bool:
+    """Whether two collections hold the very same objects in the same order."""
+    return len(these) == len(those) and all(map(operator.is_, these, those))
+
+
+def _envelope(group: Mapping[str, Any]) -> Envelope:
+    scale = -1.0 if group.get("maximize", False) else 1.0
+    decay = float(group.get("weight_decay", 0.0))
+    if group.get("decoupled_weight_decay", False):
+        return Envelope(scale, 0.0, 1 - float(group["lr"]) * decay)
+    return Envelope(scale, decay, 1.0)
+
+
+def _check(p: Tensor, optimizer: Base) -> None:
+    """Raise for what no backend can update, before anything has changed."""
+    if torch._debug_has_internal_overlap(p) == 1:
+        raise RuntimeError(
+            f"a parameter of shape {tuple(p.shape)} and stride {p.stride()} has elements that share "
+            f"memory (an expanded tensor?); make it contiguous"
+        )
+    Entry(p, {}, (), 0, optimizer.takes_sparse).dense_grad()
+
+
+def _kernel(backend: str, rule: Rule, group: Mapping[str, Any], p: Tensor) -> Kernel | None:
+    """The compiled step for a parameter; None where the reference backend is to take it.
+
+    Raises:
+        ValueError: `backend` is "numba", which cannot take it.
+    """
+    if backend == "reference":
+        return None
+    reason = _why_not(group, p)
+    if reason is None:
+        try:
+            return compile_rule(rule, _KERNEL_DTYPES[p.dtype])
+        except RuleSourceError as error:
+            reason = str(error)
+    if backend == "numba":
+        raise ValueError(f"backend='numba' cannot update a parameter of shape {tuple(p.shape)}: {reason}")
+    return None
+
+
+def _why_not(group: Mapping[str, Any], p: Tensor) -> str | None:
+    """Why a compiled kernel cannot update `p`; None where it can."""
+    if group.get("differentiable", False):
+        return "the step is to be differentiable"
+    if p.device.type != "cpu" or p.layout != torch.strided:
+        return f"it is a {p.layout} tensor on {p.device}"
+    if torch.utils._python_dispatch.is_traceable_wrapper_subclass(p):
+        return f"it is a {type(p).__name__}"
+    if p.dtype not in _KERNEL_DTYPES:
+        return f"its dtype is {p.dtype}"
+    if not torch.ops.aten.is_non_overlapping_and_dense.default(p):
+        return f"it has gaps in memory (stride {p.stride()})"
+    return None
+
+
+def _batches(kernels: list[Kernel | None], entries: list[Entry], differentiable: bool) -> list[Batch]:
+    grouped: dict[Kernel | None, list[Entry]] = {}
+    for kernel, entry in zip(kernels, entries):
+        grouped.setdefault(kernel, []).append(entry)
+    return [
+        ReferenceBatch(members, differentiable) if kernel is None else KernelBatch(kernel, members)
+        for kernel, members in grouped.items()
+    ]
