@@ -14,7 +14,7 @@ __all__ = ["init", "step"]
 
 
 def init(rule: Rule, p: Any) -> tuple[Any, ...]:
-    """The slots of `rule` for an array `p` (NumPy or `jax.numpy`) before its first step, by the rule's order."""
+    """The slots of `rule` for an array `p` (NumPy or `jax.numpy`) before the first step, in order."""
     return tuple(0 * p + slot.initial for slot in rule.form().slots.values())
 
 

@@ -7,7 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -80,6 +80,7 @@ class Rule:
         ValueError: a hyperparameter is out of its range; it names the parameter, value and range.
     """
 
+    lr: float
     slots: ClassVar[Mapping[str, Slot]] = {}
     carried: ClassVar[Mapping[str, float]] = {}
     update: ClassVar[Update]
@@ -88,21 +89,22 @@ class Rule:
         """The slots and the update of this rule with these hyperparameters."""
         return Form(self.slots, type(self).update)
 
-    def scalars(self, t: int, *carried: float) -> Scalars:
+    # `*carried: Any, **_: Any` is what lets a type checker accept both scalars(t) and scalars(t, mu).
+    def scalars(self, t: int, *carried: Any, **_: Any) -> Scalars:
         """The scalars of step t >= 1, in the order `update` takes them."""
         raise NotImplementedError(f"{type(self).__name__} does not define scalars(t)")
 
-    def carry(self, t: int, *carried: float) -> tuple[float, ...]:
+    def carry(self, t: int, *carried: Any, **_: Any) -> tuple[float, ...]:
         """The carried values of step t, from those of step t - 1."""
         return carried
 
     def __post_init__(self) -> None:
-        for name, check in _checks(type(self)):
+        for name, check in _checks(cast(Any, type(self))):
             check(f"{type(self).__name__}: {name}", getattr(self, name))
 
 
 @functools.cache
-def _checks(rule: type) -> list[tuple[str, Callable[[str, Any], None]]]:
+def _checks(rule: Any) -> list[tuple[str, Callable[[str, Any], None]]]:
     """How each field of a rule is checked, read once from its annotations."""
     hints = get_type_hints(rule, include_extras=True)
     return [(field.name, _check(hints[field.name])) for field in dataclasses.fields(rule)]
@@ -116,7 +118,8 @@ def _check(hint: Any) -> Callable[[str, Any], None]:
     if hint is float:
         hint = Finite
     if get_origin(hint) is Annotated:
-        return functools.partial(_check_interval, *(x for x in get_args(hint) if isinstance(x, Interval)))
+        (interval,) = (x for x in get_args(hint) if isinstance(x, Interval))
+        return functools.partial(_check_interval, interval)
     raise TypeError(f"a hyperparameter is a float, an interval, a bool or a Literal, not {hint!r}")
 
 

@@ -1,4 +1,4 @@
-"""AdaBelief (Zhuang et al. 2020), Algorithm 2: Adam with the variance around m; ε inside s and outside its root."""
+"""AdaBelief (Zhuang et al. 2020), Algorithm 2: the variance around m; ε inside s and outside its root."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""AdaMax (Kingma & Ba 2014), Algorithm 2, section 7.1: Adam with the infinity norm; no ε as the paper prints it."""
+"""AdaMax (Kingma & Ba 2014), Algorithm 2, section 7.1: the infinity norm; no ε, as the paper prints it."""
 
 from dataclasses import dataclass
 

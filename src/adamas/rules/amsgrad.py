@@ -1,4 +1,4 @@
-"""AMSGrad (Reddi, Kale & Kumar 2018), Algorithm 2: Adam with a second moment that never shrinks; ε outside the root."""
+"""AMSGrad (Reddi, Kale & Kumar 2018), Algorithm 2: a second moment that never shrinks; ε outside the root."""
 
 from dataclasses import dataclass
 

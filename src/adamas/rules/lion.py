@@ -1,4 +1,4 @@
-"""Lion (Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms"), Algorithm 2: the sign of an interpolated momentum."""
+"""Lion (Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms"), Algorithm 2; no ε."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""NAdam (Dozat 2016, "Incorporating Nesterov Momentum into Adam"), Algorithm 2 with its momentum schedule; ε outside."""
+"""NAdam (Dozat 2016, "Incorporating Nesterov Momentum into Adam"), Algorithm 2; ε outside the root."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,8 @@ class NAdam(Rule):
 
     .. math::
         \mu_t = \beta_1 (1 - \tfrac12 0.96^{t \psi}), \quad
-        \bar m_t = \frac{\mu_{t+1} m_t}{1 - \prod_{i=1}^{t+1} \mu_i} + \frac{(1 - \mu_t) g_t}{1 - \prod_{i=1}^t \mu_i}, \quad
+        \bar m_t = \frac{\mu_{t+1} m_t}{1 - \prod_{i=1}^{t+1} \mu_i}
+            + \frac{(1 - \mu_t) g_t}{1 - \prod_{i=1}^t \mu_i}, \quad
         \theta_t = \theta_{t-1} - \alpha \, \bar m_t / (\sqrt{\hat v_t} + \epsilon)
 
     Args:
@@ -34,7 +35,7 @@ class NAdam(Rule):
 
     def mu(self, t: int) -> float:
         """The momentum μ_t of step t."""
-        return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
+        return float(self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay)))
 
     def carry(self, t: int, mu_product: float) -> tuple[float, ...]:
         return (mu_product * self.mu(t),)

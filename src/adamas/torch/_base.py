@@ -17,7 +17,7 @@ __all__ = ["Base"]
 # microseconds, so they are called where a hook or a profiler is there, and only there.
 _PRE_HOOKS = torch_optimizer._global_optimizer_pre_hooks
 _POST_HOOKS = torch_optimizer._global_optimizer_post_hooks
-_profiling = torch.autograd._profiler_enabled
+_profiling = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
 
 
 class Base(torch.optim.Optimizer):
@@ -126,7 +126,7 @@ class Base(torch.optim.Optimizer):
     def _keep_dtypes(self, state_dict: Mapping[str, Any]) -> None:
         saved = [index for group in state_dict["param_groups"] for index in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
-        for index, p in zip(saved, params):
+        for index, p in zip(saved, params, strict=False):
             for key, value in state_dict["state"].get(index, {}).items():
                 if isinstance(value, torch.Tensor) and value.dim() > 0:
                     self.state[p][key] = value.to(p.device)
@@ -134,7 +134,7 @@ class Base(torch.optim.Optimizer):
     def _check_shapes(self, state_dict: Mapping[str, Any]) -> None:
         saved = [index for group in state_dict["param_groups"] for index in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
-        for index, p in zip(saved, params):
+        for index, p in zip(saved, params, strict=False):
             for key, value in state_dict["state"].get(index, {}).items():
                 if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape != p.shape:
                     raise ValueError(

@@ -106,7 +106,7 @@ class KernelBatch:
         self._tensors = [
             tensor for e in entries for tensor in (e.p, e.p, *(e.state[name] for name in e.slots))
         ]
-        floats = [n * (2 if p.is_complex() else 1) for n, p in zip(self._sizes, params)]
+        floats = [n * (2 if p.is_complex() else 1) for n, p in zip(self._sizes, params, strict=True)]
         self._job = Job(kernel, floats, [entry.step for entry in entries])
         self._rows = sorted({entry.step for entry in entries})
         self._pool = default_pool()
@@ -122,18 +122,21 @@ class KernelBatch:
             list(map(Tensor.numel, params)) != self._sizes
             or list(map(Tensor.is_contiguous, params)) != self._contiguous
             or list(map(_dtype, params)) != self._dtypes
-            or any(params[k].stride() != stride for k, stride in self._strides)
+            or self._strided_otherwise(params)
         ):
             return False
         if (
             contiguous != self._contiguous
             or list(map(_dtype, grads)) != self._dtypes
-            or any(grads[k].stride() != stride for k, stride in self._strides)
+            or self._strided_otherwise(grads)
             or self._complex
         ):
             grads = [entry.aligned_grad() for entry in self.entries]
         self._tensors[1 :: self._width] = grads
         return True
+
+    def _strided_otherwise(self, tensors: Sequence[Tensor]) -> bool:
+        return bool(self._strides) and any(tensors[k].stride() != stride for k, stride in self._strides)
 
     def prepare(self, steps: Sequence[Step]) -> None:
         for row in self._rows:
@@ -179,7 +182,7 @@ class ReferenceBatch:
         new = reference.step(
             step.rule, step.t, p, g, values, carried=step.carried, envelope=step.envelope, xp=torch
         )
-        for target, value in zip((entry.p, *slots), new):
+        for target, value in zip((entry.p, *slots), new, strict=True):
             _real(target).copy_(value)
 
 

@@ -1,4 +1,4 @@
-"""How many steps each parameter has taken, in `state[p]["step"]` as torch keeps it, and what its rule carries."""
+"""How many steps each parameter has taken, in `state[p]["step"]` as in torch, and what its rule carries."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ class Counters:
     def _adopt(self, optimizer: Base, i: int, k: int, p: Tensor, initial: list[float]) -> Taken:
         """Move the counters of a parameter, or initial ones, into place i of the arrays."""
         state: dict[str, Any] = optimizer.state[p] if self.names else optimizer.state.get(p, {})
-        values = [float(state.get(name, x)) for name, x in zip(self.names, initial)]
-        for name, value, tensor in zip(self.names, values, self._tensors):
+        values = [float(state.get(name, x)) for name, x in zip(self.names, initial, strict=True)]
+        for name, value, tensor in zip(self.names, values, self._tensors, strict=True):
             tensor[i] = value
             state[name] = tensor[i]
         if optimizer.counts_steps:
@@ -73,7 +73,7 @@ class Counters:
 
     def stored(self, carried: tuple[float, ...]) -> tuple[float, ...]:
         """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
-        return tuple(float(self._round(value)) for value in carried) if carried else carried
+        return tuple(float(self._round(value)) for value in carried)
 
     def advance(self, carried: Sequence[tuple[float, ...]]) -> None:
         """Count one step of every parameter; `carried` are the new carried values, a tuple a row."""
@@ -81,5 +81,5 @@ class Counters:
         if first:
             self._arrays[0] += 1
         for k in range(self._carries):
-            for members, values in zip(self._members, carried):
+            for members, values in zip(self._members, carried, strict=True):
                 self._arrays[first + k][members] = values[k]

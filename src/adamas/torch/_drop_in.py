@@ -1,6 +1,6 @@
-"""The optimizers of torch.optim with our step: torch's own constructors, so torch's signatures, defaults and errors.
+"""The optimizers of torch.optim with our step.
 
-Each class says which rule its options stand for, and torch's names of the rule's state.
+The constructors are torch's own, and with them signatures, defaults and errors. Each class says which rule its options stand for, and torch's names of the rule's state.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"}
 Group = Mapping[str, Any]
 
 
-def two_betas(group: Group) -> dict[str, float]:
+def two_betas(group: Group) -> dict[str, Any]:
     """The options that all rules with two decays have; torch allows tensors here."""
     beta1, beta2 = group["betas"]
     return {"lr": float(group["lr"]), "beta1": float(beta1), "beta2": float(beta2)}

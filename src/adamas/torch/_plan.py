@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan"]
 
-_KERNEL_DTYPES = {
+_KERNEL_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
     torch.float64: np.dtype(np.float64),
     torch.complex64: np.dtype(np.float32),
@@ -49,14 +49,14 @@ class Plan:
         found = [(k, p) for k, params in enumerate(self._group_params) for p in dict.fromkeys(params)]
         self._idle = [p for _, p in found if p.grad is None]
         active = [(k, p) for k, p in found if p.grad is not None]
-        for k, p in active:
+        for _, p in active:
             _check(p, optimizer)
         kernels = [_kernel(optimizer._backend, self._rules[k], groups[k], p) for k, p in active]
         self._counters = Counters(optimizer, active, self._rules)
         self._taken = self._counters.taken
         entries = [
             self._entry(optimizer, k, p, row, aligned=kernel is not None)
-            for (k, p), row, kernel in zip(active, self._counters.rows, kernels)
+            for (k, p), row, kernel in zip(active, self._counters.rows, kernels, strict=True)
         ]
         self.batches = _batches(kernels, entries, any(group.get("differentiable") for group in groups))
         self._states = list(optimizer.state.values())
@@ -73,7 +73,9 @@ class Plan:
         groups = optimizer.param_groups
         if (
             len(groups) != len(self._group_params)
-            or not all(_same(g["params"], params) for g, params in zip(groups, self._group_params))
+            or not all(
+                _same(g["params"], params) for g, params in zip(groups, self._group_params, strict=True)
+            )
             or any(p.grad is not None for p in self._idle)
             or not _same(optimizer.state.values(), self._states)
             or not _same(list(chain.from_iterable(map(dict.values, self._state_dicts))), self._state_values)
@@ -99,7 +101,10 @@ class Plan:
     def run(self) -> None:
         """Take the step that `gather` prepared; what is wrong with its scalars is raised before any change."""
         rules, stored = self._rules, self._counters.stored
-        taken = [Taken(k, t + 1, stored(rules[k].carry(t + 1, *carried))) for k, t, carried in self._taken]
+        taken = [
+            Taken(k, t + 1, stored(rules[k].carry(t + 1, *carried)) if carried else carried)
+            for k, t, carried in self._taken
+        ]
         steps = [Step(t, carried, rules[k], self._envelopes[k]) for k, t, carried in taken]
         for batch in self.batches:
             batch.prepare(steps)
@@ -110,7 +115,8 @@ class Plan:
 
     def _entry(self, optimizer: Base, k: int, p: Tensor, row: int, *, aligned: bool) -> Entry:
         """The parameter with its state, made where it is missing; `aligned`: in the parameter's own layout."""
-        slots = {optimizer.state_names.get(name, name): slot for name, slot in self._forms[k].slots.items()}
+        names = optimizer.state_names
+        slots = {names.get(name, name): slot for name, slot in self._forms[k].slots.items()}
         state = optimizer.state[p] if slots or self._counters.names else {}
         for name, slot in slots.items():
             if state.get(name) is None:
@@ -170,7 +176,7 @@ def _why_not(group: Mapping[str, Any], p: Tensor) -> str | None:
         return "the step is to be differentiable"
     if p.device.type != "cpu" or p.layout != torch.strided:
         return f"it is a {p.layout} tensor on {p.device}"
-    if torch.utils._python_dispatch.is_traceable_wrapper_subclass(p):
+    if type(p).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # such a tensor is others inside
         return f"it is a {type(p).__name__}"
     if p.dtype not in _KERNEL_DTYPES:
         return f"its dtype is {p.dtype}"
@@ -181,7 +187,7 @@ def _why_not(group: Mapping[str, Any], p: Tensor) -> str | None:
 
 def _batches(kernels: list[Kernel | None], entries: list[Entry], differentiable: bool) -> list[Batch]:
     grouped: dict[Kernel | None, list[Entry]] = {}
-    for kernel, entry in zip(kernels, entries):
+    for kernel, entry in zip(kernels, entries, strict=True):
         grouped.setdefault(kernel, []).append(entry)
     return [
         ReferenceBatch(members, differentiable) if kernel is None else KernelBatch(kernel, members)

@@ -47,7 +47,7 @@ class Job:
 
     def write_table(self, addresses: Sequence[int]) -> None:
         """The address of every array of every tensor, tensor by tensor, in the kernel's order."""
-        self._pack_table(self._table, 0, *addresses)
+        self._pack_table(self._table.data, 0, *addresses)
 
     def write_scalars(self, row: int, *values: float) -> None:
         """One row of scalars: the envelope's, then the rule's; cast to the compute type here.
@@ -56,7 +56,7 @@ class Job:
             ValueError: a value is too large for the compute type.
         """
         try:
-            self._pack_row(self._scalars, row * self._scalars.strides[0], *values)
+            self._pack_row(self._scalars.data, row * self._scalars.strides[0], *values)
         except OverflowError:
             raise ValueError(
                 f"a scalar of this step is too large for {self.kernel.dtype}: {values}"

@@ -1,4 +1,4 @@
-"""From a rule's `update` to the text of its kernel's arithmetic: the rule's own source, for one compute type."""
+"""From a rule's `update` to its kernel's arithmetic: the rule's own source, for one compute type."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _parse(function: Update) -> ast.FunctionDef:
 
 
 def _where(function: Update) -> str:
-    code = function.__code__  # type: ignore[attr-defined]
+    code = function.__code__
     return f"{function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
 
 

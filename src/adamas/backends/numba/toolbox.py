@@ -100,6 +100,7 @@ def claim_tile(typing_context: Any, job: Any) -> Any:
 
 @inline
 def where(condition, x, y):  # type: ignore[no-untyped-def]
+    """`x` where the condition holds, else `y`: a select, not a branch."""
     return x if condition else y
 
 
@@ -115,7 +116,7 @@ def _minimum(x, y):  # type: ignore[no-untyped-def]
 
 @inline
 def flush(x, tiny):  # type: ignore[no-untyped-def]
-    """Zero below the smallest normal number: state that decays must not end in denormals, which CPUs crawl on."""
+    """Zero below the smallest normal number: decaying state must not end in denormals, which are slow."""
     return where(abs(x) < tiny, 0 * tiny, x)
 
 

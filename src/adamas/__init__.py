@@ -1,0 +1,34 @@
+"""Adam and its family: each update rule written once, and run in one pass over memory."""
+
+from importlib.metadata import version as _version
+
+from .rules import (
+    SGD,
+    AdaBelief,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdaMax,
+    AMSGrad,
+    Lion,
+    NAdam,
+    RAdam,
+    RMSprop,
+)
+
+__version__ = _version("adamas")
+
+__all__ = [
+    "SGD",
+    "AMSGrad",
+    "AdaBelief",
+    "AdaMax",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "Lion",
+    "NAdam",
+    "RAdam",
+    "RMSprop",
+    "__version__",
+]
