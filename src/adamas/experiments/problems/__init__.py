@@ -1,0 +1,58 @@
+"""The problems an optimizer is run on. A public module here is a problem, and has three functions.
+
+Each takes the problem's options as keywords (strings and numbers, from `Run.options`):
+
+- `identity(**options) -> str`: names the data exactly; part of a run's configuration. Reads no data.
+- `prepare(**options) -> None`: gets, checks and preprocesses the data, once, before any run starts.
+- `build(**options) -> Problem`: the problem at its starting point.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Protocol, cast
+
+import torch
+
+from .. import discovery
+
+Option = str | int | float
+
+
+class Problem(Protocol):
+    """A cost to be minimized by mini-batches. All tensors are on the CPU."""
+
+    @property
+    def parameters(self) -> Sequence[torch.Tensor]:
+        """The leaf tensors to optimize, at their starting values; the same for every call of `build`."""
+        ...
+
+    @property
+    def examples(self) -> int:
+        """The number of training examples."""
+        ...
+
+    def cost(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        """The mean cost of the examples `batch` (int64, shape (n,)), as optimized, a scalar to differentiate.
+
+        All randomness comes from `noise`, and how much of it is drawn depends on no parameter.
+        """
+        ...
+
+    def evaluate(self) -> Mapping[str, float]:
+        """Measures over whole data sets, without noise, by name."""
+        ...
+
+
+class ProblemModule(Protocol):
+    """What a problem's module contains."""
+
+    def identity(self, **options: Option) -> str: ...
+    def prepare(self, **options: Option) -> None: ...
+    def build(self, **options: Option) -> Problem: ...
+
+
+def load(name: str) -> ProblemModule:
+    """The problem of that name, a module of this package."""
+    return cast(ProblemModule, discovery.load(sys.modules[__name__], name))

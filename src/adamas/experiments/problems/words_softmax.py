@@ -1,0 +1,27 @@
+"""Logistic regression on bags of words with dropout noise on the features (Kingma & Ba 2014, section 6.1)."""
+
+from __future__ import annotations
+
+from .. import words
+from ._softmax import SoftmaxRegression, Sparse, softmax_regression
+
+
+def identity(data: str, dropout: float) -> str:
+    """The corpus' name and checksum; `data` is a key of `words.SETS`."""
+    return words.find(data).identity()
+
+
+def prepare(data: str, dropout: float) -> None:
+    """Gets, checks and counts the reviews."""
+    words.find(data).load()
+
+
+def build(data: str, dropout: float) -> SoftmaxRegression[Sparse]:
+    """Features are word counts; mini-batches see each with probability 1 - dropout, the mean kept."""
+    loaded = words.find(data).load()
+    return softmax_regression(
+        (Sparse(loaded.train), loaded.train_labels),
+        (Sparse(loaded.test), loaded.test_labels),
+        (loaded.train.shape[1], 2),
+        lambda features, noise: features.dropped(dropout, noise),
+    )

@@ -1,0 +1,117 @@
+"""Records of runs: one JSON file a run, named by the hash of its configuration, whole or absent."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import ExperimentError
+from .files import write_atomically
+
+SCHEMA = 1
+
+Record = Mapping[str, Any]
+"""A run's stored form, plain JSON values:
+
+- `schema`: the number of this form, `SCHEMA`;
+- `configuration`: `Run.configuration()`, the seed and the data's identity among it;
+- `versions`: of Python and the packages that the numbers can depend on;
+- `status`, `epochs`, `seconds`: see `run.Outcome`.
+"""
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that results can depend on; "not installed" where one is not."""
+    found = {"python": platform.python_version()}
+    for package in ("adamas", "numpy", "numba", "torch"):
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def key(configuration: Mapping[str, Any]) -> str:
+    """The SHA-256 of a configuration as canonical JSON: sorted keys, no spaces, in hexadecimal."""
+    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Store:
+    """A results folder: records in `runs/`, figures beside it."""
+
+    folder: Path
+
+    def path(self, configuration: Mapping[str, Any]) -> Path:
+        """Where the record of this configuration is, or would be."""
+        return self.folder / "runs" / f"{key(configuration)}.json"
+
+    def make(self) -> None:
+        """Makes the folder, and checks that files can be written to it.
+
+        Raises:
+            ExperimentError: it cannot be made or written to.
+        """
+        runs = self.folder / "runs"
+        try:
+            runs.mkdir(parents=True, exist_ok=True)
+            for folder in (self.folder, runs):
+                tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise ExperimentError(
+                f"results cannot be written to {self.folder}: {error.strerror}. Name another (--results)"
+            ) from error
+
+    def write(self, configuration: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
+        """Stores a record; at no moment is there a partial one under its name."""
+        record = {
+            "schema": SCHEMA,
+            "configuration": configuration,
+            "versions": versions(),
+            **measured,
+        }
+        write_atomically(
+            self.path(configuration), json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
+        )
+
+    def read(self, configuration: Mapping[str, Any]) -> Record | None:
+        """The record of this configuration, None if there is none yet.
+
+        Raises:
+            ExperimentError: what is stored there is not a record of this configuration.
+        """
+        path = self.path(configuration)
+        try:
+            record = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ExperimentError(
+                f"{path} cannot be read as a record: {error}. Delete it to run it again"
+            ) from error
+        problem = _problem(record, configuration)
+        if problem:
+            raise ExperimentError(f"{path} is not a record of this run: {problem}. Delete it to run it again")
+        return record  # type: ignore[no-any-return]
+
+
+def _problem(record: Any, configuration: Mapping[str, Any]) -> str | None:
+    """Why this is not a record of the configuration, None if it is one."""
+    if not isinstance(record, dict):
+        return "it is not an object"
+    if record.get("schema") != SCHEMA:
+        return f"its schema is {record.get('schema')!r}, expected {SCHEMA}"
+    missing = {"configuration", "versions", "status", "epochs", "seconds"} - record.keys()
+    if missing:
+        return f"it lacks {', '.join(sorted(missing))}"
+    if key(record["configuration"]) != key(configuration):
+        return "its configuration is another one"
+    return None
