@@ -1,0 +1,69 @@
+"""Interleaved timing: contenders take turns, so that a machine that slows down slows all of them."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["Ratio", "interleave", "ratio", "triad"]
+
+# A turn lasts about this long, so that the clock and a context switch do not count.
+_TURN_SECONDS = 2e-3
+# Quartiles further apart than this, relative to the median, tell nothing about a few percent.
+_NOISY = 0.25
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Time of a peer over our time, turn by turn: the median and the quartiles."""
+
+    median: float
+    low: float
+    high: float
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the turns disagree so much that the median is not to be trusted."""
+        return (self.high - self.low) / self.median > _NOISY
+
+
+def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+    """Seconds a call of each contender, `rounds` turns each, in turns: A B C, B C A, ..."""
+    names = list(contenders)
+    repeats = {name: _repeats(contenders[name]) for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds):
+        shift = turn % len(names)
+        for name in names[shift:] + names[:shift]:
+            seconds[name].append(_time(contenders[name], repeats[name]))
+    return seconds
+
+
+def _repeats(call: Callable[[], object]) -> int:
+    """How many calls make a turn; the calls made to find out are the warm-up."""
+    _time(call, 3)
+    return max(1, math.ceil(_TURN_SECONDS / _time(call, 3)))
+
+
+def _time(call: Callable[[], object], repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def ratio(theirs: list[float], ours: list[float]) -> Ratio:
+    """Their time over ours, of turns that stood beside each other."""
+    low, median, high = statistics.quantiles((a / b for a, b in zip(theirs, ours, strict=True)), n=4)
+    return Ratio(median, low, high)
+
+
+def triad(parameters: int = 1 << 25) -> Callable[[], object]:
+    """One pass of a = b + s c over float32 arrays that no cache holds: 12 bytes an element."""
+    a, b, c = (torch.ones(parameters) for _ in range(3))
+    return lambda: torch.add(b, c, alpha=0.5, out=a)

@@ -1,0 +1,45 @@
+"""The parameter shapes of models people train, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+__all__ = ["WORKLOADS"]
+
+Shape = tuple[int, ...]
+
+
+def _mlp(*widths: int) -> list[Shape]:
+    return [shape for a, b in pairwise(widths) for shape in ((b, a), (b,))]
+
+
+def _resnet18() -> list[Shape]:
+    shapes: list[Shape] = [(64, 3, 7, 7), (64,), (64,)]
+    before = 64
+    for width in (64, 128, 256, 512):
+        shapes += [(width, before, 3, 3), (width,), (width,), (width, width, 3, 3), (width,), (width,)]
+        if before != width:
+            shapes += [(width, before, 1, 1), (width,), (width,)]
+        shapes += 2 * [(width, width, 3, 3), (width,), (width,)]
+        before = width
+    return [*shapes, (1000, 512), (1000,)]
+
+
+def _gpt2_small() -> list[Shape]:
+    d = 768
+    norm: list[Shape] = [(d,), (d,)]
+    attention: list[Shape] = [(3 * d, d), (3 * d,), (d, d), (d,)]
+    mlp: list[Shape] = [(4 * d, d), (4 * d,), (d, 4 * d), (d,)]
+    return [(50257, d), (1024, d), *12 * [*norm, *attention, *norm, *mlp], *norm]
+
+
+# Smallest first. Functions, so that nothing is built that is not asked for.
+WORKLOADS: dict[str, Callable[[], Sequence[Shape]]] = {
+    "rl-mlp": lambda: _mlp(8, 64, 64, 2),
+    "many-small": lambda: [(100,)] * 1000,
+    "mnist-mlp": lambda: _mlp(784, 1000, 1000, 10),
+    "resnet18": _resnet18,
+    "one-81m": lambda: [(9000, 9000)],
+    "gpt2-small": _gpt2_small,
+}
