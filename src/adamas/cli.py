@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,6 +19,7 @@ from rich.table import Table
 from adamas.experiments import ExperimentError
 
 if TYPE_CHECKING:
+    from adamas.bench import Bench
     from adamas.experiments.reproduce import Reproduction
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
@@ -113,6 +115,57 @@ def _print(done: Reproduction) -> None:
         console.print()
     for path in done.files:
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
+
+
+bench = typer.Typer(no_args_is_help=True, help="Time the step beside the peers', in one run.")
+app.add_typer(bench, name="bench")
+
+
+@bench.command()
+def step(
+    workload: Annotated[
+        list[str] | None, typer.Option(help="Which model's shapes; may be given again.", show_default="three")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender.")] = 30,
+    as_json: Json = False,
+) -> None:
+    """`adamas.torch.Adam.step()` beside torch's default and fused Adam: microseconds, and ratios.
+
+    The contenders take turns; a ratio is the median over neighbouring turns, given with its quartiles.
+    """
+    from adamas.bench import STEP_WORKLOADS, bench_step
+
+    _bench(lambda: bench_step(workload or STEP_WORKLOADS, rounds), as_json)
+
+
+@bench.command()
+def rules(
+    workload: Annotated[str, typer.Option(help="Which model's shapes.")] = "one-81m",
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Every rule's bytes per second, and as a share of Adam's."""
+    from adamas.bench import bench_rules
+
+    _bench(lambda: bench_rules(workload, rounds), as_json)
+
+
+def _bench(run: Callable[[], Bench], as_json: bool) -> None:
+    progress = Console(stderr=True)
+    try:
+        with progress.status("measuring; other work on this machine spoils the figures"):
+            done = run()
+    except ValueError as error:
+        progress.print(f"adamas: {error}", markup=False, highlight=False, soft_wrap=True)
+        raise typer.Exit(BAD_INPUT) from None
+    if as_json:
+        print(json.dumps(done.plain(), indent=1))
+        return
+    console = _console()
+    console.print(_table(done.title, done.rows))
+    console.print(", ".join(f"{name} {_cell(value)}" for name, value in done.machine.items()), style="dim")
+    for note in done.notes:
+        console.print(f"note: {note}", markup=False)
 
 
 @app.command()

@@ -17,14 +17,14 @@ from adamas import rules
 from .measure import Ratio, interleave, ratio, triad
 from .workloads import WORKLOADS
 
-__all__ = ["Bench", "bench_rules", "bench_step"]
+__all__ = ["STEP_WORKLOADS", "Bench", "bench_rules", "bench_step"]
 
 # Each makes the step of one optimizer for a list of parameters.
 PEERS: dict[str, Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]] = {
     "torch default": lambda params: torch.optim.Adam(params),
     "torch fused": lambda params: torch.optim.Adam(params, fused=True),
 }
-# Rows with these below give the figures for every size.
+# One that fits a cache, one that fits the last-level cache, one that fits none.
 STEP_WORKLOADS = ("rl-mlp", "mnist-mlp", "one-81m")
 _TRIAD_ELEMENTS = 1 << 25
 
