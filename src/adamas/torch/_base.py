@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -33,6 +34,8 @@ class Base(torch.optim.Optimizer):
     # Whether a sparse gradient may be made dense: where the rule leaves an element with gradient 0 as it is.
     takes_sparse: ClassVar[bool] = False
 
+    __signature__: ClassVar[inspect.Signature | None] = None
+
     _plan: Plan | None = None
     _backend: str = "auto"
 
@@ -43,6 +46,15 @@ class Base(torch.optim.Optimizer):
         super().__init__(*args, **kwargs)
         # Where torch's constructor says so (fused=True), GradScaler would leave unscaling to the step.
         self._step_supports_amp_scaling = False
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let editors and `inspect` see torch's constructor where a class takes that, and `backend`."""
+        super().__init_subclass__(**options)
+        cls.__signature__ = None  # a base class's would hide the constructor of this one
+        if cls.__init__ is Base.__init__:
+            signature = inspect.signature(cls.__mro__[cls.__mro__.index(Base) + 1])
+            backend = inspect.Parameter("backend", inspect.Parameter.KEYWORD_ONLY, default="auto")
+            cls.__signature__ = signature.replace(parameters=[*signature.parameters.values(), backend])
 
     def rule_of(self, group: Mapping[str, Any]) -> Rule:
         """The rule that a parameter group's options stand for."""
