@@ -13,9 +13,9 @@ from ._base import Envelope, bind
 __all__ = ["init", "step"]
 
 
-def init(rule: Rule, p: Any) -> tuple[Any, ...]:
-    """The slots of `rule` for an array `p` (NumPy or `jax.numpy`) before the first step, in order."""
-    return tuple(0 * p + slot.initial for slot in rule.form().slots.values())
+def init(rule: Rule, p: Any, xp: Any = np) -> tuple[Any, ...]:
+    """The slots of `rule` for an array `p` of namespace `xp` before its first step, in the rule's order."""
+    return tuple(xp.full_like(p, slot.initial) for slot in rule.form().slots.values())
 
 
 def step(

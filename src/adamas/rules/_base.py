@@ -70,7 +70,8 @@ class Rule:
     - `scalars(t)`: all that depends on the hyperparameters and the step number t = 1, 2, ...
       alone, computed once a step, on the host, in float64;
     - `update(p, g, *slots, *scalars)`: the new `(p, *slots)`, written with operators and
-      `xp.sqrt/abs/maximum/minimum/where/sign` only, so that one text serves arrays and kernels.
+      `xp.sqrt/abs/maximum/minimum/where/sign` only, so that one text serves arrays and kernels
+      (both arguments of maximum and minimum are arrays: torch takes no number there).
 
     A rule that stores different things for different hyperparameters overrides `form`. A rule
     whose scalars need a running value that is no function of t (NAdam's product of momenta) names

@@ -42,7 +42,8 @@ class Job:
         self._address = self._record.ctypes.data
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
         self._pack_table = struct.Struct(f"{self._table.size}q").pack_into
-        self._pack_row = struct.Struct(f"{kernel.n_scalars}{kernel.dtype.char}").pack_into
+        # "=", because a native "f" packs what is too large as infinity and says nothing.
+        self._pack_row = struct.Struct(f"={kernel.n_scalars}{kernel.dtype.char}").pack_into
         self._parallel = sum(sizes) >= SERIAL and len(tiles) > 1
 
     def write_table(self, addresses: Sequence[int]) -> None:

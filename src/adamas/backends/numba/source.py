@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import numbers
 import textwrap
 import types
 
@@ -17,45 +18,54 @@ class RuleSourceError(ValueError):
 
 
 def arithmetic(update: Update) -> str:
-    """The source of `update`, renamed so, after the functions it calls, for a compute type called `real`.
+    """The source of `update`, renamed so, and of the functions it calls, for a compute type called `real`.
 
     Literals and module constants become `real(...)`: a plain Python number would widen a float32
-    kernel to float64.
+    kernel to float64. Functions are numbered: two modules may have one of the same name, and so
+    may the kernel.
 
     Raises:
         RuleSourceError: the source cannot be read, or it uses something a kernel does not have.
     """
-    functions: dict[str, str] = {}
-    _collect(update, "update", functions)
-    return "\n\n\n".join(functions.values())
+    texts: list[str] = []
+    _collect(update, {update: "update"}, texts)
+    return "\n\n\n".join(texts)
 
 
-def _collect(function: Update, name: str, functions: dict[str, str]) -> None:
+def _collect(function: Update, names: dict[Update, str], texts: list[str]) -> None:
+    """Append the text of `function`, after those of the functions it calls; `names` has their new names."""
     tree = _parse(function)
-    locals_ = {arg.arg for arg in tree.args.args} | {
+    args = [*tree.args.posonlyargs, *tree.args.args]
+    if tree.args.kwonlyargs or tree.args.vararg or tree.args.kwarg:
+        raise RuleSourceError(f"{_where(function)}: a kernel's functions take positional arguments alone")
+    locals_ = {arg.arg for arg in args} | {
         node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
     }
+    if "real" in locals_:
+        raise RuleSourceError(f"{_where(function)}: 'real' is the kernel's own name, rename the variable")
     assert isinstance(function, types.FunctionType)
-    constants: dict[str, float] = {}
+    meanings: dict[str, ast.expr] = {}
     for node in ast.walk(ast.Module(tree.body, [])):
         if not isinstance(node, ast.Name) or node.id in locals_ or node.id == "xp":
             continue
         value = function.__globals__.get(node.id)
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            constants[node.id] = value
+        if not isinstance(value, bool) and isinstance(value, numbers.Real):
+            meanings[node.id] = _real(float(value))
         elif isinstance(value, types.FunctionType):
-            if node.id not in functions:
-                _collect(value, node.id, functions)
+            if value not in names:
+                names[value] = f"{node.id}_{len(names)}"
+                _collect(value, names, texts)
+            meanings[node.id] = ast.Name(names[value], ast.Load())
         else:
             raise RuleSourceError(
                 f"{_where(function)} uses {node.id!r}; an update holds its arguments, numbers, "
                 f"functions of its own module, operators and xp.sqrt/abs/maximum/minimum/where/sign"
             )
-    tree = _Literals(constants).visit(tree)
-    tree.name, tree.decorator_list, tree.returns = name, [], None
-    for arg in tree.args.args:
+    tree = _Meanings(meanings).visit(tree)
+    tree.name, tree.decorator_list, tree.returns = names[function], [], None
+    for arg in args:
         arg.annotation = None
-    functions[name] = "@inline\n" + ast.unparse(ast.fix_missing_locations(tree))
+    texts.append("@inline\n" + ast.unparse(ast.fix_missing_locations(tree)))
 
 
 def _parse(function: Update) -> ast.FunctionDef:
@@ -79,21 +89,26 @@ def _where(function: Update) -> str:
     return f"{function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
 
 
-class _Literals(ast.NodeTransformer):
-    """Numbers to `real(number)`, but for whole exponents, which Numba multiplies out."""
+def _real(number: float) -> ast.expr:
+    return ast.Call(ast.Name("real", ast.Load()), [ast.Constant(number)], [])
 
-    def __init__(self, constants: dict[str, float]) -> None:
-        self.constants = constants
+
+class _Meanings(ast.NodeTransformer):
+    """Global names to what they stand for, and numbers to `real(number)`.
+
+    But for whole exponents, which Numba multiplies out.
+    """
+
+    def __init__(self, meanings: dict[str, ast.expr]) -> None:
+        self.meanings = meanings
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, bool) or not isinstance(node.value, (int, float)):
             return node
-        return ast.Call(ast.Name("real", ast.Load()), [node], [])
+        return _real(node.value)
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        if node.id in self.constants:
-            return self.visit_Constant(ast.Constant(self.constants[node.id]))
-        return node
+        return self.meanings.get(node.id, node)
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         node.left = self.visit(node.left)
