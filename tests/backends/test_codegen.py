@@ -1,0 +1,385 @@
+"""Generated kernels: readable files, no widening, vectors; clear errors where a rule cannot be compiled."""
+
+import ast
+import importlib.util
+import math
+import pickle
+import re
+import sys
+import traceback
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rule_cases
+from rule_cases import (
+    CASES,
+    FORMS,
+    Driver,
+    every_form,
+    gradients,
+    parameters,
+    run_kernel,
+    run_reference,
+    soften,
+)
+
+from adamas.backends import bind
+from adamas.backends.numba import RuleSourceError, compile_rule
+from adamas.rules import Adam, Rule, xp
+
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+
+
+def rule_of(update: Callable[..., Any], slots: dict[str, Any] | None = None) -> Rule:
+    """A rule with this `update` of `(p, g, lr)`, or of more slots."""
+
+    @dataclass(frozen=True)
+    class Given(Rule):
+        lr: float = 0.5
+
+        def scalars(self, t):
+            return (self.lr,)
+
+    Given.update = staticmethod(update)
+    Given.slots = slots or {}
+    return Given()
+
+
+def step_once(rule: Rule, p: float, g: float, dtype: np.dtype = FLOAT64) -> float:
+    moved, *_ = run_kernel(rule, np.array([p], dtype), np.array([[g]]))
+    return moved[0]
+
+
+# The file.
+
+
+@every_form
+def test_the_source_is_a_file_with_the_rules_own_arithmetic(name: str) -> None:
+    kernel = compile_rule(FORMS[name], FLOAT32)
+    text = kernel.path.read_text(encoding="utf-8")
+    function = next(
+        node
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef) and node.name == "update"
+    )
+    assert [arg.arg for arg in function.args.args][: len(kernel.arrays)] == list(kernel.arrays)
+    assert type(FORMS[name]).__name__ in text.splitlines()[0]
+
+
+def test_the_arithmetic_is_the_rules_text() -> None:
+    text = compile_rule(Adam(), FLOAT32).path.read_text(encoding="utf-8")
+    assert "m = beta1 * m + gain1 * g" in text
+    assert "v = beta2 * v + gain2 * (g * g)" in text
+    assert "return (p - step * m / (xp.sqrt(v + eps_inside) + eps), m, v)" in text
+
+
+def test_one_rule_and_dtype_is_one_kernel() -> None:
+    assert compile_rule(Adam(), FLOAT32) is compile_rule(Adam(lr=1.0, eps_placement="hat"), FLOAT32)
+    assert compile_rule(Adam(), FLOAT32).address != compile_rule(Adam(), FLOAT64).address
+
+
+def test_a_traceback_shows_the_generated_line() -> None:
+    def update(p, g, lr):
+        return (p - lr * xp.no_such_function(g),)
+
+    with pytest.raises(Exception, match="no_such_function") as caught:
+        compile_rule(rule_of(update), FLOAT32)
+    frames = traceback.extract_tb(caught.value.__traceback__)
+    assert any(Path(frame.filename).name.startswith("adamas_given_float32_") for frame in frames)
+
+
+# Its machine code.
+
+
+@pytest.fixture(scope="module")
+def llvm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """The optimized LLVM of a case's float32 kernel, compiled afresh (a kernel from the cache has none)."""
+
+    def compiled(name: str) -> str:
+        source = compile_rule(FORMS[name], FLOAT32).path
+        path = tmp_path_factory.mktemp("fresh") / "fresh_kernel.py"
+        path.write_bytes(source.read_bytes())
+        spec = importlib.util.spec_from_file_location(path.stem, path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[path.stem] = module
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            del sys.modules[path.stem]
+        return module.step.inspect_llvm()
+
+    return compiled
+
+
+@every_form
+def test_float32_stays_float32_in_vectors(name: str, llvm: Callable[[str], str]) -> None:
+    text = llvm(name)
+    assert "double" not in text
+    assert "fpext" not in text
+    stores = len(FORMS[name].form().slots) + 1
+    assert len(re.findall(r"store <\d+ x float>", text)) >= stores, "the loop is not vectorized"
+
+
+# What an update may hold.
+
+LIMIT = math.inf
+NUMPY_FLOAT = np.float64(0.25)
+NUMPY_FLOAT32 = np.float32(0.25)
+NUMPY_INT = np.int64(3)
+
+
+def twice(x, factor=2.0):
+    return factor * x
+
+
+def sum_of(x, /, y=1.5):
+    return x + y
+
+
+ALLOWED: dict[str, tuple[Callable[..., Any], Callable[[float, float], float]]] = {}
+
+
+def allowed(expected: Callable[[float, float], float]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An update that must compile, with what it makes of p and g (lr is 0.5)."""
+
+    def register(update: Callable[..., Any]) -> Callable[..., Any]:
+        ALLOWED[update.__name__] = update, expected
+        return update
+
+    return register
+
+
+@allowed(lambda p, g: p - 0.25 * g)
+def numpy_scalar_constant(p, g, lr):
+    return (p - NUMPY_FLOAT * g,)
+
+
+@allowed(lambda p, g: p - 0.25 * g)
+def numpy_float32_constant(p, g, lr):
+    return (p - NUMPY_FLOAT32 * g,)
+
+
+@allowed(lambda p, g: p - 3 * g)
+def numpy_integer_constant(p, g, lr):
+    return (p - NUMPY_INT * g,)
+
+
+@allowed(lambda p, g: p - g)
+def infinite_constant(p, g, lr):
+    return (p - xp.minimum(g, LIMIT),)
+
+
+@allowed(lambda p, g: p - 2 * g)
+def argument_with_default(p, g, lr):
+    return (p - twice(g) * twice(0.5, factor=lr) * 4,)
+
+
+@allowed(lambda p, g: p - (g + 1.5) - (g + p))
+def positional_only_argument(p, g, lr):
+    return (p - sum_of(g) - sum_of(g, p),)
+
+
+@allowed(lambda p, g: p - 0.5 * g**3 - g**-1 - abs(g) ** 0.5)
+def powers(p, g, lr):
+    return (p - lr * g**3 - g**-1 - xp.abs(g) ** 0.5,)
+
+
+@allowed(lambda p, g: p - 0.5 * g)
+def annotated(p: Any, g: Any, lr: float) -> tuple[Any, ...]:
+    return (p - lr * g,)
+
+
+@allowed(lambda p, g: p - 0.5 * g)
+def local_name_like_a_global(p, g, lr):
+    twice = lr * g
+    return (p - twice,)
+
+
+def flush(x, tiny):
+    return x + tiny
+
+
+@allowed(lambda p, g: p - 0.5 * (g + p))
+def helper_named_like_the_kernels(p, g, lr):
+    return (p - lr * flush(g, p),)
+
+
+def real(x):
+    return 10 * x
+
+
+@allowed(lambda p, g: p - 0.5 * 10 * g)
+def helper_named_like_the_type(p, g, lr):
+    return (p - lr * real(g),)
+
+
+def update(x):
+    return 3 * x
+
+
+@allowed(lambda p, g: p - 0.5 * 3 * g)
+def helper_named_update(p, g, lr):
+    return (p - lr * update(g),)
+
+
+def squared(x):
+    return 7 * x
+
+
+@allowed(lambda p, g: p - 0.5 * 7 * g - g * (1 + 0.5 / (1.5 + g**2)))
+def helpers_of_one_name_in_two_modules(p, g, lr):
+    return (p - lr * squared(g) - soften(g, lr),)  # which calls the other module's `squared`
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+@pytest.mark.parametrize("dtype", [FLOAT32, FLOAT64], ids=str)
+def test_an_update_may_hold(name: str, dtype: np.dtype) -> None:
+    update, expected = ALLOWED[name]
+    rule = rule_of(update)
+    # Two roundings to float32 in the longest of these sums.
+    tolerance = 4 * float(np.finfo(dtype).eps)
+    assert step_once(rule, 1.5, 2.0, dtype) == pytest.approx(expected(1.5, 2.0), rel=tolerance)
+    p, g = np.array([1.5]), np.array([2.0])
+    np.testing.assert_allclose(run_reference(rule, p, [g])[-1][0], expected(1.5, 2.0), rtol=1e-15)
+
+
+def test_a_docstring_is_left_out() -> None:
+    text = compile_rule(CASES["OwnRule"], FLOAT32).path.read_text(encoding="utf-8")
+    assert "A docstring, which a kernel leaves out" not in text
+
+
+def test_helpers_see_the_bound_namespace() -> None:
+    seen: list[float] = []
+    namespace = types.SimpleNamespace(
+        **{name: getattr(np, name) for name in ("sqrt", "abs", "maximum", "minimum", "sign")},
+        where=lambda *args: (seen.append(1), np.where(*args))[1],
+    )
+    update = bind(CASES["OwnRule"].form().update, namespace)
+    update(*(np.ones(1) for _ in range(4)), 1e-3, 0.75, 0.25)
+    assert seen == [1]
+    assert rule_cases.xp is np, "binding must not touch the rule's own module"
+
+
+def rooted(x):
+    return xp.sqrt(x)
+
+
+def uses_rooted(p, g, lr):
+    return (p - lr * rooted(g),)
+
+
+def test_a_helpers_own_xp_is_rebound_too() -> None:
+    namespace = types.SimpleNamespace(sqrt=lambda x: 10 * x)
+    assert bind(uses_rooted, namespace)(1.0, 2.0, 0.5) == (1.0 - 0.5 * 20.0,)
+    assert step_once(rule_of(uses_rooted), 1.0, 4.0) == 0.0
+
+
+# What it may not hold: an error that says where, what, and what to do.
+
+
+def foreign(p, g, lr):
+    return (p - lr * np.tanh(g),)
+
+
+def builtin(p, g, lr):
+    return (p - lr * max(g, p),)
+
+
+def undefined(p, g, lr):
+    return (p - lr * nowhere_defined * g,)  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("update", "word"), [(foreign, "'np'"), (builtin, "'max'"), (undefined, "'nowhere_defined'")]
+)
+def test_a_foreign_name_is_refused(update: Callable[..., Any], word: str) -> None:
+    with pytest.raises(RuleSourceError) as caught:
+        compile_rule(rule_of(update), FLOAT32)
+    message = str(caught.value)
+    assert word in message
+    assert update.__name__ in message
+    assert Path(__file__).name in message
+    assert "xp.sqrt/abs/maximum/minimum/where/sign" in message
+
+
+def test_a_closure_is_refused() -> None:
+    factor = 2.0
+
+    def update(p, g, lr):
+        return (p - factor * lr * g,)
+
+    with pytest.raises(RuleSourceError, match="closure"):
+        compile_rule(rule_of(update), FLOAT32)
+
+
+def keyword_only(p, g, *, lr):
+    return (p - lr * g,)
+
+
+def starred(p, *rest):
+    return (p - rest[0],)
+
+
+@pytest.mark.parametrize("update", [keyword_only, starred])
+def test_other_than_positional_arguments_are_refused(update: Callable[..., Any]) -> None:
+    with pytest.raises(RuleSourceError, match=f"{update.__name__}.*positional"):
+        compile_rule(rule_of(update), FLOAT32)
+
+
+def test_a_lambda_is_refused() -> None:
+    with pytest.raises(RuleSourceError, match="plain function"):
+        compile_rule(rule_of(lambda p, g, lr: (p - lr * g,)), FLOAT32)
+
+
+def test_a_rule_without_source_is_refused_and_told_of_the_reference() -> None:
+    scope: dict[str, Any] = {"xp": np}
+    exec("def update(p, g, lr):\n    return (p - lr * g,)", scope)
+    rule = rule_of(scope["update"])
+    with pytest.raises(RuleSourceError, match="backend='reference'"):
+        compile_rule(rule, FLOAT32)
+    (moved,) = run_reference(rule, np.ones(1), [np.ones(1)])[-1]
+    assert moved == 0.5
+
+
+def argument_named_like_the_type(p, g, real):
+    return (p - 2.0 * real * g,)
+
+
+def test_the_one_name_that_kernels_reserve_is_refused() -> None:
+    with pytest.raises(RuleSourceError, match=r"'real'.*rename"):
+        compile_rule(rule_of(argument_named_like_the_type), FLOAT32)
+
+
+# The job.
+
+
+def test_a_scalar_too_large_for_the_dtype_is_named() -> None:
+    driver = Driver(Adam(lr=1e41), [np.ones(1, FLOAT32)])
+    with pytest.raises(ValueError, match="too large for float32"):
+        driver.step(np.ones(1, FLOAT32))
+    assert driver.params[0] == 1
+
+
+def test_a_job_cannot_be_pickled() -> None:
+    with pytest.raises(TypeError, match="addresses"):
+        pickle.dumps(Driver(Adam(), [np.ones(1)]).job)
+
+
+def test_the_table_has_every_array_in_the_rules_order() -> None:
+    for rule in FORMS.values():
+        assert compile_rule(rule, FLOAT32).arrays == ("p", "g", *rule.form().slots)
+
+
+def test_gradients_are_read_only() -> None:
+    for rule in FORMS.values():
+        p, g = parameters(9), gradients(1, 9)
+        before = g.copy()
+        run_kernel(rule, p, g)
+        np.testing.assert_array_equal(g, before)
