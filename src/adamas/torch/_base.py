@@ -10,7 +10,7 @@ import torch
 from torch.optim import optimizer as torch_optimizer
 
 from ..rules import Rule
-from ._plan import Plan
+from ._plan import Plan, envelope_of
 
 __all__ = ["Base"]
 
@@ -59,6 +59,10 @@ class Base(torch.optim.Optimizer):
     def rule_of(self, group: Mapping[str, Any]) -> Rule:
         """The rule that a parameter group's options stand for."""
         raise NotImplementedError
+
+    def slot_names(self, rule: Rule) -> list[str]:
+        """The keys in `state[p]` of the rule's slots, in the rule's order."""
+        return [self.state_names.get(name, name) for name in rule.form().slots]
 
     @property
     def backend(self) -> str:
@@ -111,6 +115,7 @@ class Base(torch.optim.Optimizer):
             if group.get("capturable"):
                 raise ValueError("capturable=True (CUDA graphs) is not supported; leave it False")
             self.rule_of(group)
+            envelope_of(group)
         self._plan = None
         super().add_param_group(param_group)
 
@@ -140,15 +145,17 @@ class Base(torch.optim.Optimizer):
         params = [p for group in self.param_groups for p in group["params"]]
         for index, p in zip(saved, params, strict=False):
             for key, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, torch.Tensor) and value.dim() > 0:
-                    self.state[p][key] = value.to(p.device)
+                if isinstance(value, torch.Tensor):
+                    self.state[p][key] = value.to(p.device) if value.dim() > 0 else value
 
     def _check_shapes(self, state_dict: Mapping[str, Any]) -> None:
         saved = [index for group in state_dict["param_groups"] for index in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
+        slots = {name for group in self.param_groups for name in self.slot_names(self.rule_of(group))}
+        slots |= set(self.state_names.values())
         for index, p in zip(saved, params, strict=False):
             for key, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape != p.shape:
+                if key in slots and isinstance(value, torch.Tensor) and value.shape != p.shape:
                     raise ValueError(
                         f"the loaded state {key!r} of parameter {index} has shape {tuple(value.shape)}, "
                         f"the parameter {tuple(p.shape)}; nothing was loaded"

@@ -89,7 +89,7 @@ class KernelBatch:
     """One compiled pass over the memory of all its parameters.
 
     Addresses are read anew at every step. Sizes, types and layouts are checked, so that no
-    address is ever used with a size that is not its own.
+    address is ever used with a size that is not its own; those of the state where it has moved.
     """
 
     name = "numba"
@@ -102,6 +102,8 @@ class KernelBatch:
         self._contiguous = [p.is_contiguous() for p in params]
         self._strides = [(k, p.stride()) for k, p in enumerate(params) if not p.is_contiguous()]
         self._complex = any(p.is_complex() for p in params)
+        # A view of one element, such as `z.conj().imag`, is contiguous even where it is lazily negated.
+        self._single = [k for k, size in enumerate(self._sizes) if size == 1]
         self._width = len(kernel.arrays)
         self._tensors = [
             tensor for e in entries for tensor in (e.p, e.p, *(e.state[name] for name in e.slots))
@@ -110,16 +112,20 @@ class KernelBatch:
         self._job = Job(kernel, floats, [entry.step for entry in entries])
         self._rows = sorted({entry.step for entry in entries})
         self._pool = default_pool()
+        self._state_addresses = self._addresses_of_state(list(map(Tensor.data_ptr, self._tensors)))
 
     def gather(self) -> bool:
         params = self._params
         grads = list(map(_grad, params))
         try:
             contiguous = list(map(Tensor.is_contiguous, grads))
-        except TypeError:  # a gradient is None
-            return False
+        except (TypeError, RuntimeError):  # a gradient is None, or sparse
+            if any(g is None for g in grads):
+                return False
+            contiguous = []
         if (
             list(map(Tensor.numel, params)) != self._sizes
+            or list(map(Tensor.numel, grads)) != self._sizes
             or list(map(Tensor.is_contiguous, params)) != self._contiguous
             or list(map(_dtype, params)) != self._dtypes
             or self._strided_otherwise(params)
@@ -130,10 +136,18 @@ class KernelBatch:
             or list(map(_dtype, grads)) != self._dtypes
             or self._strided_otherwise(grads)
             or self._complex
+            or any(grads[k].is_neg() for k in self._single)
         ):
             grads = [entry.aligned_grad() for entry in self.entries]
         self._tensors[1 :: self._width] = grads
+        addresses = list(map(Tensor.data_ptr, self._tensors))
+        if self._addresses_of_state(addresses) != self._state_addresses:
+            return False
+        self._job.write_table(addresses)
         return True
+
+    def _addresses_of_state(self, addresses: Sequence[int]) -> list[Sequence[int]]:
+        return [addresses[k :: self._width] for k in range(2, self._width)]
 
     def _strided_otherwise(self, tensors: Sequence[Tensor]) -> bool:
         return bool(self._strides) and any(tensors[k].stride() != stride for k, stride in self._strides)
@@ -144,7 +158,6 @@ class KernelBatch:
             self._job.write_scalars(row, *step.envelope, *step.rule.scalars(step.t, *step.carried))
 
     def run(self) -> None:
-        self._job.write_table(list(map(Tensor.data_ptr, self._tensors)))
         self._job.run(self._pool)
         self._tensors[1 :: self._width] = self._params  # lets go of the gradients
         torch.autograd.graph.increment_version(self._params)
@@ -158,12 +171,18 @@ class ReferenceBatch:
     def __init__(self, entries: list[Entry], differentiable: bool) -> None:
         self.entries = entries
         self._differentiable = differentiable
-        self._dtypes = [entry.p.dtype for entry in entries]
+        self._layouts = list(map(self._layout, entries))
         self._steps: Sequence[Step] = ()
 
+    @staticmethod
+    def _layout(entry: Entry) -> list[Any]:
+        p, grad = entry.p, entry.p.grad
+        states = [entry.state[name].shape for name in entry.slots]
+        return [p.dtype, p.stride(), p.shape, None if grad is None else grad.shape, *states]
+
     def gather(self) -> bool:
-        return self._dtypes == [entry.p.dtype for entry in self.entries] and all(
-            entry.p.grad is not None and entry.dense_grad() is not None for entry in self.entries
+        return self._layouts == list(map(self._layout, self.entries)) and all(
+            entry.dense_grad() is not None for entry in self.entries
         )
 
     def prepare(self, steps: Sequence[Step]) -> None:
@@ -183,7 +202,7 @@ class ReferenceBatch:
             step.rule, step.t, p, g, values, carried=step.carried, envelope=step.envelope, xp=torch
         )
         for target, value in zip((entry.p, *slots), new, strict=True):
-            _real(target).copy_(value)
+            target.copy_(torch.view_as_complex(value) if target.is_complex() else value)
 
 
 def _real(x: Tensor) -> Tensor:

@@ -53,7 +53,8 @@ class Counters:
         self.rows = [self.taken.index(value) for value in values]
         self._members = [np.flatnonzero(np.array(self.rows) == row) for row in range(len(self.taken))]
         self._carries = len(self.names) - optimizer.counts_steps
-        self._versions = [tensor._version for tensor in self._tensors]
+        self._addresses = [tensor.data_ptr() for tensor in self._tensors]
+        self._written = [array.tobytes() for array in self._arrays]
 
     def _adopt(self, optimizer: Base, i: int, k: int, p: Tensor, initial: list[float]) -> Taken:
         """Move the counters of a parameter, or initial ones, into place i of the arrays."""
@@ -68,8 +69,11 @@ class Counters:
         return Taken(k, int(any(value is not None for value in state.values())), tuple(values))
 
     def edited(self) -> bool:
-        """Whether somebody else has written to a counter."""
-        return [tensor._version for tensor in self._tensors] != self._versions
+        """Whether somebody else has written to a counter, or moved them (into shared memory)."""
+        return (
+            list(map(Tensor.data_ptr, self._tensors)) != self._addresses
+            or [array.tobytes() for array in self._arrays] != self._written
+        )
 
     def stored(self, carried: tuple[float, ...]) -> tuple[float, ...]:
         """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
@@ -83,3 +87,4 @@ class Counters:
         for k in range(self._carries):
             for members, values in zip(self._members, carried, strict=True):
                 self._arrays[first + k][members] = values[k]
+        self._written = [array.tobytes() for array in self._arrays]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,10 @@ from ._counters import Counters, Taken
 if TYPE_CHECKING:
     from ._base import Base
 
-__all__ = ["Plan"]
+__all__ = ["Plan", "envelope_of"]
+
+# Options of these types do not change in place.
+_IMMUTABLE = (bool, int, float, str, type(None), np.generic)
 
 _KERNEL_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
     torch.float32: np.dtype(np.float32),
@@ -45,12 +49,13 @@ class Plan:
         self._options: list[list[Any] | None] = [None] * len(groups)
         self._rules = [optimizer.rule_of(group) for group in groups]
         self._forms = [rule.form() for rule in self._rules]
-        self._envelopes = [_envelope(group) for group in groups]
+        self._envelopes = [envelope_of(group) for group in groups]
         found = [(k, p) for k, params in enumerate(self._group_params) for p in dict.fromkeys(params)]
         self._idle = [p for _, p in found if p.grad is None]
         active = [(k, p) for k, p in found if p.grad is not None]
-        for _, p in active:
-            _check(p, optimizer)
+        slot_names = [optimizer.slot_names(rule) for rule in self._rules]
+        for k, p in active:
+            _check(p, optimizer, slot_names[k])
         kernels = [_kernel(optimizer._backend, self._rules[k], groups[k], p) for k, p in active]
         self._counters = Counters(optimizer, active, self._rules)
         self._taken = self._counters.taken
@@ -59,6 +64,7 @@ class Plan:
             for (k, p), row, kernel in zip(active, self._counters.rows, kernels, strict=True)
         ]
         self.batches = _batches(kernels, entries, any(group.get("differentiable") for group in groups))
+        self._state = optimizer.state
         self._states = list(optimizer.state.values())
         self._state_dicts = [state for state in self._states if isinstance(state, dict)]
         self._state_values = list(chain.from_iterable(map(dict.values, self._state_dicts)))
@@ -77,6 +83,7 @@ class Plan:
                 _same(g["params"], params) for g, params in zip(groups, self._group_params, strict=True)
             )
             or any(p.grad is not None for p in self._idle)
+            or optimizer.state is not self._state
             or not _same(optimizer.state.values(), self._states)
             or not _same(list(chain.from_iterable(map(dict.values, self._state_dicts))), self._state_values)
             or self._counters.edited()
@@ -92,10 +99,10 @@ class Plan:
         rule = optimizer.rule_of(group)
         if rule.form() != self._forms[k]:
             return False
-        self._rules[k], self._envelopes[k] = rule, _envelope(group)
-        # A tensor among the options may change in place: such options are read anew at every step.
+        self._rules[k], self._envelopes[k] = rule, envelope_of(group)
+        # What may change in place (a tensor, a list) is read anew at every step.
         flat = chain.from_iterable(x if isinstance(x, tuple) else (x,) for x in options)
-        self._options[k] = None if any(isinstance(x, Tensor) for x in flat) else options
+        self._options[k] = options if all(isinstance(x, _IMMUTABLE) for x in flat) else None
         return True
 
     def run(self) -> None:
@@ -115,15 +122,14 @@ class Plan:
 
     def _entry(self, optimizer: Base, k: int, p: Tensor, row: int, *, aligned: bool) -> Entry:
         """The parameter with its state, made where it is missing; `aligned`: in the parameter's own layout."""
-        names = optimizer.state_names
-        slots = {names.get(name, name): slot for name, slot in self._forms[k].slots.items()}
+        slots = dict(zip(optimizer.slot_names(self._rules[k]), self._forms[k].slots.values(), strict=True))
         state = optimizer.state[p] if slots or self._counters.names else {}
         for name, slot in slots.items():
             if state.get(name) is None:
                 dtype = torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype
                 initial = complex(slot.initial, slot.initial) if p.is_complex() else slot.initial
                 state[name] = torch.full_like(p, initial, dtype=dtype, requires_grad=False)
-            elif aligned and (state[name].dtype != p.dtype or state[name].stride() != p.stride()):
+            elif aligned and not _is_laid_out_as(p, state[name]):
                 state[name] = torch.empty_like(p, requires_grad=False).copy_(state[name])
         return Entry(p, state, list(slots), row, optimizer.takes_sparse)
 
@@ -133,22 +139,44 @@ def _same(these: Collection[Any], those: Collection[Any]) -> bool:
     return len(these) == len(those) and all(map(operator.is_, these, those))
 
 
-def _envelope(group: Mapping[str, Any]) -> Envelope:
+def _is_laid_out_as(p: Tensor, x: Tensor) -> bool:
+    return x.dtype == p.dtype and x.stride() == p.stride() and not x.is_conj() and not x.is_neg()
+
+
+def envelope_of(group: Mapping[str, Any]) -> Envelope:
+    """The envelope that a parameter group's options stand for.
+
+    Raises:
+        ValueError: its weight decay is out of its range.
+    """
     scale = -1.0 if group.get("maximize", False) else 1.0
     decay = float(group.get("weight_decay", 0.0))
+    if not 0 <= decay < math.inf:
+        raise ValueError(f"weight_decay must lie in [0, inf), got {decay!r}")
     if group.get("decoupled_weight_decay", False):
         return Envelope(scale, 0.0, 1 - float(group["lr"]) * decay)
     return Envelope(scale, decay, 1.0)
 
 
-def _check(p: Tensor, optimizer: Base) -> None:
+def _check(p: Tensor, optimizer: Base, slots: Sequence[str]) -> None:
     """Raise for what no backend can update, before anything has changed."""
     if torch._debug_has_internal_overlap(p) == 1:
         raise RuntimeError(
             f"a parameter of shape {tuple(p.shape)} and stride {p.stride()} has elements that share "
             f"memory (an expanded tensor?); make it contiguous"
         )
+    if p.grad is not None and p.grad.shape != p.shape:
+        raise RuntimeError(
+            f"a parameter of shape {tuple(p.shape)} has a gradient of shape {tuple(p.grad.shape)}"
+        )
     Entry(p, {}, (), 0, optimizer.takes_sparse).dense_grad()
+    state = optimizer.state.get(p, {})
+    for name in slots:
+        if state.get(name) is not None and state[name].shape != p.shape:
+            raise ValueError(
+                f"the state {name!r} of a parameter has shape {tuple(state[name].shape)}, the parameter "
+                f"{tuple(p.shape)}; delete the state of a parameter that has changed its shape"
+            )
 
 
 def _kernel(backend: str, rule: Rule, group: Mapping[str, Any], p: Tensor) -> Kernel | None:
@@ -176,6 +204,8 @@ def _why_not(group: Mapping[str, Any], p: Tensor) -> str | None:
         return "the step is to be differentiable"
     if p.device.type != "cpu" or p.layout != torch.strided:
         return f"it is a {p.layout} tensor on {p.device}"
+    if p.is_conj() or p.is_neg():
+        return "it is lazily conjugated or negated"
     if type(p).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # such a tensor is others inside
         return f"it is a {type(p).__name__}"
     if p.dtype not in _KERNEL_DTYPES:
