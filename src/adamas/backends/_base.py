@@ -13,11 +13,13 @@ class Envelope(NamedTuple):
 
     g = scale * g + l2 * p      scale: maximize, clipping and loss scale in one; l2: coupled decay
     p = shrink * p              decoupled decay
+    mean = mean + average * (p - mean)      after the rule, where a running mean of p is kept
     """
 
     scale: float = 1.0
     l2: float = 0.0
     shrink: float = 1.0
+    average: float = 0.0
 
 
 def bind(update: Update, namespace: Any) -> Update:

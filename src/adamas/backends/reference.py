@@ -27,6 +27,7 @@ def step(
     *,
     carried: Sequence[float] = (),
     envelope: Envelope = Envelope(),
+    mean: Any = None,
     xp: Any = np,
 ) -> tuple[Any, ...]:
     """One step of `rule` on whole arrays; the arguments stay as they are.
@@ -37,14 +38,16 @@ def step(
         p, g: the parameter and its gradient, arrays of one shape.
         slots: the rule's state arrays, in the rule's order, of the parameter's shape.
         carried: the rule's carried values of step t.
-        envelope: gradient scale and weight decay.
+        envelope: gradient scale, weight decay, and the weight of the running mean.
+        mean: the running mean of the parameter, if one is kept.
         xp: the namespace of the arrays: `numpy`, `torch` or `jax.numpy`.
 
     Returns:
-        The new parameter, then the new slots.
+        The new parameter, then the new slots, then the new mean if there is one.
     """
     update = bind(rule.form().update, xp)
     g = envelope.scale * g
     if envelope.l2 != 0:
         g = g + envelope.l2 * p
-    return tuple(update(envelope.shrink * p, g, *slots, *rule.scalars(t, *carried)))
+    new = tuple(update(envelope.shrink * p, g, *slots, *rule.scalars(t, *carried)))
+    return new if mean is None else (*new, mean + envelope.average * (new[0] - mean))

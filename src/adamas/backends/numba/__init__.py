@@ -1,9 +1,18 @@
 """The CPU backend: a step is one call for all parameters, compiled by Numba."""
 
 from .cache import cache_folder
-from .job import Job
+from .job import Job, NormJob
 from .kernel import Kernel, compile_rule
 from .pool import Pool, ThreadPool
 from .source import RuleSourceError
 
-__all__ = ["Job", "Kernel", "Pool", "RuleSourceError", "ThreadPool", "cache_folder", "compile_rule"]
+__all__ = [
+    "Job",
+    "Kernel",
+    "NormJob",
+    "Pool",
+    "RuleSourceError",
+    "ThreadPool",
+    "cache_folder",
+    "compile_rule",
+]

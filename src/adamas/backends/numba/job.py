@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .kernel import Kernel
+from ...formats import BLOCK
+from .kernel import Kernel, compile_norm
 from .pool import Pool
 
-__all__ = ["TILE", "Job"]
+__all__ = ["TILE", "Job", "NormJob"]
 
 # Elements a tile. In bytes a tile of every array of Adam fits a core's level-2 cache.
 TILE = 1 << 14
@@ -26,7 +27,21 @@ class Job:
     `write_table` and `write_scalars` fill in what changes between steps; `run` is the step.
     """
 
-    def __init__(self, kernel: Kernel, sizes: Sequence[int], rows: Sequence[int], tile: int = TILE) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        sizes: Sequence[int],
+        rows: Sequence[int],
+        *,
+        ordinals: Sequence[int] | None = None,
+        tile: int = TILE,
+    ) -> None:
+        """`ordinals` number the tensors for their random bits: 0, 1, ... unless given.
+
+        `tile` is a multiple of the blocks of the scaled formats.
+        """
+        if tile % BLOCK and any(format.scaled for format in kernel.formats.values()):
+            raise ValueError(f"a tile of a scaled format is a multiple of {BLOCK} elements, got {tile}")
         self.kernel = kernel
         n_rows = max(rows, default=0) + 1
         tiles = [
@@ -37,8 +52,13 @@ class Job:
         self._table = np.zeros((len(sizes), len(kernel.arrays)), np.int64)
         self._tiles = np.array(tiles, np.int64).reshape(-1, 4)
         self._scalars = np.zeros((n_rows, kernel.n_scalars), kernel.dtype)
-        buffers = (self._table, self._tiles, self._scalars)
-        self._record = np.array([0, *(b.ctypes.data for b in buffers), len(tiles)], np.int64)
+        self._facts = np.array(list(zip(sizes, ordinals or range(len(sizes)), strict=True)), np.int64)
+        self._keys = np.zeros(n_rows, np.int64)
+        table, tile_list, scalars, facts, keys = (
+            buffer.ctypes.data
+            for buffer in (self._table, self._tiles, self._scalars, self._facts, self._keys)
+        )
+        self._record = np.array([0, table, tile_list, scalars, len(tiles), facts, keys], np.int64)
         self._address = self._record.ctypes.data
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
         self._pack_table = struct.Struct(f"{self._table.size}q").pack_into
@@ -63,6 +83,10 @@ class Job:
                 f"a scalar of this step is too large for {self.kernel.dtype}: {values}"
             ) from None
 
+    def write_key(self, row: int, key: int) -> None:
+        """The key of the random bits of one row in this step: any integer of 63 bits."""
+        self._keys[row] = key
+
     def run(self, pool: Pool) -> None:
         """Run the kernel once over every tile, on the threads of `pool` where there is enough to do."""
         self._record[0] = 0
@@ -73,3 +97,19 @@ class Job:
 
     def __reduce__(self) -> Any:
         raise TypeError("a job holds addresses of this process and cannot be pickled")
+
+
+class NormJob:
+    """The sum of squares of all gradients of one format; a sum for each tile, so no thread count shows."""
+
+    def __init__(self, format: str, sizes: Sequence[int]) -> None:
+        tiles = [-(-size // TILE) for size in sizes]
+        # A "row of scalars" is here the place of one tile's sum.
+        self._job = Job(compile_norm(format), sizes, [sum(tiles)] * len(sizes))
+        self._sums = self._job._scalars[: sum(tiles), 0]
+
+    def run(self, addresses: Sequence[int], pool: Pool) -> float:
+        """The sum in float64: NaN or infinite where an element is."""
+        self._job.write_table(addresses)
+        self._job.run(pool)
+        return float(self._sums.sum())

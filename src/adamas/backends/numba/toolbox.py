@@ -14,7 +14,23 @@ from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
-__all__ = ["access", "claim_tile", "flush", "inline", "int_at", "kernel", "where", "xp"]
+from .._base import bind as rebind
+
+__all__ = [
+    "access",
+    "bind",
+    "claim_tile",
+    "flush",
+    "inline",
+    "int_at",
+    "kernel",
+    "kernel_of_sums",
+    "random_bits",
+    "scratch",
+    "tile_key",
+    "where",
+    "xp",
+]
 
 # Contraction alone: a fused multiply-add is the same in a vector and in the scalar rest of a loop,
 # so no result depends on where a tile begins. Reassociation and approximate division are not. NaN
@@ -27,6 +43,12 @@ inline = njit(inline="always", **_OPTIONS)
 def kernel(function: Callable[[int], None]) -> Any:
     """Compile `function(job)` to a C function of one address, cached on disk beside its source."""
     return cfunc(types.void(types.int64), cache=True, **_OPTIONS)(function)
+
+
+def kernel_of_sums(function: Callable[[int], None]) -> Any:
+    """The same for sums, which are vectors of partial sums only if LLVM may reorder them."""
+    options = _OPTIONS | {"fastmath": _OPTIONS["fastmath"] | {"reassoc"}}
+    return cfunc(types.void(types.int64), cache=True, **options)(function)
 
 
 def _metadata(builder: Any, name: str, arrays: Sequence[str]) -> Any:
@@ -98,6 +120,50 @@ def claim_tile(typing_context: Any, job: Any) -> Any:
     return types.int64(types.int64), generate
 
 
+def scratch(elements: int, stored: Any) -> Any:
+    """A function that returns the address of room on the stack for that many elements."""
+
+    @intrinsic
+    def make(typing_context: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            array = ir.ArrayType(context.get_data_type(stored), elements)
+            with builder.goto_entry_block():
+                room = builder.alloca(array)
+            room.align = 64
+            return builder.ptrtoint(room, ir.IntType(64))
+
+        return types.int64(), generate
+
+    return make
+
+
+def _bitcast(source: Any, target: Any) -> Any:
+    @intrinsic
+    def cast(typing_context: Any, x: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], context.get_data_type(target))
+
+        return target(source), generate
+
+    return cast
+
+
+@intrinsic
+def _half_to_float(typing_context: Any, code: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.fpext(builder.bitcast(args[0], ir.HalfType()), ir.FloatType())
+
+    return types.float32(types.uint16), generate
+
+
+@intrinsic
+def _float_to_half(typing_context: Any, x: Any) -> Any:
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
+
+    return types.uint16(types.float32), generate
+
+
 @inline
 def where(condition, x, y):  # type: ignore[no-untyped-def]
     """`x` where the condition holds, else `y`: a select, not a branch."""
@@ -120,7 +186,32 @@ def flush(x, tiny):  # type: ignore[no-untyped-def]
     return where(abs(x) < tiny, 0 * tiny, x)
 
 
+@inline
+def tile_key(key, ordinal):  # type: ignore[no-untyped-def]
+    """The key of a tensor's random bits in one step, from the step's key and the tensor's number."""
+    mixed = np.uint64(key) + np.uint64(ordinal) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    return np.uint32(mixed >> np.uint64(32))
+
+
+@inline
+def random_bits(key, i):  # type: ignore[no-untyped-def]
+    """32 bits for element i: a counter through MurmurHash3's finalizer, so that order does not matter."""
+    x = np.uint32(np.uint32(np.uint32(i) * np.uint32(0x9E3779B9)) + key)
+    x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(16))) * np.uint32(0x85EBCA6B))
+    x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(13))) * np.uint32(0xC2B2AE35))
+    return np.uint32(x ^ np.uint32(x >> np.uint32(16)))
+
+
 # Numba resolves attributes of modules only, so the namespace of a kernel is one.
 xp: Any = python_types.ModuleType("xp")
 xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
 xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
+xp.u8, xp.u16, xp.u32, xp.f32 = np.uint8, np.uint16, np.uint32, np.float32
+xp.bits, xp.from_bits = _bitcast(types.float32, types.uint32), _bitcast(types.uint32, types.float32)
+xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
+
+
+def bind(function: Callable[..., Any]) -> Any:
+    """A format's `decode` or `encode`, compiled."""
+    return inline(rebind(function, xp))

@@ -1,0 +1,70 @@
+"""What every storage format has: how a stored code becomes a number, and a number a code.
+
+`decode` and `encode` are elementwise and use `xp` for what arrays and compiled scalars spell
+differently, as the rules do: `xp.bits(x)`, the 32 bits of a float32; `xp.from_bits(b)`, back;
+`xp.u32(x)`, a conversion, as `u8`, `u16`, `f32`; `xp.where/minimum/maximum`. Every operation on
+codes is wrapped in `xp.u32`, for a compiled unsigned number would widen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+__all__ = ["BLOCK", "Format", "numpy_bits", "xp"]
+
+# Elements that share one scale, in formats that have scales.
+BLOCK = 128
+
+
+def _from_bits(b: Any) -> Any:
+    return np.asarray(b, np.uint32).view(np.float32)
+
+
+# NumPy's spelling of what formats use; kernels have their own.
+numpy_bits: Any = SimpleNamespace(
+    bits=lambda x: np.asarray(x, np.float32).view(np.uint32),
+    from_bits=_from_bits,
+    u8=lambda x: np.asarray(x).astype(np.uint8),
+    u16=lambda x: np.asarray(x).astype(np.uint16),
+    u32=lambda x: np.asarray(x).astype(np.uint32),
+    f32=lambda x: np.asarray(x, np.float32),
+    where=np.where,
+    minimum=np.minimum,
+    maximum=np.maximum,
+    half_to_float=lambda code: np.asarray(code, np.uint16).view(np.float16).astype(np.float32),
+    float_to_half=lambda x: np.asarray(x, np.float32).astype(np.float16).view(np.uint16),
+)
+xp: Any = numpy_bits
+
+
+@dataclass(frozen=True)
+class Format:
+    """A way to store numbers.
+
+    Attributes:
+        name: as users write it.
+        stored: dtype of a stored element.
+        compute: dtype of its value, float32 or float64.
+        decode: stored element to value; None where they are the same.
+        encode: value, and 32 random bits, to stored element.
+        scaled: whether each `BLOCK` elements share a scale, the largest magnitude times `margin`:
+            a value is then decode(code) times the scale, and encode takes the value over it.
+        bytes: a parameter, scales included.
+    """
+
+    name: str
+    stored: np.dtype[Any]
+    compute: np.dtype[Any]
+    decode: Callable[..., Any] | None = None
+    encode: Callable[..., Any] | None = None
+    scaled: bool = False
+    margin: float = 1.0
+
+    @property
+    def bytes(self) -> float:
+        return self.stored.itemsize + (4 / BLOCK if self.scaled else 0)

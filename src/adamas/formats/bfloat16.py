@@ -1,0 +1,25 @@
+"""bfloat16: the upper half of a float32, rounded up with the probability that is the lower half.
+
+Rounded to nearest, an update below 1/512 of the value would be lost every time, and a decay of .999
+would never move a second moment: rounding must keep the mean.
+"""
+
+import numpy as np
+
+from ._base import Format, xp
+
+
+def decode(code):
+    """uint16 to float32, exactly."""
+    return xp.from_bits(xp.u32(xp.u32(code) << xp.u32(16)))
+
+
+def encode(x, random):
+    """float32 to uint16; infinity stays, and so does NaN, which the sum below could carry into a number."""
+    rounded = xp.u32(xp.bits(x) + xp.u32(random & xp.u32(0xFFFF)))
+    return xp.u16(xp.u32(xp.where(x != x, xp.u32(0x7FC00000), rounded)) >> xp.u32(16))
+
+
+FORMATS = dict.fromkeys(
+    (True, False), Format("bfloat16", np.dtype(np.uint16), np.dtype(np.float32), decode, encode)
+)

@@ -1,0 +1,60 @@
+"""float8: 8-bit floats under a float32 scale for each 128: sign+4+3 bits, or 5+3 where nothing is negative.
+
+The largest magnitude of a block is the largest code, 1.875. Signed values are rounded to nearest; the code
+of 2^-15 is zero. Non-negative ones are second moments: rounding must keep their mean, the range must
+be wide enough for their roots, and a positive one must not become zero, for it is divided by.
+"""
+
+import numpy as np
+
+from ._base import Format, xp
+
+# The float32 bits of the smallest code; a code adds to them above the 20 bits it does not keep.
+_SIGNED, _NONNEGATIVE = (127 - 15) << 23, (127 - 31) << 23
+# Of half the smallest positive signed code, 1.125 * 2^-15: from there on up rounds away from zero.
+_HALF = ((127 - 16) << 23) + (1 << 20)
+
+
+def decode_signed(code):
+    """uint8 to float32, exactly."""
+    code = xp.u32(code)
+    magnitude = xp.u32(code & xp.u32(127))
+    bits = xp.u32(
+        xp.u32(xp.u32(magnitude << xp.u32(20)) + xp.u32(_SIGNED))
+        | xp.u32(code << xp.u32(24)) & xp.u32(1 << 31)
+    )
+    return xp.from_bits(xp.where(magnitude == xp.u32(0), xp.u32(0), bits))
+
+
+def encode_signed(x, random):
+    """float32 to the nearest uint8 code; magnitudes above 1.875 to the largest."""
+    bits = xp.bits(x)
+    magnitude = xp.u32(bits & xp.u32(0x7FFFFFFF))
+    rounded = xp.u32(magnitude + xp.u32(0x7FFFF))
+    clamped = xp.minimum(xp.maximum(rounded, xp.u32(_SIGNED)), xp.u32(_SIGNED + (127 << 20)))
+    code = xp.u32(xp.u32(clamped - xp.u32(_SIGNED)) >> xp.u32(20))
+    code = xp.maximum(code, xp.where(magnitude > xp.u32(_HALF), xp.u32(1), xp.u32(0)))
+    return xp.u8(xp.u32(code | xp.u32(xp.u32(bits >> xp.u32(24)) & xp.u32(128))))
+
+
+def decode_nonnegative(code):
+    """uint8 to float32, exactly."""
+    code = xp.u32(code)
+    bits = xp.u32(xp.u32(code << xp.u32(20)) + xp.u32(_NONNEGATIVE))
+    return xp.from_bits(xp.where(code == xp.u32(0), xp.u32(0), bits))
+
+
+def encode_nonnegative(x, random):
+    """float32 to the uint8 code below or above, keeping the mean; what is positive to a positive code."""
+    bits = xp.bits(x)
+    rounded = xp.u32(bits + xp.u32(random & xp.u32(0xFFFFF)))
+    low = xp.where(bits == xp.u32(0), xp.u32(_NONNEGATIVE), xp.u32(_NONNEGATIVE + (1 << 20)))
+    clamped = xp.minimum(xp.maximum(rounded, low), xp.u32(_NONNEGATIVE + (255 << 20)))
+    return xp.u8(xp.u32(xp.u32(clamped - xp.u32(_NONNEGATIVE)) >> xp.u32(20)))
+
+
+_COMMON = ("float8", np.dtype(np.uint8), np.dtype(np.float32))
+FORMATS = {
+    True: Format(*_COMMON, decode_signed, encode_signed, scaled=True, margin=1 / 1.875),
+    False: Format(*_COMMON, decode_nonnegative, encode_nonnegative, scaled=True, margin=1 / 1.875),
+}
