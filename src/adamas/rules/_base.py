@@ -101,17 +101,19 @@ class Rule:
 
     def __post_init__(self) -> None:
         for name, check in _checks(cast(Any, type(self))):
-            check(f"{type(self).__name__}: {name}", getattr(self, name))
+            # Stored as what it was checked to be: one float32 among the numbers, and `scalars`
+            # would compute 1 - β^t in float32.
+            object.__setattr__(self, name, check(f"{type(self).__name__}: {name}", getattr(self, name)))
 
 
 @functools.cache
-def _checks(rule: Any) -> list[tuple[str, Callable[[str, Any], None]]]:
+def _checks(rule: Any) -> list[tuple[str, Callable[[str, Any], Any]]]:
     """How each field of a rule is checked, read once from its annotations."""
     hints = get_type_hints(rule, include_extras=True)
     return [(field.name, _check(hints[field.name])) for field in dataclasses.fields(rule)]
 
 
-def _check(hint: Any) -> Callable[[str, Any], None]:
+def _check(hint: Any) -> Callable[[str, Any], Any]:
     if hint is bool:
         return functools.partial(_check_choice, (False, True))
     if get_origin(hint) is Literal:
@@ -124,13 +126,16 @@ def _check(hint: Any) -> Callable[[str, Any], None]:
     raise TypeError(f"a hyperparameter is a float, an interval, a bool or a Literal, not {hint!r}")
 
 
-def _check_choice(choices: tuple[Any, ...], name: str, value: object) -> None:
+def _check_choice(choices: tuple[Any, ...], name: str, value: object) -> Any:
     if value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+    return choices[choices.index(value)]
 
 
-def _check_interval(interval: Interval, name: str, value: Any) -> None:
+def _check_interval(interval: Interval, name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
         raise ValueError(f"{name} must be a number in {interval.text}, got {value!r}")
-    if not interval.contains(float(value)):
+    number = float(value)
+    if not interval.contains(number):
         raise ValueError(f"{name} must lie in {interval.text}, got {value!r}")
+    return number

@@ -1,4 +1,4 @@
-"""RAdam (Liu et al. 2019, "On the Variance of the Adaptive Learning Rate"), Algorithm 2; ε on the root of v."""
+"""RAdam (Liu et al. 2019, "On the Variance of the Adaptive Learning Rate"), Algorithm 2; ε beside √v."""
 
 from dataclasses import dataclass
 

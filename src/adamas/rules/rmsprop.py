@@ -1,4 +1,4 @@
-"""RMSProp (Tieleman & Hinton 2012, lecture 6.5), with momentum, centered (Graves 2013), or both; ε outside."""
+"""RMSProp (Tieleman & Hinton 2012, lecture 6.5), with momentum, centered (Graves 2013) or both; ε outside."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Gradient descent: plain, with Polyak's heavy ball (1964), or Nesterov's momentum (Sutskever et al. 2013)."""
+"""Gradient descent: plain, with Polyak's heavy ball (1964) or Nesterov's momentum (Sutskever et al. 2013)."""
 
 from dataclasses import dataclass
 
