@@ -51,7 +51,9 @@ class Format:
         stored: dtype of a stored element.
         compute: dtype of its value, float32 or float64.
         decode: stored element to value; None where they are the same.
-        encode: value, and 32 random bits, to stored element.
+        encode: value, and random bits of which the lowest 20 count, to stored element.
+        rounds: whether `encode` uses the random bits.
+        signed: whether values may be negative.
         scaled: whether each `BLOCK` elements share a scale, the largest magnitude times `margin`:
             a value is then decode(code) times the scale, and encode takes the value over it.
         bytes: a parameter, scales included.
@@ -62,6 +64,8 @@ class Format:
     compute: np.dtype[Any]
     decode: Callable[..., Any] | None = None
     encode: Callable[..., Any] | None = None
+    rounds: bool = False
+    signed: bool = True
     scaled: bool = False
     margin: float = 1.0
 

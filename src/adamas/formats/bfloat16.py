@@ -21,5 +21,5 @@ def encode(x, random):
 
 
 FORMATS = dict.fromkeys(
-    (True, False), Format("bfloat16", np.dtype(np.uint16), np.dtype(np.float32), decode, encode)
+    (True, False), Format("bfloat16", np.dtype(np.uint16), np.dtype(np.float32), decode, encode, rounds=True)
 )

@@ -19,5 +19,5 @@ def encode(x, random):
 
 
 FORMATS = dict.fromkeys(
-    (True, False), Format("float16", np.dtype(np.uint16), np.dtype(np.float32), decode, encode)
+    (True, False), Format("float16", np.dtype(np.uint16), np.dtype(np.float32), decode, encode, rounds=True)
 )

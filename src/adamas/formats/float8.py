@@ -27,13 +27,12 @@ def decode_signed(code):
 
 
 def encode_signed(x, random):
-    """float32 to the nearest uint8 code; magnitudes above 1.875 to the largest."""
+    """float32 below 1.9375 in magnitude to the nearest uint8 code."""
     bits = xp.bits(x)
     magnitude = xp.u32(bits & xp.u32(0x7FFFFFFF))
     rounded = xp.u32(magnitude + xp.u32(0x7FFFF))
-    clamped = xp.minimum(xp.maximum(rounded, xp.u32(_SIGNED)), xp.u32(_SIGNED + (127 << 20)))
-    code = xp.u32(xp.u32(clamped - xp.u32(_SIGNED)) >> xp.u32(20))
-    code = xp.maximum(code, xp.where(magnitude > xp.u32(_HALF), xp.u32(1), xp.u32(0)))
+    low = xp.where(magnitude > xp.u32(_HALF), xp.u32(_SIGNED + (1 << 20)), xp.u32(_SIGNED))
+    code = xp.u32(xp.u32(xp.maximum(rounded, low) - xp.u32(_SIGNED)) >> xp.u32(20))
     return xp.u8(xp.u32(code | xp.u32(xp.u32(bits >> xp.u32(24)) & xp.u32(128))))
 
 
@@ -45,16 +44,26 @@ def decode_nonnegative(code):
 
 
 def encode_nonnegative(x, random):
-    """float32 to the uint8 code below or above, keeping the mean; what is positive to a positive code."""
+    """float32 in [0, 1.875] to the uint8 code below or above, keeping the mean; positive to positive."""
     bits = xp.bits(x)
     rounded = xp.u32(bits + xp.u32(random & xp.u32(0xFFFFF)))
     low = xp.where(bits == xp.u32(0), xp.u32(_NONNEGATIVE), xp.u32(_NONNEGATIVE + (1 << 20)))
-    clamped = xp.minimum(xp.maximum(rounded, low), xp.u32(_NONNEGATIVE + (255 << 20)))
-    return xp.u8(xp.u32(xp.u32(clamped - xp.u32(_NONNEGATIVE)) >> xp.u32(20)))
+    return xp.u8(xp.u32(xp.u32(xp.maximum(rounded, low) - xp.u32(_NONNEGATIVE)) >> xp.u32(20)))
 
 
+# A little above 1 / 1.875, so that no quotient is rounded above 1.875, whose sum with random bits would
+# be the code after the last. The mean is kept all the same.
+_MARGIN = (1 + 2.0**-20) / 1.875
 _COMMON = ("float8", np.dtype(np.uint8), np.dtype(np.float32))
 FORMATS = {
-    True: Format(*_COMMON, decode_signed, encode_signed, scaled=True, margin=1 / 1.875),
-    False: Format(*_COMMON, decode_nonnegative, encode_nonnegative, scaled=True, margin=1 / 1.875),
+    True: Format(*_COMMON, decode_signed, encode_signed, scaled=True, margin=_MARGIN),
+    False: Format(
+        *_COMMON,
+        decode_nonnegative,
+        encode_nonnegative,
+        rounds=True,
+        signed=False,
+        scaled=True,
+        margin=_MARGIN,
+    ),
 }

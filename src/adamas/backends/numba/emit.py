@@ -110,6 +110,7 @@ def emit_step(
     if scaled:
         names = ", ".join([*at, *s, *buffers])
         lines = [
+            "key = advanced_key(key, first)",
             *_decode_blocks(scaled),
             "for j in range(count):",
             *_indent(body),
@@ -153,23 +154,22 @@ def emit_norm(format: Format, stamp: str) -> str:
 def _body(formats: Mapping[str, Format], average: bool, s: list[str]) -> list[str]:
     """One element: decode, envelope, rule, encode."""
     slots = [name for name in formats if name not in ("p", "g")]
+    random = _random(formats)
     values = [_value(name, formats[name]) for name in slots]
     results = ", ".join(["p", *(f"new_{name}" for name in slots)]) + ("" if slots else ",")
     lines = [
         "k = first + j",
-        "bits = random_bits(key, k)",
+        "bits = random_bits(key, j)",
         f"p = {_value('p', formats['p'])}",
         f"g = s0 * {_value('g', formats['g'])} + where(s1 != 0, s1 * p, real(0))",
         f"{results} = update({', '.join(['s2 * p', 'g', *values, *s[len(ENVELOPE) :]])})",
     ]
-    rounded = 0
     for name, value in [("p", "p"), *((name, f"flush(new_{name}, tiny)") for name in slots)]:
         format = formats[name]
-        if format.scaled:
-            lines.append(f"store_buffer_{name}(buffer_{name}, j, {value})")
+        if format.scaled:  # what is small beside the largest of its block vanishes without a flush
+            lines.append(f"store_buffer_{name}(buffer_{name}, j, new_{name})")
         elif format.encode is not None:
-            lines.append(f"store_{name}(at_{name}, k, encode_{name}({value}, {_random(rounded)}))")
-            rounded += 1
+            lines.append(f"store_{name}(at_{name}, k, encode_{name}({value}, {random[name]}))")
         else:
             lines.append(f"store_{name}(at_{name}, k, numpy.{format.stored.name}({value}))")
     if average:
@@ -193,30 +193,31 @@ def _decode_blocks(scaled: Iterable[str]) -> list[str]:
 
 
 def _encode_blocks(scaled: Iterable[str], formats: Mapping[str, Format]) -> list[str]:
-    lines = []
-    for k, name in enumerate(scaled):
+    lines, random = [], _random(formats)
+    for name in scaled:
+        # The maximum of bits is that of magnitudes, and lets a NaN through.
+        bits = f"xp.bits(load_buffer_{name}(buffer_{name}, j))"
+        magnitude = f"{bits} & numpy.uint32(0x7FFFFFFF)" if formats[name].signed else bits
         lines += [
-            # the maximum of bits is that of magnitudes, and lets a NaN through
             "top = numpy.uint32(0)",
             "for j in range(count):",
-            f"    magnitude = xp.bits(load_buffer_{name}(buffer_{name}, j)) & numpy.uint32(0x7FFFFFFF)",
-            "    top = max(top, numpy.uint32(magnitude))",
+            f"    top = max(top, numpy.uint32({magnitude}))",
             f"scale = xp.maximum(xp.from_bits(top) * real({formats[name].margin!r}), tiny)",
             f"store_scales_{name}(scales_{name}, first // {BLOCK}, scale)",
             "inverse = real(1) / scale",
             "for j in range(count):",
-            "    bits = random_bits(key, first + j)",
+            "    bits = random_bits(key, j)",
             f"    x = load_buffer_{name}(buffer_{name}, j) * inverse",
-            f"    store_{name}(at_{name}, first + j, encode_{name}(x, {_random(k)}))",
+            f"    store_{name}(at_{name}, first + j, encode_{name}(x, {random[name]}))",
         ]
     return lines
 
 
-def _random(k: int) -> str:
-    """Twenty random bits for the k-th rounded array of an element, from its 32."""
-    if k == 0:
-        return "bits"
-    return f"numpy.uint32(numpy.uint32(bits * numpy.uint32({0x9E3779B1 + 2 * k})) >> numpy.uint32(12))"
+def _random(formats: Mapping[str, Format]) -> dict[str, str]:
+    """Twenty random bits for each stored array of an element, from its 32."""
+    rounded = [name for name, format in formats.items() if format.rounds and name != "g"]
+    others = {name: f"more_bits(bits, numpy.uint32({0x9E3779B1 + 2 * k}))" for k, name in enumerate(rounded)}
+    return dict.fromkeys(formats, "bits") | others | dict.fromkeys(rounded[:1], "bits")
 
 
 def _value(name: str, format: Format) -> str:

@@ -18,6 +18,7 @@ from .._base import bind as rebind
 
 __all__ = [
     "access",
+    "advanced_key",
     "bind",
     "claim_tile",
     "flush",
@@ -25,6 +26,7 @@ __all__ = [
     "int_at",
     "kernel",
     "kernel_of_sums",
+    "more_bits",
     "random_bits",
     "scratch",
     "tile_key",
@@ -183,7 +185,7 @@ def _minimum(x, y):  # type: ignore[no-untyped-def]
 @inline
 def flush(x, tiny):  # type: ignore[no-untyped-def]
     """Zero below the smallest normal number: decaying state must not end in denormals, which are slow."""
-    return where(abs(x) < tiny, 0 * tiny, x)
+    return where(abs(x) < tiny, tiny - tiny, x)  # a literal 0 would widen
 
 
 @inline
@@ -194,13 +196,44 @@ def tile_key(key, ordinal):  # type: ignore[no-untyped-def]
     return np.uint32(mixed >> np.uint64(32))
 
 
-@inline
-def random_bits(key, i):  # type: ignore[no-untyped-def]
-    """32 bits for element i: a counter through MurmurHash3's finalizer, so that order does not matter."""
-    x = np.uint32(np.uint32(np.uint32(i) * np.uint32(0x9E3779B9)) + key)
-    x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(16))) * np.uint32(0x85EBCA6B))
-    x = np.uint32(np.uint32(x ^ np.uint32(x >> np.uint32(13))) * np.uint32(0xC2B2AE35))
-    return np.uint32(x ^ np.uint32(x >> np.uint32(16)))
+@intrinsic
+def random_bits(typing_context: Any, key: Any, index: Any) -> Any:
+    """32 bits for element i: a counter, mixed as MurmurHash3 does, so that order does not matter.
+
+    Written in LLVM's terms because Numba multiplies 32-bit numbers in 64, which costs vectors dearly.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = ir.IntType(32)
+        x = builder.mul(builder.trunc(args[1], word), ir.Constant(word, 0x9E3779B9))
+        x = builder.add(x, args[0])
+        x = builder.xor(x, builder.lshr(x, ir.Constant(word, 16)))
+        x = builder.mul(x, ir.Constant(word, 0x85EBCA6B))
+        return builder.xor(x, builder.lshr(x, ir.Constant(word, 13)))
+
+    return types.uint32(types.uint32, types.int64), generate
+
+
+@intrinsic
+def advanced_key(typing_context: Any, key: Any, first: Any) -> Any:
+    """The key for which `random_bits(_, j)` are those of element first + j of the tensor."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = ir.IntType(32)
+        return builder.add(args[0], builder.mul(builder.trunc(args[1], word), ir.Constant(word, 0x9E3779B9)))
+
+    return types.uint32(types.uint32, types.int64), generate
+
+
+@intrinsic
+def more_bits(typing_context: Any, bits: Any, factor: Any) -> Any:
+    """Twenty other bits from the 32 of `random_bits`, by an odd factor for each use."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = ir.IntType(32)
+        return builder.lshr(builder.mul(args[0], args[1]), ir.Constant(word, 12))
+
+    return types.uint32(types.uint32, types.uint32), generate
 
 
 # Numba resolves attributes of modules only, so the namespace of a kernel is one.
