@@ -1,0 +1,208 @@
+"""First steps by hand; Adam and AdaMax as their paper prints them; what ties one rule to another."""
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from rule_cases import RULES, gradients, parameters, run_reference
+
+from adamas.rules import (
+    SGD,
+    AdaBelief,
+    Adadelta,
+    Adagrad,
+    Adam,
+    AdaMax,
+    AMSGrad,
+    Lion,
+    NAdam,
+    RAdam,
+    RMSprop,
+    Rule,
+)
+
+# From p = 1 with the gradients 2 and then -1, and hyperparameters that leave no term invisible: the
+# parameter after each step. The arithmetic stands as it is done by hand from the paper's formulas.
+A, B1, B2 = 0.1, 0.5, 0.75
+M1, V1 = 0.5 * 2, 0.25 * 4  # m and v after the first gradient
+M2, V2 = 0.5 * M1 - 0.5 * 1, 0.75 * V1 + 0.25 * 1  # after the second: 0 and 1
+C1, C2 = 1 - 0.25, 1 - 0.5625  # 1 - beta**2
+BETAS = {"lr": A, "beta1": B1, "beta2": B2}
+
+BY_HAND: list[tuple[Rule, list[float]]] = [
+    (SGD(lr=A), [1 - 0.2, 0.8 + 0.1]),
+    (SGD(lr=A, momentum=0.5), [0.8, 0.8 - A * (0.5 * 2 - 1)]),
+    (SGD(lr=A, momentum=0.5, dampening=0.25), [0.8, 0.8 - A * (0.5 * 2 - 0.75)]),
+    (SGD(lr=A, momentum=0.5, nesterov=True), [1 - A * (2 + 0.5 * 2), 0.7 - A * (-1 + 0.5 * 0)]),
+    (Adagrad(lr=A, eps=1), [1 - A * 2 / 3, 1 - A * 2 / 3 + A * 1 / (math.sqrt(5) + 1)]),
+    (
+        Adagrad(lr=A, lr_decay=1, initial_accumulator_value=5, eps=0),
+        [1 - A * 2 / 3, 1 - A * 2 / 3 + A / 2 / math.sqrt(10)],
+    ),
+    (RMSprop(lr=A, alpha=B2, eps=1), [1 - A * 2 / (1 + 1), 0.9 + A * 1 / (1 + 1)]),
+    # The variances are 1 - (2/4)^2 = 3/4 and, with the mean 3/4 * 1/2 - 1/4 = 1/8, 1 - 1/64.
+    (
+        RMSprop(lr=A, alpha=B2, eps=1, centered=True),
+        [
+            1 - A * 2 / (math.sqrt(3 / 4) + 1),
+            1 - A * 2 / (math.sqrt(3 / 4) + 1) + A / (math.sqrt(63 / 64) + 1),
+        ],
+    ),
+    (RMSprop(lr=A, alpha=B2, eps=1, momentum=0.5), [0.9, 0.9 - A * (0.5 * 1 - 0.5)]),
+    (
+        RMSprop(lr=A, alpha=B2, eps=0, momentum=0.5, centered=True),
+        [
+            1 - A * 2 / math.sqrt(3 / 4),
+            1 - A * 2 / math.sqrt(3 / 4) - A * (0.5 * 2 / math.sqrt(3 / 4) - 1 / math.sqrt(63 / 64)),
+        ],
+    ),
+    # The first step is sqrt(1 / (1 + 1)) * 2, and d is then a quarter of its square.
+    (
+        Adadelta(lr=0.5, rho=B2, eps=1),
+        [1 - math.sqrt(1 / 2), 1 - math.sqrt(1 / 2) + 0.5 * math.sqrt(1.5 / 2)],
+    ),
+    (Adam(**BETAS, eps=0), [1 - A, 1 - A]),  # because m is 0 after both
+    # ε as large as a gradient, at its three places: |g| + ε, √(1 - β2)·|g| + ε, √(g² + ε).
+    (Adam(**BETAS, eps=1), [1 - A * 2 / (2 + 1), 1 - A * 2 / 3]),
+    (Adam(**BETAS, eps=1, eps_placement="hat"), [1 - A * 2 * 0.5 / (0.5 * 2 + 1), 1 - A / 2]),
+    (Adam(**BETAS, eps=1, eps_placement="inside"), [1 - A * 2 / math.sqrt(4 + 1)] * 2),
+    (Adam(**BETAS, eps=1, bias_correction=False), [1 - A * M1 / (math.sqrt(V1) + 1)] * 2),
+    (AMSGrad(**BETAS, eps=1), [1 - A * 2 / (2 + 1)] * 2),
+    (AMSGrad(**BETAS, eps=1, bias_correction=False), [1 - A * 1 / (1 + 1)] * 2),
+    (AdaMax(**BETAS), [1 - A * 2 / 2] * 2),
+    (AdaMax(**BETAS, eps=1), [1 - A * 2 / 3] * 2),
+    # s = (2 - 1)^2 / 4 + ε, and 1 - β2 is 1/4: its root over that is 1 at ε = 0, √(1 + 4ε) else.
+    (AdaBelief(**BETAS, eps=0), [1 - A * 2 / 1] * 2),
+    (AdaBelief(**BETAS, eps=1), [1 - A * 2 / (math.sqrt(5) + 1)] * 2),
+    (Lion(lr=A, beta1=B1, beta2=B2), [1 - A, 1 - A + A]),  # c is 1, then 0.5 * 0.5 - 0.5 < 0
+    # Below five effective steps, plain momentum: m̂ is 2, then 0.
+    (RAdam(**BETAS), [1 - A * 2] * 2),
+    # A decay that barely decays makes μ = β1: m̄ is 0.5 * 1 / 0.75 + 0.5 * 2 / 0.5, over |g| + ε = 3;
+    # then 0 - 0.5 / 0.75, over √(1 / C2) + ε.
+    (
+        NAdam(**BETAS, eps=1, momentum_decay=1e6),
+        [
+            1 - A * (0.5 / 0.75 + 2) / 3,
+            1 - A * (0.5 / 0.75 + 2) / 3 + A * (0.5 / 0.75) / (1 / math.sqrt(C2) + 1),
+        ],
+    ),
+    # Without momentum decay μ is β1 / 2 at every step: m̄ is 0.25 * 1 / (1 - 1/16) + 0.75 * 2 / 0.75.
+    (NAdam(**BETAS, eps=0, momentum_decay=0), [1 - A * (0.25 / (15 / 16) + 2) / 2]),
+]
+
+
+@pytest.mark.parametrize(("rule", "expected"), BY_HAND, ids=lambda value: repr(value)[:60])
+def test_by_hand(rule: Rule, expected: Sequence[float]) -> None:
+    grads = [np.array([2.0]), np.array([-1.0])][: len(expected)]
+    history = run_reference(rule, np.array([1.0]), grads)
+    np.testing.assert_allclose([p[0] for p, *_ in history[1:]], expected, rtol=1e-14)
+
+
+def test_every_rule_has_a_first_step_by_hand() -> None:
+    assert {type(rule) for rule, _ in BY_HAND} == set(RULES.values())
+
+
+def test_the_first_step_of_adam_has_the_size_of_its_stepsize() -> None:
+    """A bias correction that multiplied would make it a hundredth of that."""
+    p, g = parameters(50), gradients(1, 50)
+    moved, *_ = run_reference(Adam(lr=0.1, eps=0), p, g)[-1]
+    np.testing.assert_allclose(moved, p - 0.1 * np.sign(g[0]), rtol=1e-13)
+
+
+def printed_adam(p: np.ndarray, grads: np.ndarray, rule: Adam) -> np.ndarray:
+    """Algorithm 1 with m̂ and v̂ as printed, and ε where `rule` has it."""
+    m, v = np.zeros_like(p), np.zeros_like(p)
+    for t, g in enumerate(grads, start=1):
+        m = rule.beta1 * m + (1 - rule.beta1) * g
+        v = rule.beta2 * v + (1 - rule.beta2) * g**2
+        m_hat = m / (1 - rule.beta1**t)
+        v_hat = v / (1 - rule.beta2**t)
+        if rule.eps_placement == "outside":
+            p = p - rule.lr * m_hat / (np.sqrt(v_hat) + rule.eps)
+        elif rule.eps_placement == "inside":
+            p = p - rule.lr * m_hat / np.sqrt(v_hat + rule.eps)
+        else:  # α_t of the end of section 2
+            alpha = rule.lr * math.sqrt(1 - rule.beta2**t) / (1 - rule.beta1**t)
+            p = p - alpha * m / (np.sqrt(v) + rule.eps)
+    return p
+
+
+@pytest.mark.parametrize("placement", ["outside", "hat", "inside"])
+@pytest.mark.parametrize("eps", [1e-8, 1.0])
+def test_adam_is_the_printed_algorithm(placement: str, eps: float) -> None:
+    rule = Adam(lr=0.01, eps=eps, eps_placement=placement)  # type: ignore[arg-type]
+    p, grads = parameters(30), gradients(50, 30)
+    expected = printed_adam(p, grads, rule)
+    # Fifty steps of at most 0.01, each to a few roundings.
+    np.testing.assert_allclose(run_reference(rule, p, grads)[-1][0], expected, rtol=1e-13, atol=1e-14)
+
+
+def printed_adamax(p: np.ndarray, grads: np.ndarray, rule: AdaMax) -> np.ndarray:
+    """Algorithm 2."""
+    m, u = np.zeros_like(p), np.zeros_like(p)
+    for t, g in enumerate(grads, start=1):
+        m = rule.beta1 * m + (1 - rule.beta1) * g
+        u = np.maximum(rule.beta2 * u, np.abs(g))
+        p = p - rule.lr / (1 - rule.beta1**t) * m / u
+    return p
+
+
+def test_adamax_is_the_printed_algorithm() -> None:
+    p, grads = parameters(30), gradients(50, 30)
+    expected = printed_adamax(p, grads, AdaMax())
+    np.testing.assert_allclose(run_reference(AdaMax(), p, grads)[-1][0], expected, rtol=1e-13, atol=1e-14)
+
+
+def test_adamax_divides_nothing_by_nothing() -> None:
+    """Without ε an element that has had no gradient stays, with no warning; the others step."""
+    g = np.array([0.0, 1.0, -0.0, -1e-300])
+    moved, *_ = run_reference(AdaMax(lr=0.5), np.ones(4), [g])[-1]
+    np.testing.assert_allclose(moved, [1, 0.5, 1, 1.5], rtol=1e-15)
+
+
+# Relations between rules that their papers state.
+
+
+def test_adagrad_is_a_limit_of_adam() -> None:
+    """Section 5: β1 = 0, 1 - β2 infinitesimal and stepsize α / √t."""
+    p, grads = parameters(30), gradients(40, 30)
+    expected = run_reference(Adagrad(lr=0.1, eps=0), p, grads)[-1][0]
+    state = (np.zeros_like(p), np.zeros_like(p))
+    for t, g in enumerate(grads, start=1):
+        rule = Adam(lr=0.1 / math.sqrt(t), beta1=0, beta2=1 - 1e-9, eps=0)
+        p, *state = rule.form().update(p, g, *state, *rule.scalars(t))
+    # 1 - β2 is 1e-9 to seven digits, and forty steps weigh the first by 1 - 4e-8.
+    np.testing.assert_allclose(p, expected, rtol=1e-6)
+
+
+def test_rmsprop_is_adam_without_momentum_and_correction() -> None:
+    p, grads = parameters(30), gradients(40, 30)
+    rmsprop = run_reference(RMSprop(lr=1e-3, alpha=0.99, eps=1e-8), p, grads)[-1][0]
+    adam = run_reference(Adam(beta1=0, beta2=0.99, bias_correction=False), p, grads)[-1][0]
+    np.testing.assert_allclose(adam, rmsprop, rtol=1e-13)
+
+
+def test_amsgrad_is_adam_while_the_second_moment_grows() -> None:
+    p, grads = parameters(30), gradients(1, 30) * np.arange(1, 41)[:, None]
+    np.testing.assert_array_equal(
+        run_reference(AMSGrad(), p, grads)[-1][0], run_reference(Adam(), p, grads)[-1][0]
+    )
+
+
+def test_amsgrad_never_divides_by_less() -> None:
+    rule = AMSGrad(beta2=0.5)
+    largest = [slots[2] for _, *slots in run_reference(rule, parameters(30), gradients(40, 30))]
+    assert all((after >= before).all() for before, after in pairwise(largest))
+
+
+def test_radam_rectifies_from_the_sixth_step_on() -> None:
+    """With β2 = .999, ρ is above 5 from there: the first five steps are momentum alone."""
+    p, grads = parameters(30), gradients(6, 30)
+    history = run_reference(RAdam(lr=1.0), p, grads)
+    m = np.zeros_like(p)
+    for t in range(1, 7):
+        m = 0.9 * m + 0.1 * grads[t - 1]
+        moved = np.allclose(history[t][0], history[t - 1][0] - m / (1 - 0.9**t), rtol=1e-12)
+        assert moved == (t <= 5)
