@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
+from torch._compile import _disable_dynamo
 from torch.optim import optimizer as torch_optimizer
 
 from ..rules import Rule
@@ -82,6 +83,8 @@ class Base(torch.optim.Optimizer):
         return loss
 
     _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_step)
+    # A step is compiled already: torch.compile calls it, and must not trace it.
+    _step_outside_graphs = _disable_dynamo(_step_with_hooks)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """One optimization step on all parameters that have a gradient.
@@ -96,6 +99,8 @@ class Base(torch.optim.Optimizer):
             ValueError: an option of a parameter group is out of its range; nothing has changed.
             RuntimeError: a gradient is sparse and the rule cannot take it; nothing has changed.
         """
+        if torch.compiler.is_compiling():
+            return self._step_outside_graphs(closure)
         if (
             self._optimizer_step_pre_hooks
             or self._optimizer_step_post_hooks

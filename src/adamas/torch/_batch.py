@@ -196,7 +196,9 @@ class ReferenceBatch:
     def _update(self, entry: Entry, step: Step) -> None:
         slots = [entry.state[name] for name in entry.slots]
         dtype = torch.promote_types(entry.p.dtype, slots[0].dtype) if slots else entry.p.dtype
-        arrays = [_real(x.to(dtype)) for x in (entry.p, entry.dense_grad(), *slots)]
+        # A graph keeps what it was computed from, and p and the state are about to be overwritten.
+        copy = self._differentiable
+        arrays = [_real(x.to(dtype, copy=copy)) for x in (entry.p, entry.dense_grad(), *slots)]
         p, g, *values = arrays
         new = reference.step(
             step.rule, step.t, p, g, values, carried=step.carried, envelope=step.envelope, xp=torch

@@ -1,6 +1,7 @@
 """The optimizers of torch.optim with our step.
 
-The constructors are torch's own, and with them signatures, defaults and errors. Each class says which rule its options stand for, and torch's names of the rule's state.
+The constructors are torch's own, and with them signatures, defaults and errors. Each class says
+which rule its options stand for, and torch's names of the rule's state.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import torch
 
 from .. import rules
 from ._base import Base
+from ._plan import number
 
 __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop"]
 
@@ -23,7 +25,7 @@ Group = Mapping[str, Any]
 def two_betas(group: Group) -> dict[str, Any]:
     """The options that all rules with two decays have; torch allows tensors here."""
     beta1, beta2 = group["betas"]
-    return {"lr": float(group["lr"]), "beta1": float(beta1), "beta2": float(beta2)}
+    return {"lr": number(group["lr"]), "beta1": number(beta1), "beta2": number(beta2)}
 
 
 class Adam(Base, torch.optim.Adam):
@@ -79,7 +81,7 @@ class SGD(Base, torch.optim.SGD):
     takes_sparse = True
 
     def rule_of(self, group: Group) -> rules.Rule:
-        return rules.SGD(float(group["lr"]), group["momentum"], group["dampening"], group["nesterov"])
+        return rules.SGD(number(group["lr"]), group["momentum"], group["dampening"], group["nesterov"])
 
 
 class Adagrad(Base, torch.optim.Adagrad):
@@ -90,7 +92,7 @@ class Adagrad(Base, torch.optim.Adagrad):
 
     def rule_of(self, group: Group) -> rules.Rule:
         return rules.Adagrad(
-            float(group["lr"]), group["lr_decay"], group["initial_accumulator_value"], group["eps"]
+            number(group["lr"]), group["lr_decay"], group["initial_accumulator_value"], group["eps"]
         )
 
 
@@ -101,7 +103,7 @@ class RMSprop(Base, torch.optim.RMSprop):
 
     def rule_of(self, group: Group) -> rules.Rule:
         return rules.RMSprop(
-            float(group["lr"]), group["alpha"], group["eps"], group["momentum"], bool(group["centered"])
+            number(group["lr"]), group["alpha"], group["eps"], group["momentum"], bool(group["centered"])
         )
 
 
@@ -111,4 +113,4 @@ class Adadelta(Base, torch.optim.Adadelta):
     state_names = {"v": "square_avg", "d": "acc_delta"}
 
     def rule_of(self, group: Group) -> rules.Rule:
-        return rules.Adadelta(float(group["lr"]), group["rho"], group["eps"])
+        return rules.Adadelta(number(group["lr"]), group["rho"], group["eps"])

@@ -11,6 +11,7 @@ from torch.optim.optimizer import ParamsT
 from .. import rules
 from ._base import Base
 from ._drop_in import Adam, Group, two_betas
+from ._plan import number
 
 __all__ = ["AMSGrad", "AdaBelief", "Lion", "Optimizer"]
 
@@ -62,7 +63,7 @@ class Optimizer(Base):
     def rule_of(self, group: Group) -> rules.Rule:
         options = {name: group[name] for name in self._fields}
         if isinstance(options.get("lr"), torch.Tensor):
-            options["lr"] = float(options["lr"])
+            options["lr"] = number(options["lr"])
         return self._rule_type(**options)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ._counters import Counters, Taken
 if TYPE_CHECKING:
     from ._base import Base
 
-__all__ = ["Plan", "envelope_of"]
+__all__ = ["Plan", "envelope_of", "number"]
 
 # Options of these types do not change in place.
 _IMMUTABLE = (bool, int, float, str, type(None), np.generic)
@@ -50,6 +50,7 @@ class Plan:
         self._rules = [optimizer.rule_of(group) for group in groups]
         self._forms = [rule.form() for rule in self._rules]
         self._envelopes = [envelope_of(group) for group in groups]
+        self._differentiable = [bool(group.get("differentiable", False)) for group in groups]
         found = [(k, p) for k, params in enumerate(self._group_params) for p in dict.fromkeys(params)]
         self._idle = [p for _, p in found if p.grad is None]
         active = [(k, p) for k, p in found if p.grad is not None]
@@ -63,7 +64,7 @@ class Plan:
             self._entry(optimizer, k, p, row, aligned=kernel is not None)
             for (k, p), row, kernel in zip(active, self._counters.rows, kernels, strict=True)
         ]
-        self.batches = _batches(kernels, entries, any(group.get("differentiable") for group in groups))
+        self.batches = _batches(kernels, [self._differentiable[k] for k, _ in active], entries)
         self._state = optimizer.state
         self._states = list(optimizer.state.values())
         self._state_dicts = [state for state in self._states if isinstance(state, dict)]
@@ -97,7 +98,10 @@ class Plan:
 
     def _take_options(self, optimizer: Base, k: int, group: Mapping[str, Any], options: list[Any]) -> bool:
         rule = optimizer.rule_of(group)
-        if rule.form() != self._forms[k]:
+        if (
+            rule.form() != self._forms[k]
+            or bool(group.get("differentiable", False)) != self._differentiable[k]
+        ):
             return False
         self._rules[k], self._envelopes[k] = rule, envelope_of(group)
         # What may change in place (a tensor, a list) is read anew at every step.
@@ -106,7 +110,7 @@ class Plan:
         return True
 
     def run(self) -> None:
-        """Take the step that `gather` prepared; what is wrong with its scalars is raised before any change."""
+        """Take the step that `gather` prepared; errors in its scalars are raised before any change."""
         rules, stored = self._rules, self._counters.stored
         taken = [
             Taken(k, t + 1, stored(rules[k].carry(t + 1, *carried)) if carried else carried)
@@ -121,7 +125,7 @@ class Plan:
         self._counters.advance([carried for _, _, carried in taken])
 
     def _entry(self, optimizer: Base, k: int, p: Tensor, row: int, *, aligned: bool) -> Entry:
-        """The parameter with its state, made where it is missing; `aligned`: in the parameter's own layout."""
+        """The parameter with its state, made where missing; `aligned`: in the parameter's own layout."""
         slots = dict(zip(optimizer.slot_names(self._rules[k]), self._forms[k].slots.values(), strict=True))
         state = optimizer.state[p] if slots or self._counters.names else {}
         for name, slot in slots.items():
@@ -143,19 +147,36 @@ def _is_laid_out_as(p: Tensor, x: Tensor) -> bool:
     return x.dtype == p.dtype and x.stride() == p.stride() and not x.is_conj() and not x.is_neg()
 
 
+def number(x: Any) -> float:
+    """An option that may be a tensor of one element, as torch allows, as a float: its value now."""
+    return float(x.detach() if isinstance(x, Tensor) else x)
+
+
 def envelope_of(group: Mapping[str, Any]) -> Envelope:
     """The envelope that a parameter group's options stand for.
 
     Raises:
-        ValueError: its weight decay is out of its range.
+        ValueError: its weight decay is out of its range, or an option is to be differentiated.
     """
+    if group.get("differentiable", False):
+        _check_nothing_is_learned(group)
     scale = -1.0 if group.get("maximize", False) else 1.0
-    decay = float(group.get("weight_decay", 0.0))
+    decay = number(group.get("weight_decay", 0.0))
     if not 0 <= decay < math.inf:
         raise ValueError(f"weight_decay must lie in [0, inf), got {decay!r}")
     if group.get("decoupled_weight_decay", False):
-        return Envelope(scale, 0.0, 1 - float(group["lr"]) * decay)
+        return Envelope(scale, 0.0, 1 - number(group["lr"]) * decay)
     return Envelope(scale, decay, 1.0)
+
+
+def _check_nothing_is_learned(group: Mapping[str, Any]) -> None:
+    for name, value in group.items():
+        parts = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(x, Tensor) and x.requires_grad for x in parts):
+            raise ValueError(
+                f"{name} is a tensor with requires_grad=True, and a step is not differentiated with "
+                f"respect to the options; pass {name}.detach()"
+            )
 
 
 def _check(p: Tensor, optimizer: Base, slots: Sequence[str]) -> None:
@@ -215,11 +236,13 @@ def _why_not(group: Mapping[str, Any], p: Tensor) -> str | None:
     return None
 
 
-def _batches(kernels: list[Kernel | None], entries: list[Entry], differentiable: bool) -> list[Batch]:
-    grouped: dict[Kernel | None, list[Entry]] = {}
-    for kernel, entry in zip(kernels, entries, strict=True):
-        grouped.setdefault(kernel, []).append(entry)
+def _batches(
+    kernels: Sequence[Kernel | None], differentiable: Sequence[bool], entries: Sequence[Entry]
+) -> list[Batch]:
+    grouped: dict[tuple[Kernel | None, bool], list[Entry]] = {}
+    for kernel, graph, entry in zip(kernels, differentiable, entries, strict=True):
+        grouped.setdefault((kernel, graph), []).append(entry)
     return [
-        ReferenceBatch(members, differentiable) if kernel is None else KernelBatch(kernel, members)
-        for kernel, members in grouped.items()
+        ReferenceBatch(members, graph) if kernel is None else KernelBatch(kernel, members)
+        for (kernel, graph), members in grouped.items()
     ]
