@@ -13,6 +13,10 @@ from ...rules._base import Update
 __all__ = ["RuleSourceError", "arithmetic"]
 
 
+# What `xp` has in every namespace.
+_FUNCTIONS = ("sqrt", "abs", "maximum", "minimum", "where", "sign")
+
+
 class RuleSourceError(ValueError):
     """An `update` that cannot become a kernel; the message says what in it stands in the way."""
 
@@ -46,6 +50,8 @@ def _collect(function: Update, names: dict[Update, str], texts: list[str]) -> No
     assert isinstance(function, types.FunctionType)
     meanings: dict[str, ast.expr] = {}
     for node in ast.walk(ast.Module(tree.body, [])):
+        if isinstance(node, ast.Attribute) and node.attr not in _FUNCTIONS:
+            raise _foreign(function, ast.unparse(node))
         if not isinstance(node, ast.Name) or node.id in locals_ or node.id == "xp":
             continue
         value = function.__globals__.get(node.id)
@@ -57,10 +63,7 @@ def _collect(function: Update, names: dict[Update, str], texts: list[str]) -> No
                 _collect(value, names, texts)
             meanings[node.id] = ast.Name(names[value], ast.Load())
         else:
-            raise RuleSourceError(
-                f"{_where(function)} uses {node.id!r}; an update holds its arguments, numbers, "
-                f"functions of its own module, operators and xp.sqrt/abs/maximum/minimum/where/sign"
-            )
+            raise _foreign(function, node.id)
     tree = _Meanings(meanings).visit(tree)
     tree.name, tree.decorator_list, tree.returns = names[function], [], None
     for arg in args:
@@ -82,6 +85,13 @@ def _parse(function: Update) -> ast.FunctionDef:
     if ast.get_docstring(tree) is not None:
         tree.body = tree.body[1:]
     return tree
+
+
+def _foreign(function: Update, name: str) -> RuleSourceError:
+    return RuleSourceError(
+        f"{_where(function)} uses {name!r}; an update holds its arguments, numbers, functions of its "
+        f"own module, operators and xp.{'/'.join(_FUNCTIONS)}"
+    )
 
 
 def _where(function: Update) -> str:
