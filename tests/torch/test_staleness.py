@@ -201,7 +201,7 @@ def test_a_module_that_becomes_double() -> None:
     assert opt.backend == "numba"
 
 
-def test_a_module_that_becomes_bfloat16_leaves_numba() -> None:
+def test_a_module_that_becomes_bfloat16_trains_on() -> None:
     module = torch.nn.Linear(3, 2)
     params = list(module.parameters())
     opt = adamas.torch.Adam(params)

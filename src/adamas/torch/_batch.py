@@ -102,7 +102,7 @@ class KernelBatch:
         self._contiguous = [p.is_contiguous() for p in params]
         self._strides = [(k, p.stride()) for k, p in enumerate(params) if not p.is_contiguous()]
         self._complex = any(p.is_complex() for p in params)
-        # A view of one element, such as `z.conj().imag`, is contiguous even where it is lazily negated.
+        # What torch negates lazily (`z.conj().imag`) has gaps in memory, unless it is one element.
         self._single = [k for k, size in enumerate(self._sizes) if size == 1]
         self._width = len(kernel.arrays)
         self._tensors = [
@@ -195,7 +195,9 @@ class ReferenceBatch:
 
     def _update(self, entry: Entry, step: Step) -> None:
         slots = [entry.state[name] for name in entry.slots]
-        dtype = torch.promote_types(entry.p.dtype, slots[0].dtype) if slots else entry.p.dtype
+        dtype = torch.promote_types(entry.p.dtype, torch.float32)
+        for slot in slots:
+            dtype = torch.promote_types(dtype, slot.dtype)
         # A graph keeps what it was computed from, and p and the state are about to be overwritten.
         copy = self._differentiable
         arrays = [_real(x.to(dtype, copy=copy)) for x in (entry.p, entry.dense_grad(), *slots)]

@@ -33,7 +33,7 @@ class Optimizer(Base):
         backend: "numba", "reference", or "auto": numba for what it can take.
 
     Raises:
-        TypeError: `rule` is not a rule.
+        TypeError: `rule` is not a rule, or has a field with the name of one of the keywords.
         ValueError: an option is out of its range.
     """
 
@@ -52,12 +52,18 @@ class Optimizer(Base):
             raise TypeError(f"rule must be an update rule such as adamas.rules.Adam(lr=1e-3), got {rule!r}")
         self._rule_type = type(rule)
         self._fields = [field.name for field in dataclasses.fields(rule)]  # type: ignore[arg-type]
-        defaults = {name: getattr(rule, name) for name in self._fields} | {
+        options = {
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
             "maximize": maximize,
             "differentiable": differentiable,
         }
+        if taken := sorted({"params", *options} & set(self._fields)):
+            raise TypeError(
+                f"{self._rule_type.__name__} has the field {taken[0]!r}, and a parameter group an option of "
+                f"that name; rename the field"
+            )
+        defaults = {name: getattr(rule, name) for name in self._fields} | options
         super().__init__(params, defaults, backend=backend)
 
     def rule_of(self, group: Group) -> rules.Rule:
