@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import sys
 
-# What the commands import beyond the core, by the extra that brings it.
-EXTRAS = {
-    "cli": {"rich", "typer"},
-    "experiments": {"matplotlib", "pooch", "requests", "scipy", "sklearn", "torch"},
-}
+# What the commands import beyond the core; the extra `experiments` brings all of it.
+OPTIONAL = {"matplotlib", "pooch", "rich", "scipy", "sklearn", "torch", "typer"}
 
 
 def main() -> None:
@@ -19,9 +16,9 @@ def main() -> None:
         app()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
-        if not any(package in packages for packages in EXTRAS.values()):
+        if package not in OPTIONAL:
             raise
-        sys.exit(f"adamas: this needs the package {package!r}: pip install 'adamas[experiments]'")
+        sys.exit(f"adamas: the package {package!r} is not installed: pip install 'adamas[experiments]'")
 
 
 if __name__ == "__main__":

@@ -17,17 +17,20 @@ from rich.markup import escape
 from rich.table import Table
 
 from adamas.experiments import ExperimentError
+from adamas.experiments.discovery import names
 
 if TYPE_CHECKING:
     from adamas.bench import Bench
     from adamas.experiments.reproduce import Reproduction
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+FIGURES = "adamas.experiments.figures"
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
     help="Adam and its family: the paper's experiments, run again.",
 )
 
@@ -54,7 +57,7 @@ def options(
 
 @app.command(no_args_is_help=True)
 def reproduce(
-    figure: Annotated[str, typer.Argument(help="The figure, as fig1.", show_default=False)],
+    figure: Annotated[str, typer.Argument(help=f"One of: {', '.join(names(FIGURES))}.", show_default=False)],
     preset: Annotated[
         Literal["demo", "quick", "paper"],
         typer.Option(
@@ -87,7 +90,8 @@ def reproduce(
         progress.print(f"adamas: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from None
     except KeyboardInterrupt:
-        progress.print(f"interrupted; what is done is in {results}: give the same command again to go on")
+        message = f"interrupted; what is done is in {results}: give the same command again to go on"
+        progress.print(message, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(INTERRUPTED) from None
     if as_json:
         print(json.dumps(_plain(figure, preset, done), indent=1, allow_nan=False, ensure_ascii=False))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
-import requests
 
 from . import ExperimentError
 
@@ -40,8 +39,8 @@ class Source:
 
 
 def cache_folder() -> Path:
-    """The per-user folder for downloads and preprocessed data."""
-    return Path(pooch.os_cache("adamas"))
+    """The folder for downloads and preprocessed data: `ADAMAS_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("ADAMAS_CACHE") or pooch.os_cache("adamas"))
 
 
 def given_folder() -> Path | None:
@@ -97,5 +96,5 @@ def _download(source: Source) -> Path:
         return Path(pooch.retrieve(url, source.checksum, fname=source.name, path=folder))
     except ValueError as error:
         raise ExperimentError(f"{url} came corrupt or truncated: {error} {instead}") from error
-    except (requests.RequestException, OSError) as error:
+    except OSError as error:
         raise ExperimentError(f"{url} cannot be downloaded into {folder}: {error}. {instead}") from error

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from importlib.util import find_spec
 from types import ModuleType
 
 from . import ExperimentError
 
 
-def names(package: ModuleType) -> list[str]:
-    """The package's public modules, sorted; none of them is imported."""
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name[0] != "_")
+def names(package: str) -> list[str]:
+    """The public modules of the package of this full name, sorted; neither it nor they are imported."""
+    spec = find_spec(package)
+    folders = spec.submodule_search_locations if spec else None
+    return sorted(module.name for module in pkgutil.iter_modules(folders or []) if module.name[0] != "_")
 
 
-def load(package: ModuleType, name: str) -> ModuleType:
+def load(package: str, name: str) -> ModuleType:
     """The package's module of that name.
 
     Raises:
@@ -22,6 +25,6 @@ def load(package: ModuleType, name: str) -> ModuleType:
     """
     known = names(package)
     if name not in known:
-        kind = package.__name__.rpartition(".")[2].removesuffix("s")
+        kind = package.rpartition(".")[2].removesuffix("s")
         raise ExperimentError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
-    return importlib.import_module(f"{package.__name__}.{name}")
+    return importlib.import_module(f"{package}.{name}")

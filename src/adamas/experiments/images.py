@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
+from sklearn import datasets
 
 from . import ExperimentError, data
 
@@ -67,7 +67,9 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
 
 
 @functools.cache
-def _mnist() -> Images:
+def load_mnist() -> Images:
+    """MNIST, checked."""
+
     def part(name: str, count: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
         images = read_idx(data.get(MNIST[name, "images-idx3"]), (count, 28, 28))
         labels = read_idx(data.get(MNIST[name, "labels-idx1"]), (count,))
@@ -77,8 +79,9 @@ def _mnist() -> Images:
 
 
 @functools.cache
-def _digits() -> Images:
-    pixels, labels = load_digits(return_X_y=True)
+def load_digits() -> Images:
+    """The handwritten digits that come with scikit-learn, 8 by 8 pixels."""
+    pixels, labels = datasets.load_digits(return_X_y=True)
     pixels = (pixels / 16).astype(np.float32)
     labels = labels.astype(np.int64)
     train = 1_437  # four fifths, in the order given
@@ -86,8 +89,8 @@ def _digits() -> Images:
 
 
 SETS = {
-    "mnist": ImageSet(lambda: f"mnist {data.fingerprint(list(MNIST.values()))}", _mnist),
-    "digits": ImageSet(lambda: "scikit-learn digits, 1437 + 360", _digits),
+    "mnist": ImageSet(lambda: f"mnist {data.fingerprint(list(MNIST.values()))}", load_mnist),
+    "digits": ImageSet(lambda: "scikit-learn digits, 1437 + 360", load_digits),
 }
 
 

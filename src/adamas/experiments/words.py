@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn import feature_extraction
+from sklearn.feature_extraction.text import CountVectorizer
 
 from . import ExperimentError, data
 from .files import write_atomically
 
+EACH = 12_500  # reviews of each label in each part of the IMDB reviews
 VOCABULARY = 10_000  # the paper's number of words (section 6.1)
 
 # Part of the name of cached counts and of a run's identity: to be raised when `tokens` or `count` changes.
@@ -128,13 +129,16 @@ def tokens(text: str) -> list[str]:
 
 def count(train: Iterable[str], test: Iterable[str], size: int) -> tuple[Any, Any]:
     """Counts of the `size` most frequent words of the training texts: by frequency, then by alphabet."""
-    # scikit-learn leaves these without usable types.
-    CountVectorizer: Any = feature_extraction.text.CountVectorizer
-    vectorizer = CountVectorizer(analyzer=tokens, dtype=np.float32)
-    counts = sparse.csr_array(vectorizer.fit_transform(train))
+    every = _vectorizer()
+    counts = sparse.csr_array(every.fit_transform(train))
     kept = np.argsort(-counts.sum(axis=0), kind="stable")[:size]
-    vectorizer.set_params(vocabulary=vectorizer.get_feature_names_out()[kept])
-    return _sorted(counts[:, kept]), _sorted(sparse.csr_array(vectorizer.transform(test)))
+    frequent = _vectorizer(vocabulary=every.get_feature_names_out()[kept])
+    return _sorted(counts[:, kept]), _sorted(sparse.csr_array(frequent.transform(test)))
+
+
+def _vectorizer(vocabulary: Any = None) -> Any:
+    vectorizer: Any = CountVectorizer  # its annotations, where inferred, are wrong
+    return vectorizer(analyzer=tokens, dtype=np.float32, vocabulary=vocabulary)
 
 
 def _sorted(counts: Any) -> Any:
@@ -156,16 +160,17 @@ def _imdb_identity() -> str:
 
 
 @functools.cache
-def _imdb() -> Corpus:
+def load_imdb() -> Corpus:
+    """The IMDB reviews, counted once for each user."""
     sources = _imdb_sources()
     paths = [data.get(source) for source in sources]
     cached = data.cache_folder() / "imdb" / f"counts-{COUNTING}-{data.fingerprint(sources)}.npz"
     if cached.exists():
         return _read_counts(cached)
     if sources == [ARCHIVE]:
-        parts = read_archive(paths[0], 12_500)
+        parts = read_archive(paths[0], EACH)
     else:
-        parts = {part: read_lines(path, 12_500) for part, path in zip(LINES, paths, strict=True)}
+        parts = {part: read_lines(path, EACH) for part, path in zip(LINES, paths, strict=True)}
     train, test = count(parts["train"][0], parts["test"][0], VOCABULARY)
     corpus = Corpus(train, parts["train"][1], test, parts["test"][1])
     _write_counts(cached, corpus)
@@ -183,7 +188,7 @@ def _write_counts(path: Path, corpus: Corpus) -> None:
         write_atomically(path, buffer.getvalue())
     except OSError as error:
         raise ExperimentError(
-            f"the word counts cannot be kept in {path}: {error.strerror}. Make the folder writable"
+            f"word counts cannot be kept in {path}: {error.strerror}. Set ADAMAS_CACHE to a writable folder"
         ) from error
 
 
@@ -193,7 +198,7 @@ def _read_counts(path: Path) -> Corpus:
         return sparse.csr_array(parts, shape=tuple(arrays[f"{name}_shape"]))
 
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Corpus(part("train"), arrays["train_labels"], part("test"), arrays["test_labels"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ExperimentError(
@@ -209,7 +214,8 @@ ZIPF_LEANING = 0.4  # standard deviation of a word's log-odds
 
 
 @functools.cache
-def _zipf() -> Corpus:
+def load_zipf() -> Corpus:
+    """The synthetic corpus, always the same."""
     random = np.random.Generator(np.random.PCG64(0))
     frequency = 1 / np.arange(1, ZIPF_WORDS + 1)
     leaning = random.normal(0, ZIPF_LEANING, ZIPF_WORDS)
@@ -224,8 +230,8 @@ def _zipf() -> Corpus:
 
 
 SETS = {
-    "imdb": CorpusSet(_imdb_identity, _imdb),
-    "zipf": CorpusSet(lambda: "synthetic Zipf corpus 1", _zipf),
+    "imdb": CorpusSet(_imdb_identity, load_imdb),
+    "zipf": CorpusSet(lambda: "synthetic Zipf corpus 1", load_zipf),
 }
 
 

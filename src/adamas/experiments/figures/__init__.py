@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, cast
+from typing import Literal, Protocol, cast, get_args
 
 import matplotlib.figure
 
@@ -14,6 +13,7 @@ from ..run import Run
 from ..store import Record
 
 Preset = Literal["demo", "quick", "paper"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
 Verdict = Literal["holds", "holds in part", "does not hold", "not measured"]
 Cell = str | float | None
 
@@ -55,15 +55,10 @@ class Figure(Protocol):
         ...
 
 
-def names() -> list[str]:
-    """The figures there are; none of them is imported."""
-    return discovery.names(sys.modules[__name__])
-
-
 def load(name: str) -> Figure:
     """The figure of that name.
 
     Raises:
         ExperimentError: there is none; the message lists those that exist.
     """
-    return cast(Figure, discovery.load(sys.modules[__name__], name).FIGURE)
+    return cast(Figure, discovery.load(__name__, name).FIGURE)

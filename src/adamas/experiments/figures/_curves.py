@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib.axes
 import matplotlib.figure
 import numpy as np
-from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from adamas.rules import Rule
@@ -27,7 +27,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "Adam": {"color": "#0072B2", "linestyle": "-"},
     "SGD Nesterov": {"color": "#D55E00", "linestyle": "--"},
     "AdaGrad": {"color": "#009E73", "linestyle": "-."},
-    "AdaGrad (α fixed)": {"color": "#56B4E9", "linestyle": (0, (1, 1, 5, 1))},
+    "AdaGrad (α fixed)": {"color": "#56B4E9", "linestyle": "-.", "linewidth": 3},
     "RMSProp": {"color": "#CC79A7", "linestyle": ":"},
 }
 
@@ -246,11 +246,13 @@ def _draw(axes: matplotlib.axes.Axes, panel: Panel, curves: Mapping[str, Curve])
             axes.fill_between(epochs, costs.min(axis=0), costs.max(axis=0), color=style["color"], alpha=0.2)
     axes.set_title(f"{panel.title}\n{panel.note}", fontsize="medium")
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(panel.cost)
     # The cost falls by factors in the first epochs and by hundredths later: on a log axis both are seen.
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 4, 6)))
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8)))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.yaxis.set_minor_locator(NullLocator())
-    axes.legend()
+    if curves:
+        axes.legend()
     axes.grid(alpha=0.3)

@@ -9,7 +9,6 @@ Each takes the problem's options as keywords (strings and numbers, from `Run.opt
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
@@ -55,4 +54,4 @@ class ProblemModule(Protocol):
 
 def load(name: str) -> ProblemModule:
     """The problem of that name, a module of this package."""
-    return cast(ProblemModule, discovery.load(sys.modules[__name__], name))
+    return cast(ProblemModule, discovery.load(__name__, name))

@@ -1,0 +1,143 @@
+import dataclasses
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adamas.experiments import ExperimentError, discovery, figures
+from adamas.experiments.figures import Finding
+from adamas.experiments.figures._curves import Claim, Comparison, Grid, Panel, TrainingCurves
+from adamas.experiments.run import Run
+from adamas.rules import SGD, Adagrad, Adam
+
+PANEL = Panel(
+    title="title",
+    note="note",
+    cost="cost",
+    problem="images_softmax",
+    options={"data": "digits"},
+    l2=0.0,
+    batch=1,
+    epochs=2,
+    seeds=[0, 1],
+    grids={
+        "Adam": Grid([Adam(lr=lr) for lr in (0.1, 0.2, 0.3)]),
+        "SGD Nesterov": Grid([SGD(lr=lr) for lr in (1.0, 2.0, 3.0)], "constant"),
+    },
+    claims=[Claim("they are alike", [Comparison("SGD Nesterov", "Adam", 0.5, 2.0)])],
+)
+COSTS = {0.1: (3.0, 2.0), 0.2: (2.0, 1.0), 0.3: (4.0, 3.0), 1.0: (4.0, 2.0), 2.0: (5.0, 2.0), 3.0: (6.0, 2.0)}
+
+
+def record(costs: tuple[float, float], status: str = "done") -> dict[str, Any]:
+    rest = {"train_nll": 0.5, "test_nll": 0.6, "test_error": 0.1}
+    epochs = [{"epoch": epoch, "cost": cost, **rest} for epoch, cost in enumerate((None, *costs))]
+    return {"status": status, "epochs": epochs}
+
+
+def records(costs: Mapping[float, tuple[float, float]] = COSTS) -> dict[Run, dict[str, Any]]:
+    """Seeds 0 and 1 a little below and above these costs."""
+    spread = {0: -0.1, 1: 0.1}
+    return {
+        run: record((costs[run.rule.lr][0] + spread[run.seed], costs[run.rule.lr][1] + spread[run.seed]))
+        for run in PANEL.runs()
+        if run.rule.lr in costs
+    }
+
+
+def test_the_best_has_the_lowest_mean_cost() -> None:
+    curves = PANEL.curves(records())
+    assert {name: (curve.rule.lr, curve.edge) for name, curve in curves.items()} == {
+        "Adam": (0.2, False),
+        "SGD Nesterov": (1.0, True),
+    }
+    assert curves["Adam"].last("cost") == pytest.approx(1.0)
+
+
+def test_a_rule_that_diverged_in_one_seed_is_never_the_best() -> None:
+    found = records()
+    run = next(run for run in found if run.rule.lr == 0.2 and run.seed == 1)
+    found[run] = record((0.0, 0.0), "diverged")
+    assert PANEL.curves(found)["Adam"].rule.lr == 0.1
+    (table,) = TrainingCurves("title", {"demo": [PANEL]}).tables("demo", found)
+    assert table.rows[0]["remarks"] == "best α lies at the edge of the grid; 1 of 3 α diverged"
+
+
+def test_a_rule_that_lacks_a_seed_is_never_the_best() -> None:
+    found = records()
+    del found[next(run for run in found if run.rule.lr == 0.2)]
+    assert PANEL.curves(found)["Adam"].rule.lr == 0.1
+
+
+def finding(low: float, high: float) -> Finding:
+    claim = Claim("said", [Comparison("SGD Nesterov", "Adam", low, high)])
+    panel = dataclasses.replace(PANEL, claims=[claim])
+    (table,) = TrainingCurves("title", {"demo": [panel]}).tables("demo", records())
+    return table.findings[0]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(3, math.inf, "holds"), (0, 4, "holds"), (5, math.inf, "does not hold"), (0.5, 2, "does not hold")],
+)
+def test_a_claim_is_judged_by_the_mean_excess_cost(low: float, high: float, verdict: str) -> None:
+    found = finding(low, high)  # Adam: (2 + 1) / 2 - 1 = 0.5; SGD: (4 + 2) / 2 - 1 = 2
+    assert (found.paper, found.verdict) == ("said", verdict)
+    assert "SGD Nesterov has 4.00 × the mean excess cost of Adam" in found.measured
+
+
+def test_a_claim_of_which_a_part_holds_holds_in_part() -> None:
+    one, other = Comparison("Adam", "SGD Nesterov", 0, 1), Comparison("SGD Nesterov", "Adam", 0, 1)
+    panel = dataclasses.replace(PANEL, claims=[Claim("said", [one, other])])
+    (table,) = TrainingCurves("title", {"demo": [panel]}).tables("demo", records())
+    assert table.findings[0].verdict == "holds in part"
+
+
+def test_what_has_no_records_is_said_to_have_none() -> None:
+    found = records({lr: costs for lr, costs in COSTS.items() if lr < 1})
+    figure = TrainingCurves("title", {"demo": [PANEL]})
+    (table,) = figure.tables("demo", found)
+    assert table.rows[1]["best_lr"] is None
+    assert table.rows[1]["remarks"] == "no stepsize has finished runs that did not diverge"
+    assert table.findings[0].verdict == "not measured"
+    assert "SGD Nesterov" in table.findings[0].measured
+    assert figure.draw("demo", {}).axes
+
+
+def test_the_picture_names_optimizers_with_their_stepsizes_and_the_data() -> None:
+    picture = TrainingCurves("title", {"demo": [PANEL]}).draw("demo", records())
+    (axes,) = picture.axes
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == ["Adam, α = 0.2/√t", "SGD Nesterov, α = 1"]
+    assert axes.get_title() == "title\nnote"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "cost")
+
+
+def test_figure_1_is_what_the_paper_says() -> None:
+    figure = figures.load("fig1")
+    panels = {(run.problem, dict(run.options)["data"], run.epochs, run.batch) for run in figure.runs("paper")}
+    assert panels == {("images_softmax", "mnist", 45, 128), ("words_softmax", "imdb", 160, 128)}
+    assert {dict(run.options)["data"] for run in figure.runs("demo")} == {"digits", "zipf"}
+    assert {type(run.rule).__name__ for run in figure.runs("paper")} == {"Adagrad", "Adam", "RMSprop", "SGD"}
+    for preset in figures.PRESETS:
+        runs = figure.runs(preset)
+        assert len(set(runs)) == len(runs)
+        assert all(run.schedule == "inverse_sqrt" for run in runs if not isinstance(run.rule, Adagrad))
+
+
+def test_a_new_file_is_a_new_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "fig99.py").write_text("FIGURE = 'the new figure'\n")
+    (tmp_path / "_helper.py").write_text("")
+    folders = [*figures.__path__, str(tmp_path)]
+    monkeypatch.setattr(figures, "__path__", folders)
+    monkeypatch.setattr(figures.__spec__, "submodule_search_locations", folders)
+    assert discovery.names(figures.__name__) == ["fig1", "fig99"]
+    assert str(figures.load("fig99")) == "the new figure"
+
+
+def test_an_unknown_figure_lists_those_there_are() -> None:
+    with pytest.raises(ExperimentError, match=r"unknown figure 'fig9'; known: fig1"):
+        figures.load("fig9")

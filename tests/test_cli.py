@@ -1,0 +1,133 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import adamas
+from adamas.cli import app
+from adamas.experiments import data, images
+
+
+def adamas_command(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def python(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+
+
+def test_version() -> None:
+    assert adamas_command("--version") == (0, f"adamas {adamas.__version__}\n", "")
+
+
+def test_help_tells_presets_data_and_exit_status() -> None:
+    code, out, _ = adamas_command("reproduce", "--help")
+    assert code == 0
+    for word in (
+        "demo",
+        "quick",
+        "paper",
+        "ADAMAS_DATA",
+        "--results",
+        "--jobs",
+        "--json",
+        "Exit status",
+        "130",
+    ):
+        assert word in out
+
+
+def test_info_is_a_table_and_json() -> None:
+    code, out, _ = adamas_command("info", "--json")
+    facts = json.loads(out)
+    assert code == 0
+    assert facts.keys() == {"python", "adamas", "numpy", "numba", "torch", "cpus", "cache"}
+    code, out, _ = adamas_command("info")
+    assert code == 0
+    assert all(str(value) in out for value in facts.values())
+
+
+def test_an_unknown_figure_is_named_with_those_there_are(tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    code, out, err = adamas_command("reproduce", "fig9", "--results", str(results))
+    assert (code, out, err) == (2, "", "adamas: unknown figure 'fig9'; known: fig1\n")
+    assert not results.exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--preset", "huge"], ["--jobs", "0"], ["--jobs", "two"], ["--unknown"]]
+)
+def test_bad_options_are_named(tmp_path: Path, arguments: list[str]) -> None:
+    results = tmp_path / "results"
+    code, out, err = adamas_command("reproduce", "fig1", "--results", str(results), *arguments)
+    assert (code, out) == (2, "")
+    assert arguments[0] in err
+    assert not results.exists()
+
+
+def test_an_unwritable_folder_is_named_before_any_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("kept")
+    code, out, err = adamas_command("reproduce", "fig1", "--results", str(tmp_path / "file"))
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        f"adamas: results cannot be written to {tmp_path / 'file'}: Not a directory. Name another"
+    )
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_corrupt_data_are_named_before_any_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "data" / "mnist" / "train-images-idx3-ubyte.gz"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"corrupt")
+    monkeypatch.setenv(data.VARIABLE, str(tmp_path / "data"))
+    images.load_mnist.cache_clear()
+    results = tmp_path / "results"
+    code, out, err = adamas_command("reproduce", "fig1", "--preset", "quick", "--results", str(results))
+    assert (code, out) == (2, "")
+    assert err.startswith(f"adamas: {path} is corrupt or truncated")
+    assert [file for file in results.rglob("*") if file.is_file()] == []
+
+
+def test_starting_the_command_line_loads_neither_torch_nor_matplotlib() -> None:
+    heavy = {"torch", "matplotlib", "sklearn", "scipy", "numba"}
+    found = python(f"import sys, adamas.cli; print({heavy} & set(sys.modules))")
+    assert (found.stdout, found.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize("package", ["typer", "torch", "matplotlib", "sklearn"])
+def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
+    missing = f"import sys; sys.modules[{package!r}] = None; sys.argv = ['adamas', 'reproduce', 'fig1']"
+    found = python(f"{missing}; from adamas.__main__ import main; main()")
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert found.stderr == (
+        f"adamas: the package {package!r} is not installed: pip install 'adamas[experiments]'\n"
+    )
+
+
+@pytest.mark.slow
+def test_the_demo_gives_tables_findings_and_pictures(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "adamas", "reproduce", "fig1", "--results", str(tmp_path / "results")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for text in (
+        "(not MNIST)",
+        "SYNTHETIC",
+        "best lr",
+        "Adam",
+        "SGD Nesterov",
+        "RMSProp",
+        "measured:",
+        "fig1-demo.svg",
+    ):
+        assert text in done.stdout
+    again = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
+    assert again.stderr == ""
+    shown = json.loads(again.stdout)
+    assert [len(table["rows"]) for table in shown["tables"]] == [4, 5]
+    for table in shown["tables"]:
+        assert all(row["final_cost"] < 0.5 for row in table["rows"])
+        assert all(finding["verdict"] != "not measured" for finding in table["findings"])
