@@ -27,7 +27,7 @@ STYLES: dict[str, dict[str, Any]] = {
     "Adam": {"color": "#0072B2", "linestyle": "-"},
     "SGD Nesterov": {"color": "#D55E00", "linestyle": "--"},
     "AdaGrad": {"color": "#009E73", "linestyle": "-."},
-    "AdaGrad (α fixed)": {"color": "#56B4E9", "linestyle": "-.", "linewidth": 3},
+    "AdaGrad (α fixed)": {"color": "#56B4E9", "linestyle": "-", "linewidth": 4},
     "RMSProp": {"color": "#CC79A7", "linestyle": ":"},
 }
 
@@ -255,4 +255,5 @@ def _draw(axes: matplotlib.axes.Axes, panel: Panel, curves: Mapping[str, Curve])
     axes.yaxis.set_minor_locator(NullLocator())
     if curves:
         axes.legend()
+    axes.tick_params(axis="y", labelsize="small")
     axes.grid(alpha=0.3)
