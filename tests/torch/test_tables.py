@@ -102,15 +102,19 @@ def test_defaults_are_those_of_torch(name: str) -> None:
     assert DROP_IN[name](simple()).defaults == getattr(torch.optim, name)(simple()).defaults
 
 
+PHASE = {"backend", "state_format", "clip_norm", "skip_nonfinite", "average", "seed"}
+
+
 @pytest.mark.parametrize("name", DROP_IN)
-def test_signature_is_that_of_torch_with_a_backend(name: str) -> None:
+def test_signature_is_that_of_torch_with_more_keywords(name: str) -> None:
     """Positional arguments mean what they mean in torch, and so does every keyword."""
     expected = getattr(torch.optim, name)(simple(), 0.125).defaults
     assert DROP_IN[name](simple(), 0.125).defaults == expected
     theirs = inspect.signature(getattr(torch.optim, name)).parameters
     ours = inspect.signature(DROP_IN[name]).parameters
-    assert list(theirs) == [key for key in ours if key != "backend"]
-    assert [p.default for p in theirs.values()] == [p.default for k, p in ours.items() if k != "backend"]
+    assert list(theirs) == [key for key in ours if key not in PHASE]
+    assert [p.default for p in theirs.values()] == [p.default for k, p in ours.items() if k not in PHASE]
+    assert set(ours) - set(theirs) == PHASE
 
 
 @pytest.mark.parametrize("name", DROP_IN)

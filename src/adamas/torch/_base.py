@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -11,7 +12,9 @@ from torch._compile import _disable_dynamo
 from torch.optim import optimizer as torch_optimizer
 
 from ..rules import Rule
+from ._phase import AVERAGE, LastStep, Phase
 from ._plan import Plan, envelope_of
+from ._storage import has_shape_of
 
 __all__ = ["Base"]
 
@@ -20,6 +23,13 @@ __all__ = ["Base"]
 _PRE_HOOKS = torch_optimizer._global_optimizer_pre_hooks
 _POST_HOOKS = torch_optimizer._global_optimizer_post_hooks
 _profiling = torch.autograd._profiler_enabled  # type: ignore[attr-defined]
+
+
+# The keyword arguments of all optimizers beyond torch's.
+_PHASE = {
+    name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    for name, parameter in inspect.signature(Phase).parameters.items()
+}
 
 
 class Base(torch.optim.Optimizer):
@@ -37,16 +47,17 @@ class Base(torch.optim.Optimizer):
 
     __signature__: ClassVar[inspect.Signature | None] = None
 
-    _plan: Plan | None = None
-    _backend: str = "auto"
+    # GradScaler then sets `grad_scale` and `found_inf` for the time of a step, which unscales and skips.
+    _step_supports_amp_scaling = True
 
-    def __init__(self, *args: Any, backend: str = "auto", **kwargs: Any) -> None:
-        if backend not in ("auto", "numba", "reference"):
-            raise ValueError(f"backend must be 'auto', 'numba' or 'reference', got {backend!r}")
-        self._backend = backend
+    phase = Phase()
+    last_step = LastStep(None, 1.0, False)
+    skipped_steps = 0
+    _plan: Plan | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.phase = Phase(**{name: kwargs.pop(name) for name in _PHASE if name in kwargs})
         super().__init__(*args, **kwargs)
-        # Where torch's constructor says so (fused=True), GradScaler would leave unscaling to the step.
-        self._step_supports_amp_scaling = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Let editors and `inspect` see torch's constructor where a class takes that, and `backend`."""
@@ -54,8 +65,9 @@ class Base(torch.optim.Optimizer):
         cls.__signature__ = None  # a base class's would hide the constructor of this one
         if cls.__init__ is Base.__init__:
             signature = inspect.signature(cls.__mro__[cls.__mro__.index(Base) + 1])
-            backend = inspect.Parameter("backend", inspect.Parameter.KEYWORD_ONLY, default="auto")
-            cls.__signature__ = signature.replace(parameters=[*signature.parameters.values(), backend])
+            cls.__signature__ = signature.replace(
+                parameters=[*signature.parameters.values(), *_PHASE.values()]
+            )
 
     def rule_of(self, group: Mapping[str, Any]) -> Rule:
         """The rule that a parameter group's options stand for."""
@@ -68,7 +80,12 @@ class Base(torch.optim.Optimizer):
     @property
     def backend(self) -> str:
         """The backends of the last step ("numba", "reference", or both); before it, the one asked for."""
-        return self._backend if self._plan is None else self._plan.backend
+        return self.phase.backend if self._plan is None else self._plan.backend
+
+    @property
+    def keeps_steps(self) -> bool:
+        """Whether `state[p]["step"]` is kept: the rule counts, or the average needs to."""
+        return self.counts_steps or self.phase.average is not None
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None
@@ -79,7 +96,9 @@ class Base(torch.optim.Optimizer):
         if plan is None or not plan.gather(self):
             plan = self._plan = Plan(self)
             assert plan.gather(self), "a plan just made fits its optimizer"
-        plan.run()
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        self.last_step = plan.run(1.0 if scale is None else 1 / float(scale), bool(found_inf))
+        self.skipped_steps += self.last_step.skipped
         return loss
 
     _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_step)
@@ -160,7 +179,7 @@ class Base(torch.optim.Optimizer):
         slots |= set(self.state_names.values())
         for index, p in zip(saved, params, strict=False):
             for key, value in state_dict["state"].get(index, {}).items():
-                if key in slots and isinstance(value, torch.Tensor) and value.shape != p.shape:
+                if key in slots and isinstance(value, torch.Tensor) and not has_shape_of(value, p):
                     raise ValueError(
                         f"the loaded state {key!r} of parameter {index} has shape {tuple(value.shape)}, "
                         f"the parameter {tuple(p.shape)}; nothing was loaded"
@@ -174,4 +193,27 @@ class Base(torch.optim.Optimizer):
                 group.setdefault(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_backend": self._backend}
+        return {**super().__getstate__(), "phase": self.phase, "skipped_steps": self.skipped_steps}
+
+    @contextlib.contextmanager
+    def averaged_parameters(self) -> Iterator[None]:
+        """Within, every parameter holds its average; after, and after an error, what it held before.
+
+        A parameter that has not been stepped keeps its value.
+
+        Raises:
+            RuntimeError: the optimizer keeps no averages.
+        """
+        if self.phase.average is None:
+            raise RuntimeError("this optimizer keeps no averages: construct it with average=0.999, say")
+        pairs = [(p, state[AVERAGE]) for p, state in self.state.items() if AVERAGE in state]
+        saved = [p.detach().clone() for p, _ in pairs]
+        try:
+            with torch.no_grad():
+                for p, average in pairs:
+                    p.copy_(average)
+            yield
+        finally:
+            with torch.no_grad():
+                for (p, _), before in zip(pairs, saved, strict=True):
+                    p.copy_(before)

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ..backends import Envelope, reference
-from ..backends.numba import Job, Kernel
+from ..backends.numba import Job, Kernel, NormJob
 from ..rules import Rule
 from ._pool import default_pool
+from ._storage import FORMATS, round_to
 
 __all__ = ["Batch", "Entry", "KernelBatch", "ReferenceBatch", "Step"]
 
@@ -22,22 +23,31 @@ _grad = operator.attrgetter("grad")
 
 
 class Step(NamedTuple):
-    """Step t, with all that it is computed from, of parameters that have taken t - 1 steps."""
+    """Step t, with all that it is computed from, of parameters that have taken t - 1 steps.
+
+    `key` is that of the random bits of stochastic rounding, the same for all parameters.
+    """
 
     t: int
     carried: tuple[float, ...]
     rule: Rule
     envelope: Envelope
+    key: int
 
 
 @dataclass(eq=False)
 class Entry:
-    """A parameter, its state, the keys in it of the rule's slots in the rule's order, and its step."""
+    """A parameter, its state, and what is known of them.
+
+    `slots` are the keys in the state of the rule's slots, in the rule's order, and last that of the
+    average if one is kept; `step` is the row of its step, `ordinal` its number in the optimizer.
+    """
 
     p: Tensor
     state: dict[str, Any]
     slots: Sequence[str]
     step: int
+    ordinal: int
     takes_sparse: bool
 
     def dense_grad(self) -> Tensor:
@@ -76,6 +86,10 @@ class Batch(Protocol):
         """Read the gradients; False where the parameters are no longer what the batch was made for."""
         ...
 
+    def sum_of_squares(self) -> float:
+        """Of all elements of the gradients, in float64; not finite where an element is not."""
+        ...
+
     def prepare(self, steps: Sequence[Step]) -> None:
         """Compute the scalars of this step; raises where that fails, before anything has changed."""
         ...
@@ -94,7 +108,8 @@ class KernelBatch:
 
     name = "numba"
 
-    def __init__(self, kernel: Kernel, entries: list[Entry]) -> None:
+    def __init__(self, kernel: Kernel, entries: list[Entry], measured: bool) -> None:
+        """`measured`: whether the norm of the gradients will be asked for."""
         self.entries = entries
         self._params = params = [entry.p for entry in entries]
         self._sizes = [p.numel() for p in params]
@@ -109,7 +124,10 @@ class KernelBatch:
             tensor for e in entries for tensor in (e.p, e.p, *(e.state[name] for name in e.slots))
         ]
         floats = [n * (2 if p.is_complex() else 1) for n, p in zip(self._sizes, params, strict=True)]
-        self._job = Job(kernel, floats, [entry.step for entry in entries])
+        ordinals = [entry.ordinal for entry in entries]
+        self._job = Job(kernel, floats, [entry.step for entry in entries], ordinals=ordinals)
+        self._norm = NormJob(FORMATS[params[0].dtype], floats) if measured else None
+        self._rounds = kernel.rounds
         self._rows = sorted({entry.step for entry in entries})
         self._pool = default_pool()
         self._state_addresses = self._addresses_of_state(list(map(Tensor.data_ptr, self._tensors)))
@@ -152,10 +170,17 @@ class KernelBatch:
     def _strided_otherwise(self, tensors: Sequence[Tensor]) -> bool:
         return bool(self._strides) and any(tensors[k].stride() != stride for k, stride in self._strides)
 
+    def sum_of_squares(self) -> float:
+        assert self._norm is not None
+        grads = self._tensors[1 :: self._width]
+        return self._norm.run(list(map(Tensor.data_ptr, grads)), self._pool)
+
     def prepare(self, steps: Sequence[Step]) -> None:
         for row in self._rows:
             step = steps[row]
             self._job.write_scalars(row, *step.envelope, *step.rule.scalars(step.t, *step.carried))
+            if self._rounds:
+                self._job.write_key(row, step.key)
 
     def run(self) -> None:
         self._job.run(self._pool)
@@ -185,6 +210,10 @@ class ReferenceBatch:
             entry.dense_grad() is not None for entry in self.entries
         )
 
+    def sum_of_squares(self) -> float:
+        with torch.no_grad():
+            return sum(float(_real(entry.dense_grad()).double().square().sum()) for entry in self.entries)
+
     def prepare(self, steps: Sequence[Step]) -> None:
         self._steps = steps
 
@@ -202,11 +231,23 @@ class ReferenceBatch:
         copy = self._differentiable
         arrays = [_real(x.to(dtype, copy=copy)) for x in (entry.p, entry.dense_grad(), *slots)]
         p, g, *values = arrays
+        mean = values.pop() if len(slots) > len(step.rule.form().slots) else None
         new = reference.step(
-            step.rule, step.t, p, g, values, carried=step.carried, envelope=step.envelope, xp=torch
+            step.rule,
+            step.t,
+            p,
+            g,
+            values,
+            carried=step.carried,
+            envelope=step.envelope,
+            mean=mean,
+            xp=torch,
         )
         for target, value in zip((entry.p, *slots), new, strict=True):
-            target.copy_(torch.view_as_complex(value) if target.is_complex() else value)
+            key = step.key + entry.ordinal
+            target.copy_(
+                torch.view_as_complex(value) if target.is_complex() else round_to(target, value, key)
+            )
 
 
 def _real(x: Tensor) -> Tensor:

@@ -41,7 +41,7 @@ class Counters:
         carried: dict[str, float] = {}
         for rule in rules:
             carried.update(rule.carried)
-        initial = ({"step": 0.0} if optimizer.counts_steps else {}) | carried
+        initial = ({"step": 0.0} if optimizer.keeps_steps else {}) | carried
         self.names = [optimizer.state_names.get(name, name) for name in initial]
         # Torch counts in its default float type: float32, unless the user has chosen float64.
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
@@ -52,21 +52,24 @@ class Counters:
         self.taken = list(dict.fromkeys(values))
         self.rows = [self.taken.index(value) for value in values]
         self._members = [np.flatnonzero(np.array(self.rows) == row) for row in range(len(self.taken))]
-        self._carries = len(self.names) - optimizer.counts_steps
+        self._carries = len(self.names) - optimizer.keeps_steps
         self._addresses = [tensor.data_ptr() for tensor in self._tensors]
         self._written = [array.tobytes() for array in self._arrays]
 
     def _adopt(self, optimizer: Base, i: int, k: int, p: Tensor, initial: list[float]) -> Taken:
         """Move the counters of a parameter, or initial ones, into place i of the arrays."""
         state: dict[str, Any] = optimizer.state[p] if self.names else optimizer.state.get(p, {})
+        began = float(any(value is not None for value in state.values()))
         values = [float(state.get(name, x)) for name, x in zip(self.names, initial, strict=True)]
+        if optimizer.keeps_steps and "step" not in state:
+            values[0] = began
         for name, value, tensor in zip(self.names, values, self._tensors, strict=True):
             tensor[i] = value
             state[name] = tensor[i]
-        if optimizer.counts_steps:
+        if optimizer.keeps_steps:
             return Taken(k, int(values[0]), tuple(values[1:]))
         # A rule that tells only the first step from the rest: it was taken where there is state.
-        return Taken(k, int(any(value is not None for value in state.values())), tuple(values))
+        return Taken(k, int(began), tuple(values))
 
     def edited(self) -> bool:
         """Whether somebody else has written to a counter, or moved them (into shared memory)."""

@@ -30,7 +30,22 @@ class Optimizer(Base):
         decoupled_weight_decay: shrink p by 1 - lr λ instead, as AdamW does.
         maximize: step along the gradient, not against it.
         differentiable: let autograd see the step; it then runs on the reference backend.
+
+    All optimizers of this package take these keyword arguments too:
+
+    Args:
         backend: "numba", "reference", or "auto": numba for what it can take.
+        state_format: how slots are stored: "float32", "bfloat16", "float16" or "float8" for all, or a
+            mapping from the key of a slot in `state[p]` to its format; float32 by default. Float64 and
+            complex parameters keep state of their own type, and in float8 tensors of fewer than 4,096
+            elements stay float32.
+        clip_norm: the largest global 2-norm of the gradients, as in `torch.nn.utils.clip_grad_norm_`;
+            `p.grad` itself stays as it is. `last_step` tells the norm.
+        skip_nonfinite: a step with a NaN or infinite gradient changes nothing, and is counted in
+            `skipped_steps`.
+        average: the decay β of a running average of the parameters after each step (Kingma & Ba 2014,
+            section 7.2), with its bias correction; see `averaged_parameters`.
+        seed: of the stochastic rounding of 16- and 8-bit storage.
 
     Raises:
         TypeError: `rule` is not a rule, or has a field with the name of one of the keywords.
@@ -46,7 +61,7 @@ class Optimizer(Base):
         decoupled_weight_decay: bool = False,
         maximize: bool = False,
         differentiable: bool = False,
-        backend: str = "auto",
+        **phase: Any,
     ) -> None:
         if not isinstance(rule, rules.Rule):
             raise TypeError(f"rule must be an update rule such as adamas.rules.Adam(lr=1e-3), got {rule!r}")
@@ -64,7 +79,7 @@ class Optimizer(Base):
                 f"that name; rename the field"
             )
         defaults = {name: getattr(rule, name) for name in self._fields} | options
-        super().__init__(params, defaults, backend=backend)
+        super().__init__(params, defaults, **phase)
 
     def rule_of(self, group: Group) -> rules.Rule:
         options = {name: group[name] for name in self._fields}
@@ -95,7 +110,7 @@ class AdaBelief(Base):
         betas: decays of the mean and of the variance around it, in [0, 1).
         eps: ε, in the variance and outside its root.
         weight_decay: λ.
-        decoupled_weight_decay, maximize, differentiable, backend: as for `Optimizer`.
+        decoupled_weight_decay, maximize, differentiable, **phase: as for `Optimizer`.
     """
 
     state_names = {"m": "exp_avg", "s": "exp_avg_var"}
@@ -111,7 +126,7 @@ class AdaBelief(Base):
         decoupled_weight_decay: bool = True,
         maximize: bool = False,
         differentiable: bool = False,
-        backend: str = "auto",
+        **phase: Any,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -122,7 +137,7 @@ class AdaBelief(Base):
             "maximize": maximize,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults, backend=backend)
+        super().__init__(params, defaults, **phase)
 
     def rule_of(self, group: Group) -> rules.Rule:
         return rules.AdaBelief(**two_betas(group), eps=group["eps"])
@@ -136,7 +151,7 @@ class Lion(Base):
         lr: the stepsize α, a float or a tensor of one element; about a tenth of Adam's.
         betas: weight of the momentum in the step, and its decay, in [0, 1).
         weight_decay: λ; three to ten times AdamW's.
-        decoupled_weight_decay, maximize, differentiable, backend: as for `Optimizer`.
+        decoupled_weight_decay, maximize, differentiable, **phase: as for `Optimizer`.
     """
 
     state_names = {"m": "exp_avg"}
@@ -151,7 +166,7 @@ class Lion(Base):
         decoupled_weight_decay: bool = True,
         maximize: bool = False,
         differentiable: bool = False,
-        backend: str = "auto",
+        **phase: Any,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -161,7 +176,7 @@ class Lion(Base):
             "maximize": maximize,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults, backend=backend)
+        super().__init__(params, defaults, **phase)
 
     def rule_of(self, group: Group) -> rules.Rule:
         return rules.Lion(**two_betas(group))

@@ -12,11 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .. import formats
 from ..backends import Envelope
 from ..backends.numba import Kernel, RuleSourceError, compile_rule
-from ..rules import Rule
+from ..rules import SIGNED, Rule
 from ._batch import Batch, Entry, KernelBatch, ReferenceBatch, Step
 from ._counters import Counters, Taken
+from ._phase import AVERAGE, LastStep, Phase
+from ._storage import FORMATS, allocate, as_format, has_shape_of, is_packed, slot_format
 
 if TYPE_CHECKING:
     from ._base import Base
@@ -25,13 +28,6 @@ __all__ = ["Plan", "envelope_of", "number"]
 
 # Options of these types do not change in place.
 _IMMUTABLE = (bool, int, float, str, type(None), np.generic)
-
-_KERNEL_DTYPES: dict[torch.dtype, np.dtype[Any]] = {
-    torch.float32: np.dtype(np.float32),
-    torch.float64: np.dtype(np.float64),
-    torch.complex64: np.dtype(np.float32),
-    torch.complex128: np.dtype(np.float64),
-}
 
 
 class Plan:
@@ -57,14 +53,17 @@ class Plan:
         slot_names = [optimizer.slot_names(rule) for rule in self._rules]
         for k, p in active:
             _check(p, optimizer, slot_names[k])
-        kernels = [_kernel(optimizer._backend, self._rules[k], groups[k], p) for k, p in active]
+        self._phase = phase = optimizer.phase
+        kernels = [_kernel(phase, self._rules[k], slot_names[k], groups[k], p) for k, p in active]
         self._counters = Counters(optimizer, active, self._rules)
         self._taken = self._counters.taken
+        ordinals = {p: i for i, (_, p) in enumerate(found)}
         entries = [
-            self._entry(optimizer, k, p, row, aligned=kernel is not None)
+            self._entry(optimizer, k, p, row, ordinals[p], kernel)
             for (k, p), row, kernel in zip(active, self._counters.rows, kernels, strict=True)
         ]
-        self.batches = _batches(kernels, [self._differentiable[k] for k, _ in active], entries)
+        differentiable = [self._differentiable[k] for k, _ in active]
+        self.batches = _batches(kernels, differentiable, entries, phase.measures)
         self._state = optimizer.state
         self._states = list(optimizer.state.values())
         self._state_dicts = [state for state in self._states if isinstance(state, dict)]
@@ -109,42 +108,70 @@ class Plan:
         self._options[k] = options if all(isinstance(x, _IMMUTABLE) for x in flat) else None
         return True
 
-    def run(self) -> None:
-        """Take the step that `gather` prepared; errors in its scalars are raised before any change."""
-        rules, stored = self._rules, self._counters.stored
-        taken = [
-            Taken(k, t + 1, stored(rules[k].carry(t + 1, *carried)) if carried else carried)
-            for k, t, carried in self._taken
-        ]
-        steps = [Step(t, carried, rules[k], self._envelopes[k]) for k, t, carried in taken]
+    def run(self, unscale: float = 1.0, found_inf: bool = False) -> LastStep:
+        """Take the step that `gather` prepared; what is wrong with its scalars is raised before any change.
+
+        Args:
+            unscale: what all gradients are to be multiplied by, one over the loss scale.
+            found_inf: whether somebody has found a gradient that is not finite.
+        """
+        norm, factor = self._measure(unscale)
+        if found_inf or (self._phase.skip_nonfinite and norm is not None and not math.isfinite(norm)):
+            return LastStep(norm, factor, True)
+        steps = [self._next(taken, unscale * factor) for taken in self._taken]
         for batch in self.batches:
             batch.prepare(steps)
         for batch in self.batches:
             batch.run()
-        self._taken = taken
-        self._counters.advance([carried for _, _, carried in taken])
+        self._taken = [
+            Taken(before.group, step.t, step.carried) for before, step in zip(self._taken, steps, strict=True)
+        ]
+        self._counters.advance([step.carried for step in steps])
+        return LastStep(norm, factor, False)
 
-    def _entry(self, optimizer: Base, k: int, p: Tensor, row: int, *, aligned: bool) -> Entry:
-        """The parameter with its state, made where missing; `aligned`: in the parameter's own layout."""
+    def _measure(self, unscale: float) -> tuple[float | None, float]:
+        """The norm of all gradients, where it is wanted, and the factor that clips it."""
+        if not self._phase.measures:
+            return None, 1.0
+        norm = math.sqrt(sum(batch.sum_of_squares() for batch in self.batches)) * unscale
+        clip = self._phase.clip_norm
+        # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
+        return norm, 1.0 if clip is None or clip / (norm + 1e-6) > 1 else clip / (norm + 1e-6)
+
+    def _next(self, taken: Taken, factor: float) -> Step:
+        k, t, carried = taken
+        rule, (scale, l2, shrink, _) = self._rules[k], self._envelopes[k]
+        t += 1
+        if carried:
+            carried = self._counters.stored(rule.carry(t, *carried))
+        envelope = Envelope(scale * factor, l2, shrink, self._phase.average_weight(t))
+        return Step(t, carried, rule, envelope, self._phase.key(t))
+
+    def _entry(
+        self, optimizer: Base, k: int, p: Tensor, row: int, ordinal: int, kernel: Kernel | None
+    ) -> Entry:
+        """The parameter with its state, made where missing, in the formats and layout of its kernel."""
         slots = dict(zip(optimizer.slot_names(self._rules[k]), self._forms[k].slots.values(), strict=True))
         state = optimizer.state[p] if slots or self._counters.names else {}
         for name, slot in slots.items():
+            format = slot_format(p, name, slot, None if kernel is None else self._phase.state_format)
             if state.get(name) is None:
-                dtype = torch.float32 if p.dtype in (torch.bfloat16, torch.float16) else p.dtype
-                initial = complex(slot.initial, slot.initial) if p.is_complex() else slot.initial
-                state[name] = torch.full_like(p, initial, dtype=dtype, requires_grad=False)
-            elif aligned and not _is_laid_out_as(p, state[name]):
-                state[name] = torch.empty_like(p, requires_grad=False).copy_(state[name])
-        return Entry(p, state, list(slots), row, optimizer.takes_sparse)
+                state[name] = allocate(p, format, slot)
+            elif kernel is not None or is_packed(state[name]):
+                state[name] = as_format(state[name], p, format, slot.signed)
+        if self._phase.average is not None:
+            real = formats.get(slot_format(p, "", SIGNED, None).name)
+            if state.get(AVERAGE) is None:
+                state[AVERAGE] = p.detach().to(dtype=torch.promote_types(p.dtype, torch.float32), copy=True)
+            elif kernel is not None:
+                state[AVERAGE] = as_format(state[AVERAGE], p, real, True)
+        names = [*slots, *([AVERAGE] if self._phase.average is not None else [])]
+        return Entry(p, state, names, row, ordinal, optimizer.takes_sparse)
 
 
 def _same(these: Collection[Any], those: Collection[Any]) -> bool:
     """Whether two collections hold the very same objects in the same order."""
     return len(these) == len(those) and all(map(operator.is_, these, those))
-
-
-def _is_laid_out_as(p: Tensor, x: Tensor) -> bool:
-    return x.dtype == p.dtype and x.stride() == p.stride() and not x.is_conj() and not x.is_neg()
 
 
 def number(x: Any) -> float:
@@ -190,32 +217,38 @@ def _check(p: Tensor, optimizer: Base, slots: Sequence[str]) -> None:
         raise RuntimeError(
             f"a parameter of shape {tuple(p.shape)} has a gradient of shape {tuple(p.grad.shape)}"
         )
-    Entry(p, {}, (), 0, optimizer.takes_sparse).dense_grad()
+    Entry(p, {}, (), 0, 0, optimizer.takes_sparse).dense_grad()
     state = optimizer.state.get(p, {})
     for name in slots:
-        if state.get(name) is not None and state[name].shape != p.shape:
+        if state.get(name) is not None and not has_shape_of(state[name], p):
             raise ValueError(
                 f"the state {name!r} of a parameter has shape {tuple(state[name].shape)}, the parameter "
                 f"{tuple(p.shape)}; delete the state of a parameter that has changed its shape"
             )
 
 
-def _kernel(backend: str, rule: Rule, group: Mapping[str, Any], p: Tensor) -> Kernel | None:
+def _kernel(
+    phase: Phase, rule: Rule, slots: Sequence[str], group: Mapping[str, Any], p: Tensor
+) -> Kernel | None:
     """The compiled step for a parameter; None where the reference backend is to take it.
 
     Raises:
-        ValueError: `backend` is "numba", which cannot take it.
+        ValueError: "numba", or a state format, is asked for by name and cannot be had for it.
     """
-    if backend == "reference":
-        return None
-    reason = _why_not(group, p)
+    reason = "backend='reference' is asked for" if phase.backend == "reference" else _why_not(group, p)
     if reason is None:
+        form = rule.form()
+        chosen = {
+            own: slot_format(p, name, slot, phase.state_format).name
+            for (own, slot), name in zip(form.slots.items(), slots, strict=True)
+        }
         try:
-            return compile_rule(rule, _KERNEL_DTYPES[p.dtype])
+            return compile_rule(rule, FORMATS[p.dtype], slots=chosen, average=phase.average is not None)
         except RuleSourceError as error:
             reason = str(error)
-    if backend == "numba":
-        raise ValueError(f"backend='numba' cannot update a parameter of shape {tuple(p.shape)}: {reason}")
+    if phase.backend == "numba" or phase.state_format not in (None, "float32"):
+        asked = "backend='numba'" if phase.backend == "numba" else f"state_format={phase.state_format!r}"
+        raise ValueError(f"{asked} cannot update a parameter of shape {tuple(p.shape)}: {reason}")
     return None
 
 
@@ -229,7 +262,7 @@ def _why_not(group: Mapping[str, Any], p: Tensor) -> str | None:
         return "it is lazily conjugated or negated"
     if type(p).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # such a tensor is others inside
         return f"it is a {type(p).__name__}"
-    if p.dtype not in _KERNEL_DTYPES:
+    if p.dtype not in FORMATS:
         return f"its dtype is {p.dtype}"
     if not torch.ops.aten.is_non_overlapping_and_dense.default(p):
         return f"it has gaps in memory (stride {p.stride()})"
@@ -237,12 +270,15 @@ def _why_not(group: Mapping[str, Any], p: Tensor) -> str | None:
 
 
 def _batches(
-    kernels: Sequence[Kernel | None], differentiable: Sequence[bool], entries: Sequence[Entry]
+    kernels: Sequence[Kernel | None],
+    differentiable: Sequence[bool],
+    entries: Sequence[Entry],
+    measured: bool,
 ) -> list[Batch]:
     grouped: dict[tuple[Kernel | None, bool], list[Entry]] = {}
     for kernel, graph, entry in zip(kernels, differentiable, entries, strict=True):
         grouped.setdefault((kernel, graph), []).append(entry)
     return [
-        ReferenceBatch(members, graph) if kernel is None else KernelBatch(kernel, members)
+        ReferenceBatch(members, graph) if kernel is None else KernelBatch(kernel, members, measured)
         for (kernel, graph), members in grouped.items()
     ]

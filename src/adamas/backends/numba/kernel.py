@@ -52,6 +52,11 @@ class Kernel:
         """The columns of the table."""
         return (*self.formats, *(("average",) if self.average else ()))
 
+    @property
+    def rounds(self) -> bool:
+        """Whether anything is stored with random bits."""
+        return any(format.rounds for name, format in self.formats.items() if name != "g")
+
 
 def compile_rule(
     rule: Rule,

@@ -1,0 +1,163 @@
+"""State in storage formats as torch tensors: how it is allocated, told apart, and converted.
+
+A state tensor in an unscaled format has the parameter's shape and strides and the format's torch dtype.
+In a scaled format it is one flat uint8 tensor: the codes, in the order of the parameter's memory, padding
+to four bytes, then the float32 scales.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import formats
+from ..formats import BLOCK, Format
+from ..rules._base import Slot
+
+__all__ = [
+    "FORMATS",
+    "StateFormat",
+    "allocate",
+    "as_format",
+    "check_state_format",
+    "decoded",
+    "has_shape_of",
+    "is_packed",
+    "round_to",
+    "slot_format",
+]
+
+# What users may give as state_format: a name for all slots, or one for each slot by its key.
+StateFormat = str | Mapping[str, str]
+
+# The format in which memory of each dtype is read; complex numbers as pairs.
+FORMATS = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.complex64: "float32",
+    torch.complex128: "float64",
+    torch.bfloat16: "bfloat16",
+    torch.float16: "float16",
+}
+_DTYPES = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# Below this many elements scales would cost more than codes save, and these tensors matter most.
+_SMALLEST_SCALED = 4096
+
+
+def check_state_format(state_format: StateFormat | None) -> None:
+    """Raise a ValueError that lists the formats where one given is not among them."""
+    chosen = [state_format] if isinstance(state_format, str) else list((state_format or {}).values())
+    allowed = [name for name in formats.names() if name != "float64"]
+    for name in chosen:
+        if name not in allowed:
+            raise ValueError(f"state_format must be one of {', '.join(allowed)}, got {name!r}")
+
+
+def slot_format(p: Tensor, key: str, slot: Slot, state_format: StateFormat | None) -> Format:
+    """The format of one slot of a parameter.
+
+    Float64 and complex parameters keep state of their own type, and small tensors are not scaled.
+    """
+    own = FORMATS.get(p.dtype, "float32")
+    plain = "float64" if own == "float64" else "float32"
+    name = state_format if isinstance(state_format, str) else (state_format or {}).get(key, plain)
+    if own == "float64" or p.is_complex():
+        name = plain
+    format = formats.get(name, slot.signed)
+    return formats.get(plain) if format.scaled and p.numel() < _SMALLEST_SCALED else format
+
+
+def allocate(p: Tensor, format: Format, slot: Slot) -> Tensor:
+    """A slot before the first step."""
+    if format.scaled:
+        return _encode(torch.full_like(p, slot.initial, dtype=torch.float32, requires_grad=False), format)
+    if p.is_complex():
+        return torch.full_like(p, complex(slot.initial, slot.initial), requires_grad=False)
+    return torch.full_like(p, slot.initial, dtype=_DTYPES[format.name], requires_grad=False)
+
+
+def is_packed(state: Tensor) -> bool:
+    """Whether a state tensor holds codes and scales."""
+    return state.dtype == torch.uint8
+
+
+def has_shape_of(state: Tensor, p: Tensor) -> bool:
+    """Whether a state tensor, in whatever format, is one of a parameter of this shape."""
+    if is_packed(state):
+        return state.shape == (packed_size(p.numel()),)
+    return state.shape == p.shape
+
+
+def round_to(target: Tensor, value: Tensor, key: int) -> Tensor:
+    """Float32 values for storage in the dtype of `target`; in 16 bits, rounded so that the mean is kept."""
+    dropped = {torch.bfloat16: 16, torch.float16: 13}.get(target.dtype)
+    if dropped is None:
+        return value
+    generator = torch.Generator(value.device).manual_seed(key & 0x7FFFFFFFFFFFFFFF)
+    noise = torch.randint(0, 1 << dropped, value.shape, generator=generator, device=value.device)
+    bits = (value.contiguous().view(torch.int32) + noise.to(torch.int32)) & (-1 << dropped)
+    return torch.where(value.isnan(), value, bits.view(torch.float32))
+
+
+def packed_size(elements: int) -> int:
+    """Bytes of the state of that many elements in a scaled format."""
+    return _scales_at(elements) + 4 * math.ceil(elements / BLOCK)
+
+
+def decoded(state: Tensor, p: Tensor, signed: bool) -> Tensor:
+    """The values of a state tensor, in the parameter's shape and strides; of no more bits than float32."""
+    if not is_packed(state):
+        return state
+    n, at = p.numel(), _scales_at(p.numel())
+    data = state.numpy()
+    format = formats.get("float8", signed)
+    assert format.decode is not None
+    values = format.decode(data[:n]) * np.repeat(data[at:].view(np.float32), BLOCK)[:n]
+    return _in_memory_order(torch.from_numpy(values), p)
+
+
+def as_format(state: Tensor, p: Tensor, format: Format, signed: bool) -> Tensor:
+    """A state tensor in another format, or itself where it has that one and the parameter's layout."""
+    if format.scaled:
+        if is_packed(state):
+            return state
+        return _encode(torch.empty_like(p, dtype=torch.float32, requires_grad=False).copy_(state), format)
+    dtype = p.dtype if p.is_complex() else _DTYPES[format.name]
+    lazy = state.is_conj() or state.is_neg()
+    if state.dtype == dtype and state.stride() == p.stride() and state.shape == p.shape and not lazy:
+        return state
+    return torch.empty_like(p, dtype=dtype, requires_grad=False).copy_(decoded(state, p, signed))
+
+
+def _scales_at(elements: int) -> int:
+    return (elements + 3) & ~3
+
+
+def _in_memory_order(values: Tensor, p: Tensor) -> Tensor:
+    """A flat tensor, given in the order of the parameter's memory, in its shape and strides."""
+    return torch.as_strided(values, p.shape, p.stride())
+
+
+def _encode(values: Tensor, format: Format) -> Tensor:
+    """Values laid out as their parameter, to codes and scales; to the nearest code, or the one below."""
+    assert format.encode is not None
+    n = values.numel()
+    flat = torch.as_strided(values, (n,), (1,)).numpy()
+    padded = np.zeros(math.ceil(n / BLOCK) * BLOCK, np.float32)
+    padded[:n] = flat
+    blocks = padded.reshape(-1, BLOCK)
+    scales = np.maximum(np.abs(blocks).max(axis=1) * np.float32(format.margin), np.finfo(np.float32).tiny)
+    half = np.uint32(0x7FFFF)
+    state = np.zeros(packed_size(n), np.uint8)
+    state[:n] = format.encode(blocks / scales[:, None], half).ravel()[:n]
+    state[_scales_at(n) :].view(np.float32)[:] = scales
+    return torch.from_numpy(state)
