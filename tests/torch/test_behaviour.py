@@ -348,7 +348,7 @@ def test_the_profiler_shows_the_step(name: str) -> None:
     params = simple()
     opt = getattr(adamas.torch, name)(params)
     give_gradients(params, 0)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], acc_events=True) as profile:
         opt.step()
         opt.zero_grad()
     labels = {event.key for event in profile.key_averages()}

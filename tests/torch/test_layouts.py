@@ -265,7 +265,13 @@ def test_any_mixture_of_shapes_and_layouts(shapes: list[list[int]], seed: int, d
 
 # Sparse gradients
 
+# Torch says so whenever it makes a sparse tensor; some versions also where the checks are asked for.
+SPARSE_WARNS = pytest.mark.filterwarnings(
+    "ignore:Sparse invariant checks are implicitly disabled:UserWarning"
+)
 
+
+@SPARSE_WARNS
 @pytest.mark.parametrize("name", ["SGD", "SGD-momentum", "SGD-nesterov", "Adagrad"])
 @pytest.mark.parametrize("backend", ["auto", "reference"])
 @pytest.mark.parametrize("options", [{}, {"weight_decay": 0.1}, {"maximize": True}], ids=str)
@@ -283,7 +289,7 @@ def test_a_sparse_gradient_is_the_dense_one(name: str, backend: str, options: di
     assert bits(p) == bits(plain)
 
 
-@pytest.mark.filterwarnings("ignore:Sparse invariant checks are implicitly disabled:UserWarning")
+@SPARSE_WARNS
 @pytest.mark.parametrize("name", ["SGD", "Adagrad"])
 def test_a_sparse_embedding_trains_as_torch_s(name: str) -> None:
     torch.manual_seed(0)
