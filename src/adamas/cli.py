@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,9 +19,11 @@ from adamas.experiments import ExperimentError
 from adamas.experiments.discovery import names
 
 if TYPE_CHECKING:
-    from adamas.bench import Bench
     from adamas.experiments.reproduce import Reproduction
 
+__all__ = ["app"]
+
+SUITES = "adamas.bench.suites"
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 FIGURES = "adamas.experiments.figures"
 
@@ -121,45 +122,43 @@ def _print(done: Reproduction) -> None:
         console.print(str(path), markup=False, highlight=False, soft_wrap=True)
 
 
-bench = typer.Typer(no_args_is_help=True, help="Time the step beside the peers', in one run.")
-app.add_typer(bench, name="bench")
-
-
-@bench.command()
-def step(
+@app.command(no_args_is_help=True)
+def bench(
+    suite: Annotated[
+        str, typer.Argument(help=f"What to measure: {', '.join(names(SUITES))}.", show_default=False)
+    ],
     workload: Annotated[
-        list[str] | None, typer.Option(help="Which model's shapes; may be given again.", show_default="three")
+        list[str] | None,
+        typer.Option(help="Which model's shapes; may be given again.", show_default="the suite's"),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender.")] = 30,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender.")] = 20,
+    peers: Annotated[
+        bool, typer.Option(help="Beside other libraries too, those that are installed.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(help="Write a roofline plot to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """`adamas.torch.Adam.step()` beside torch's default and fused Adam: microseconds, and ratios.
+    """Speed and memory beside torch and other libraries: contenders take turns, A B A B, in one run.
 
-    The contenders take turns; a ratio is the median over neighbouring turns, given with its quartiles.
+    A ratio is their time over ours, the median over neighbouring turns, with its quartiles, low and high.
+    Workloads beyond the caches tell the share of the bandwidth of a triad (a = b + s c) in the same run.
+
+    Exit status: 0 measured; 2 bad input: an unknown suite or workload.
     """
-    from adamas.bench import STEP_WORKLOADS, bench_step
+    from adamas.bench.pairs import check_workloads
+    from adamas.bench.roofline import draw
+    from adamas.experiments.discovery import load
 
-    _bench(lambda: bench_step(workload or STEP_WORKLOADS, rounds), as_json)
-
-
-@bench.command()
-def rules(
-    workload: Annotated[str, typer.Option(help="Which model's shapes.")] = "one-81m",
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender.")] = 10,
-    as_json: Json = False,
-) -> None:
-    """Every rule's bytes per second, and as a share of Adam's."""
-    from adamas.bench import bench_rules
-
-    _bench(lambda: bench_rules(workload, rounds), as_json)
-
-
-def _bench(run: Callable[[], Bench], as_json: bool) -> None:
     progress = Console(stderr=True)
     try:
-        with progress.status("measuring; other work on this machine spoils the figures"):
-            done = run()
-    except ValueError as error:
+        chosen = load(SUITES, suite)
+        workloads = workload or list(chosen.WORKLOADS)
+        check_workloads(workloads)
+        with progress.status(f"measuring {suite}: other work on this machine spoils the figures"):
+            done = chosen.run(workloads, rounds, peers)
+        if plot is not None:
+            draw(done, plot)
+    except (ExperimentError, ValueError, OSError) as error:
         progress.print(f"adamas: {error}", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(BAD_INPUT) from None
     if as_json:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Ratio", "interleave", "ratio", "triad"]
+__all__ = ["Call", "Ratio", "interleave", "ratio", "triad"]
+
+Call = Callable[[], object]
 
 # A turn lasts about this long, so that the clock and a context switch do not count.
 _TURN_SECONDS = 2e-3
@@ -20,7 +22,7 @@ _NOISY = 0.25
 
 @dataclass(frozen=True)
 class Ratio:
-    """Time of a peer over our time, turn by turn: the median and the quartiles."""
+    """One time over another, turn by turn: the median and the quartiles."""
 
     median: float
     low: float
@@ -32,7 +34,7 @@ class Ratio:
         return (self.high - self.low) / self.median > _NOISY
 
 
-def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
+def interleave(contenders: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
     """Seconds a call of each contender, `rounds` turns each, in turns: A B C, B C A, ..."""
     names = list(contenders)
     repeats = {name: _repeats(contenders[name]) for name in names}
@@ -44,13 +46,13 @@ def interleave(contenders: Mapping[str, Callable[[], object]], rounds: int) -> d
     return seconds
 
 
-def _repeats(call: Callable[[], object]) -> int:
+def _repeats(call: Call) -> int:
     """How many calls make a turn; the calls made to find out are the warm-up."""
-    _time(call, 3)
-    return max(1, math.ceil(_TURN_SECONDS / _time(call, 3)))
+    once = _time(call, 2)
+    return 1 if once > _TURN_SECONDS else math.ceil(_TURN_SECONDS / _time(call, 10))
 
 
-def _time(call: Callable[[], object], repeats: int) -> float:
+def _time(call: Call, repeats: int) -> float:
     start = time.perf_counter()
     for _ in range(repeats):
         call()
@@ -63,7 +65,7 @@ def ratio(theirs: list[float], ours: list[float]) -> Ratio:
     return Ratio(median, low, high)
 
 
-def triad(parameters: int = 1 << 25) -> Callable[[], object]:
+def triad(elements: int = 1 << 25) -> Call:
     """One pass of a = b + s c over float32 arrays that no cache holds: 12 bytes an element."""
-    a, b, c = (torch.ones(parameters) for _ in range(3))
+    a, b, c = (torch.ones(elements) for _ in range(3))
     return lambda: torch.add(b, c, alpha=0.5, out=a)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-__all__ = ["WORKLOADS"]
+__all__ = ["WORKLOADS", "Shape"]
 
 Shape = tuple[int, ...]
 

@@ -1,0 +1,16 @@
+"""One step of Adam in float32, beside torch's Adam."""
+
+from collections.abc import Sequence
+
+from ..contenders import installed_peers, ours, torch_peers
+from ..pairs import Bench, Pair, compare
+
+# One that fits a cache, many tensors, one of the last-level cache, and two of none.
+WORKLOADS = ("rl-mlp", "many-small", "mnist-mlp", "one-81m", "gpt2-small")
+
+
+def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
+    """Every workload beside every peer."""
+    others = torch_peers() + (installed_peers() if peers else [])
+    pairs = [Pair(name, ours(), other) for name in workloads for other in others]
+    return compare("One step of Adam, float32", pairs, rounds)
