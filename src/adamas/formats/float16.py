@@ -1,4 +1,7 @@
-"""float16: IEEE half precision, rounded up with the probability that keeps the mean, as bfloat16 is."""
+"""float16: IEEE half precision, rounded up with the probability that keeps the mean, as bfloat16 is.
+
+A positive second moment does not become zero, for it is divided by: below 2^-24 it is 2^-24.
+"""
 
 import numpy as np
 
@@ -12,12 +15,22 @@ def decode(code):
 
 def encode(x, random):
     """float32 to uint16; below the normal numbers the noise is one step of the fixed grid of 2^-24."""
-    normal = xp.from_bits(xp.u32(xp.u32(xp.bits(x) + xp.u32(random & xp.u32(0x1FFF))) & xp.u32(0xFFFFE000)))
+    bits = xp.bits(x)
+    normal = xp.from_bits(xp.u32(xp.u32(bits + xp.u32(random & xp.u32(0x1FFF))) & xp.u32(0xFFFFE000)))
     noise = xp.f32(xp.u32(random & xp.u32(0xFFF))) * xp.f32(2.0**-36) + xp.f32(2.0**-37 - 2.0**-25)
-    small = xp.u32(xp.bits(x) & xp.u32(0x7FFFFFFF)) < xp.u32(0x38800000)  # 2^-14
+    # Between 0 and 2^-14, without the ends: noise would give a zero another sign.
+    small = xp.u32(xp.u32(bits & xp.u32(0x7FFFFFFF)) - xp.u32(1)) < xp.u32(0x387FFFFF)
     return xp.float_to_half(xp.where(x != x, x, xp.where(small, x + noise, normal)))
 
 
-FORMATS = dict.fromkeys(
-    (True, False), Format("float16", np.dtype(np.uint16), np.dtype(np.float32), decode, encode, rounds=True)
-)
+def encode_nonnegative(x, random):
+    """The same, but positive to positive."""
+    raised = xp.where(x > xp.f32(0), xp.maximum(x, xp.f32(2.0**-24)), x)
+    return encode(raised, random)  # type: ignore[no-untyped-call]
+
+
+_COMMON = ("float16", np.dtype(np.uint16), np.dtype(np.float32), decode)
+FORMATS = {
+    True: Format(*_COMMON, encode, rounds=True),
+    False: Format(*_COMMON, encode_nonnegative, rounds=True, signed=False),
+}

@@ -246,5 +246,10 @@ xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
 
 
 def bind(function: Callable[..., Any]) -> Any:
-    """A format's `decode` or `encode`, compiled."""
-    return inline(rebind(function, xp))
+    """A format's `decode` or `encode`, compiled, with the functions beside it that it calls."""
+    bound = rebind(function, xp)
+    names = bound.__globals__
+    for name in function.__code__.co_names:
+        if isinstance(names.get(name), python_types.FunctionType):
+            names[name] = inline(names[name])
+    return inline(bound)
