@@ -86,8 +86,9 @@ class Counters:
         """Count one step of every parameter; `carried` are the new carried values, a tuple a row."""
         first = len(self.names) - self._carries
         if first:
-            self._arrays[0] += 1
-        for k in range(self._carries):
+            np.add(self._arrays[0], 1, out=self._arrays[0])
+        if self._carries:
             for members, values in zip(self._members, carried, strict=True):
-                self._arrays[first + k][members] = values[k]
+                for array, value in zip(self._arrays[first:], values, strict=True):
+                    array[members] = value
         self._written = [array.tobytes() for array in self._arrays]

@@ -79,10 +79,8 @@ class Plan:
         groups = optimizer.param_groups
         if (
             len(groups) != len(self._group_params)
-            or not all(
-                _same(g["params"], params) for g, params in zip(groups, self._group_params, strict=True)
-            )
-            or any(p.grad is not None for p in self._idle)
+            or not all(map(_same, [group["params"] for group in groups], self._group_params))
+            or (self._idle and any(p.grad is not None for p in self._idle))
             or optimizer.state is not self._state
             or not _same(optimizer.state.values(), self._states)
             or not _same(list(chain.from_iterable(map(dict.values, self._state_dicts))), self._state_values)
@@ -93,7 +91,10 @@ class Plan:
             options = [group[key] for key in self._keys]
             if options != self._options[k] and not self._take_options(optimizer, k, group, options):
                 return False
-        return all(batch.gather() for batch in self.batches)
+        for batch in self.batches:  # a loop costs half of a generator here
+            if not batch.gather():
+                return False
+        return True
 
     def _take_options(self, optimizer: Base, k: int, group: Mapping[str, Any], options: list[Any]) -> bool:
         rule = optimizer.rule_of(group)

@@ -61,6 +61,7 @@ class Job:
         self._record = np.array([0, table, tile_list, scalars, len(tiles), facts, keys], np.int64)
         self._address = self._record.ctypes.data
         self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(kernel.address)
+        self._addresses: Sequence[int] = ()
         self._pack_table = struct.Struct(f"{self._table.size}q").pack_into
         # "=", because a native "f" packs what is too large as infinity and says nothing.
         self._pack_row = struct.Struct(f"={kernel.n_scalars}{kernel.dtype.char}").pack_into
@@ -68,7 +69,9 @@ class Job:
 
     def write_table(self, addresses: Sequence[int]) -> None:
         """The address of every array of every tensor, tensor by tensor, in the kernel's order."""
-        self._pack_table(self._table.data, 0, *addresses)
+        if addresses != self._addresses:  # gradients often come back to where they were
+            self._pack_table(self._table.data, 0, *addresses)
+            self._addresses = addresses
 
     def write_scalars(self, row: int, *values: float) -> None:
         """One row of scalars: the envelope's, then the rule's; cast to the compute type here.
