@@ -30,7 +30,7 @@ check: $(VENV)/.installed-all,dev ## format, lint, types, and imports that point
 
 .PHONY: bench
 bench: $(VENV)/.installed-experiments ## time the optimizer step beside torch's
-	$(BIN)/adamas bench step
+	$(BIN)/adamas bench step --workload rl-mlp --workload mnist-mlp --workload one-81m
 
 .PHONY: clean
 clean: ## remove the environment, caches and build outputs

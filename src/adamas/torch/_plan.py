@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "envelope_of", "number"]
 
+_gather = operator.methodcaller("gather")
+
 # Options of these types do not change in place.
 _IMMUTABLE = (bool, int, float, str, type(None), np.generic)
 
@@ -91,10 +93,7 @@ class Plan:
             options = [group[key] for key in self._keys]
             if options != self._options[k] and not self._take_options(optimizer, k, group, options):
                 return False
-        for batch in self.batches:  # a loop costs half of a generator here
-            if not batch.gather():
-                return False
-        return True
+        return all(map(_gather, self.batches))
 
     def _take_options(self, optimizer: Base, k: int, group: Mapping[str, Any], options: list[Any]) -> bool:
         rule = optimizer.rule_of(group)
