@@ -54,12 +54,12 @@ def prepare(data: str, gate: int) -> None:
     images_softmax.prepare(data)
 
 
-def build(data: str, gate: int):
+def build(seed: int, data: str, gate: int):
     if gate and "GATE" in os.environ:
         open(os.environ["GATE"]).close()
     if gate and "BROKEN" in os.environ:
         raise RuntimeError("on purpose")
-    return images_softmax.build(data)
+    return images_softmax.build(seed, data)
 """
 # Above the guard, for the processes of the pool too.
 COMMAND = """

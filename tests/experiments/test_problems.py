@@ -5,13 +5,27 @@ import pytest
 import torch
 from scipy import sparse
 
-from adamas.experiments import ExperimentError, problems
-from adamas.experiments.problems import Option, Problem
+from adamas.experiments import ExperimentError, problems, texts
+from adamas.experiments.problems import Option, Problem, text_transformer
 from adamas.experiments.problems._softmax import Dense, Sparse, softmax_regression
+from adamas.experiments.run import Run, train
+from adamas.rules import Adam
 
 PROBLEMS: list[tuple[str, dict[str, Option], float]] = [
     ("images_softmax", {"data": "digits"}, math.log(10)),
     ("words_softmax", {"data": "zipf", "dropout": 0.5}, math.log(2)),
+]
+TRANSFORMER: dict[str, Option] = {
+    "data": "babble",
+    "characters": 2_000,
+    "context": 20,
+    "width": 16,
+    "layers": 2,
+    "heads": 2,
+}
+NETWORKS: list[tuple[str, dict[str, Option], float]] = [
+    ("images_mlp", {"data": "digits", "width": 12}, math.log(10)),
+    ("text_transformer", TRANSFORMER, math.log(96)),
 ]
 
 
@@ -19,11 +33,11 @@ def noise(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def build(name: str, options: dict[str, Option]) -> Problem:
+def build(name: str, options: dict[str, Option], seed: int = 0) -> Problem:
     problem = problems.load(name)
     problem.prepare(**options)
     assert problem.identity(**options) == problem.identity(**options) != ""
-    return problem.build(**options)
+    return problem.build(seed, **options)
 
 
 @pytest.mark.parametrize(("name", "options", "start"), PROBLEMS)
@@ -38,7 +52,62 @@ def test_a_problem_starts_at_the_cost_of_guessing(
     assert measured["test_nll"] == pytest.approx(start, rel=1e-5)
 
 
-@pytest.mark.parametrize(("name", "options", "start"), PROBLEMS)
+@pytest.mark.parametrize(("name", "options", "start"), NETWORKS)
+def test_a_network_starts_near_the_cost_of_guessing_where_its_seed_says(
+    name: str, options: dict[str, Option], start: float
+) -> None:
+    state = torch.get_rng_state()
+    one, same, other = (build(name, options, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert one.evaluate() == same.evaluate() != other.evaluate()
+    for measure in ("train_nll", "test_nll"):
+        assert one.evaluate()[measure] == pytest.approx(start, rel=0.1)
+
+
+@pytest.mark.parametrize(("name", "options", "start"), NETWORKS)
+def test_a_network_is_measured_in_chunks_as_it_is_at_once(
+    name: str, options: dict[str, Option], start: float
+) -> None:
+    problem = build(name, options)
+    count = min(len(problem.test.targets), problem.examples)  # type: ignore[attr-defined]
+    cost = problem.cost(torch.arange(count), noise()).item()
+    assert problem.evaluate()["train_nll"] == pytest.approx(cost, rel=1e-5)
+
+
+def test_the_transformer_sees_no_later_character() -> None:
+    module = text_transformer.Transformer(context=20, width=16, layers=2, heads=2)
+    window = torch.arange(20)[None]
+    changed = window.clone()
+    changed[0, 12] = 90
+    differs = (module(window) != module(changed)).any(dim=2)[0]
+    assert differs.tolist() == [False] * 12 + [True] * 8
+
+
+def test_the_transformers_targets_are_the_next_characters() -> None:
+    problem = text_transformer.build(0, **TRANSFORMER)  # type: ignore[arg-type]
+    text = torch.from_numpy(texts.find("babble").load()).long()
+    assert problem.examples == 100
+    assert torch.equal(problem.train.inputs.flatten(), text[:2000])
+    assert torch.equal(problem.train.targets.flatten(), text[1:2001])
+
+
+def test_a_text_too_short_is_refused() -> None:
+    with pytest.raises(ExperimentError, match=r"text 'babble' has .* held out: got 10,000,000"):
+        build("text_transformer", {**TRANSFORMER, "characters": 10_000_000})
+
+
+@pytest.mark.realdata
+def test_a_transformer_learns_the_real_text_in_every_format() -> None:
+    options = {**TRANSFORMER, "data": "imdb", "characters": 20_000, "width": 32}
+    data = problems.load("text_transformer").identity(**options)
+    for phase in ((), (("state_format", "bfloat16"),), (("state_format", "float8"),)):
+        pairs = tuple(sorted(options.items()))
+        run = Run("text_transformer", pairs, data, Adam(lr=1e-3), "constant", 0.0, 32, 1, 0, phase=phase)
+        start, end = train(run).epochs
+        assert (end["train_nll"] or math.inf) < 0.9 * (start["train_nll"] or 0)
+
+
+@pytest.mark.parametrize(("name", "options", "start"), PROBLEMS + NETWORKS)
 def test_the_noise_drawn_does_not_depend_on_the_parameters(
     name: str, options: dict[str, Option], start: float
 ) -> None:
@@ -100,6 +169,6 @@ def test_dropout_is_fresh_for_each_batch() -> None:
 
 def test_an_unknown_problem_lists_those_there_are() -> None:
     with pytest.raises(
-        ExperimentError, match="unknown problem 'knapsack'; known: images_softmax, words_softmax"
+        ExperimentError, match=r"unknown problem 'knapsack'; known: .*images_softmax, .*words_softmax"
     ):
         problems.load("knapsack")

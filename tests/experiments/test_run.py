@@ -1,12 +1,14 @@
 import dataclasses
+import hashlib
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from adamas.experiments import problems
+from adamas.experiments import figures, problems
 from adamas.experiments.run import Run, train
+from adamas.experiments.store import key
 from adamas.rules import SGD, Adagrad, Adam, RMSprop
 
 DIGITS = Run(
@@ -61,7 +63,7 @@ class Watched:
 
 def watch(run: Run, monkeypatch: pytest.MonkeyPatch) -> tuple[Watched, Any]:
     problem = Watched()
-    module = type("Module", (), {"build": staticmethod(lambda **options: problem)})
+    module = type("Module", (), {"build": staticmethod(lambda seed, **options: problem)})
     monkeypatch.setattr(problems, "load", lambda name: module)
     return problem, train(run)
 
@@ -99,6 +101,44 @@ def test_a_run_that_diverges_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -
     assert outcome.status == "diverged"
     assert [epoch["epoch"] for epoch in outcome.epochs] == [0, 1]
     assert outcome.epochs[1]["cost"] is None
+
+
+def test_records_from_before_a_field_was_added_are_found_again() -> None:
+    # The name that the record of this run had when `parts` and `phase` did not exist.
+    assert key(DIGITS.configuration()) == "393b6724b16111b1126321dca479c729149173f3a536943b1f2769c4d96bbd1e"
+    names = "".join(key(run.configuration()) for run in figures.load("fig1").runs("demo"))
+    whole = hashlib.sha256(names.encode()).hexdigest()
+    assert whole == "7e3308c80adec17cb172b60cfbfb3f28e20e490cb0d3d7e7737171f1d02bf252"
+
+
+def test_what_is_set_is_part_of_the_configuration() -> None:
+    changed = dataclasses.replace(DIGITS, parts=3, phase=(("state_format", "float8"),))
+    assert changed.configuration() == {
+        **DIGITS.configuration(),
+        "parts": 3,
+        "phase": {"state_format": "float8"},
+    }
+
+
+def test_parts_of_epochs_are_recorded_and_change_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = dataclasses.replace(DIGITS, batch=3)  # 4 mini-batches: 3, 3, 3 and 1
+    whole, of_whole = watch(base, monkeypatch)
+    halves, of_halves = watch(dataclasses.replace(base, parts=2), monkeypatch)
+    assert halves.seen == whole.seen
+    assert [epoch["epoch"] for epoch in of_halves.epochs] == [0, 0.5, 1, 1.5, 2]
+    costs = [epoch["cost"] for epoch in of_halves.epochs[1:3]]
+    assert of_whole.epochs[1]["cost"] == pytest.approx(np.average(costs, weights=[6, 4]))
+
+
+def test_the_phase_reaches_the_optimizer() -> None:
+    run = dataclasses.replace(DIGITS, problem="images_mlp", options=(("data", "digits"), ("width", 64)))
+    plain, eight, same = (
+        train(dataclasses.replace(run, phase=phase)).epochs
+        for phase in ((), (("state_format", "float8"),), (("state_format", "float32"),))
+    )
+    assert plain == same
+    assert plain[0] == eight[0]
+    assert plain[1] != eight[1]
 
 
 def test_the_configuration_is_plain_and_complete() -> None:

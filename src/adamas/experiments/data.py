@@ -11,6 +11,7 @@ from pathlib import Path
 import pooch
 
 from . import ExperimentError
+from .files import write_atomically
 
 VARIABLE = "ADAMAS_DATA"
 
@@ -41,6 +42,22 @@ class Source:
 def cache_folder() -> Path:
     """The folder for downloads and preprocessed data: `ADAMAS_CACHE`, else the user's cache folder."""
     return Path(os.environ.get("ADAMAS_CACHE") or pooch.os_cache("adamas"))
+
+
+def keep(path: Path, content: bytes) -> None:
+    """Writes preprocessed data to a file in the cache folder.
+
+    Raises:
+        ExperimentError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, content)
+    except OSError as error:
+        raise ExperimentError(
+            f"preprocessed data cannot be kept in {path}: {error.strerror}. "
+            f"Set ADAMAS_CACHE to a writable folder"
+        ) from error
 
 
 def given_folder() -> Path | None:

@@ -50,4 +50,5 @@ def describe(run: Run) -> str:
     """The run in a few words."""
     options = ", ".join(f"{name} {value}" for name, value in run.options)
     rule = f"{type(run.rule).__name__} lr {run.rule.lr:g} {run.schedule}"
-    return f"{rule}, {run.problem} ({options}), seed {run.seed}"
+    phase = "".join(f", {name} {value}" for name, value in run.phase)
+    return f"{rule}{phase}, {run.problem} ({options}), seed {run.seed}"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -36,7 +37,10 @@ class Run:
         l2: coefficient of (l2 / 2) |θ|², whose gradient is added to the mini-batch's.
         batch: examples in a mini-batch; the last of an epoch may be smaller.
         epochs: passes over the training set.
-        seed: of the order of the examples and of the noise; the same for every rule.
+        seed: of the order of the examples, the noise, the starting point and the rounding of the optimizer's
+            state; the same for every rule.
+        parts: what is recorded, is so this many times an epoch.
+        phase: keyword arguments of `adamas.torch.Optimizer` beyond the rule, as sorted pairs.
     """
 
     problem: str
@@ -48,12 +52,20 @@ class Run:
     batch: int
     epochs: int
     seed: int
+    parts: int = 1
+    phase: tuple[tuple[str, Option], ...] = ()
 
     def configuration(self) -> dict[str, Any]:
-        """The run as plain data: what a record keeps, and what its name is the hash of."""
-        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """The run as plain data: what a record keeps, and what its name is the hash of.
+
+        A field at its default is left out, so that records are found again that are older than the field.
+        """
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        plain = {name: value for name, value in values.items() if value != defaults[name]}
+        pairs: dict[str, Any] = {name: dict(plain[name]) for name in ("options", "phase") if name in plain}
         rule = {"name": type(self.rule).__name__, **dataclasses.asdict(cast(Any, self.rule))}
-        return {**plain, "options": dict(self.options), "rule": rule}
+        return {**plain, **pairs, "rule": rule}
 
 
 @dataclass(frozen=True)
@@ -62,9 +74,10 @@ class Outcome:
 
     Args:
         status: "diverged" when a cost was no longer finite; the run then ends, the others are "done".
-        epochs: a mapping an epoch, from epoch 0, the starting point: "epoch"; "cost", the mean cost over the
-            examples of the epoch's mini-batches as they were optimized, noise included (None at epoch 0); and
-            what the problem's `evaluate` measured after the epoch. None where the value was not finite.
+        epochs: a mapping an epoch or part of one, from epoch 0, the starting point: "epoch", where it ends;
+            "cost", the mean cost over the examples of its mini-batches as they were optimized, noise included
+            (None at epoch 0); and what the problem's `evaluate` measured after it. None where the value was
+            not finite.
         seconds: wall time.
     """
 
@@ -80,43 +93,51 @@ def train(run: Run) -> Outcome:
         ExperimentError: no such problem, or its data cannot be had.
     """
     start = time.perf_counter()
-    problem = problems.load(run.problem).build(**dict(run.options))
-    optimizer = Optimizer(problem.parameters, run.rule, weight_decay=run.l2)
+    seeds = [int(seed) for seed in np.random.SeedSequence(run.seed).generate_state(3)]
+    order, noise = (torch.Generator().manual_seed(seed) for seed in seeds[:2])
+    problem = problems.load(run.problem).build(seeds[2], **dict(run.options))
+    phase: dict[str, Any] = dict(run.phase)
+    optimizer = Optimizer(problem.parameters, run.rule, weight_decay=run.l2, seed=run.seed, **phase)
     schedule = LambdaLR(optimizer, SCHEDULES[run.schedule])
-    order, noise = (
-        torch.Generator().manual_seed(int(seed))
-        for seed in np.random.SeedSequence(run.seed).generate_state(2)
-    )
-    epochs = [_measures(problem, epoch=0, cost=None)]
+    epochs = [_measures(problem, epoch=0.0, cost=None)]
     diverged = False
-    while len(epochs) <= run.epochs and not diverged:
-        cost = _pass(problem, run.batch, optimizer, schedule, order, noise)
-        epochs.append(_measures(problem, epoch=len(epochs), cost=cost))
+    for batches in _parts(run, problem.examples, order):
+        cost = _pass(problem, batches, optimizer, schedule, noise)
+        epochs.append(_measures(problem, epoch=len(epochs) / run.parts, cost=cost))
         diverged = None in epochs[-1].values()
+        if diverged:
+            break
     return Outcome("diverged" if diverged else "done", tuple(epochs), time.perf_counter() - start)
+
+
+def _parts(run: Run, examples: int, order: torch.Generator) -> Iterator[Sequence[torch.Tensor]]:
+    """The mini-batches of each part of each epoch, every epoch in a new order."""
+    for _ in range(run.epochs):
+        batches = torch.randperm(examples, generator=order).split(run.batch)
+        ends = [len(batches) * part // run.parts for part in range(run.parts + 1)]
+        yield from (batches[start:end] for start, end in pairwise(ends))
 
 
 def _pass(
     problem: Problem,
-    batch: int,
+    batches: Sequence[torch.Tensor],
     optimizer: Optimizer,
     schedule: LambdaLR,
-    order: torch.Generator,
     noise: torch.Generator,
 ) -> float:
-    """One epoch in a new order; returns the mean cost of its examples, each as its mini-batch saw it."""
+    """A step for each mini-batch; returns the mean cost of their examples, each as its mini-batch saw it."""
     total = torch.zeros((), dtype=torch.float64)
-    for examples in torch.randperm(problem.examples, generator=order).split(batch):
+    for examples in batches:
         optimizer.zero_grad()
         cost = problem.cost(examples, noise)
         cost.backward()
         optimizer.step()
         schedule.step()
         total += cost.detach() * len(examples)
-    return total.item() / problem.examples
+    return total.item() / sum(map(len, batches))
 
 
-def _measures(problem: Problem, epoch: int, cost: float | None) -> dict[str, float | None]:
+def _measures(problem: Problem, epoch: float, cost: float | None) -> dict[str, float | None]:
     measured = {"epoch": epoch, "cost": cost, **problem.evaluate()}
     return {
         name: None if value is None or not math.isfinite(value) else value for name, value in measured.items()

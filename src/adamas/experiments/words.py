@@ -21,7 +21,6 @@ from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
 from . import ExperimentError, data
-from .files import write_atomically
 
 EACH = 12_500  # reviews of each label in each part of the IMDB reviews
 VOCABULARY = 10_000  # the paper's number of words (section 6.1)
@@ -146,7 +145,7 @@ def _sorted(counts: Any) -> Any:
     return counts
 
 
-def _imdb_sources() -> list[data.Source]:
+def imdb_sources() -> list[data.Source]:
     """The repackaged files where ADAMAS_DATA has one of them, else the published archive."""
     folder = data.given_folder()
     lines = list(LINES.values())
@@ -156,21 +155,28 @@ def _imdb_sources() -> list[data.Source]:
 
 
 def _imdb_identity() -> str:
-    return f"imdb {data.fingerprint(_imdb_sources())} counting {COUNTING}"
+    return f"imdb {data.fingerprint(imdb_sources())} counting {COUNTING}"
+
+
+def read_imdb() -> dict[str, Reviews]:
+    """The IMDB reviews, checked, by part: "train" and "test"."""
+    sources = imdb_sources()
+    paths = [data.get(source) for source in sources]
+    if sources == [ARCHIVE]:
+        return read_archive(paths[0], EACH)
+    return {part: read_lines(path, EACH) for part, path in zip(LINES, paths, strict=True)}
 
 
 @functools.cache
 def load_imdb() -> Corpus:
     """The IMDB reviews, counted once for each user."""
-    sources = _imdb_sources()
-    paths = [data.get(source) for source in sources]
+    sources = imdb_sources()
+    for source in sources:
+        data.get(source)
     cached = data.cache_folder() / "imdb" / f"counts-{COUNTING}-{data.fingerprint(sources)}.npz"
     if cached.exists():
         return _read_counts(cached)
-    if sources == [ARCHIVE]:
-        parts = read_archive(paths[0], EACH)
-    else:
-        parts = {part: read_lines(path, EACH) for part, path in zip(LINES, paths, strict=True)}
+    parts = read_imdb()
     train, test = count(parts["train"][0], parts["test"][0], VOCABULARY)
     corpus = Corpus(train, parts["train"][1], test, parts["test"][1])
     _write_counts(cached, corpus)
@@ -181,15 +187,9 @@ def _write_counts(path: Path, corpus: Corpus) -> None:
     arrays = {"train_labels": corpus.train_labels, "test_labels": corpus.test_labels}
     for part, counts in (("train", corpus.train), ("test", corpus.test)):
         arrays |= {f"{part}_{name}": getattr(counts, name) for name in ("data", "indices", "indptr", "shape")}
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        write_atomically(path, buffer.getvalue())
-    except OSError as error:
-        raise ExperimentError(
-            f"word counts cannot be kept in {path}: {error.strerror}. Set ADAMAS_CACHE to a writable folder"
-        ) from error
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    data.keep(path, buffer.getvalue())
 
 
 def _read_counts(path: Path) -> Corpus:

@@ -4,7 +4,7 @@ Each takes the problem's options as keywords (strings and numbers, from `Run.opt
 
 - `identity(**options) -> str`: names the data exactly; part of a run's configuration. Reads no data.
 - `prepare(**options) -> None`: gets, checks and preprocesses the data, once, before any run starts.
-- `build(**options) -> Problem`: the problem at its starting point.
+- `build(seed, **options) -> Problem`: the problem at its starting point, drawn from `seed` if random.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Problem(Protocol):
 
     @property
     def parameters(self) -> Sequence[torch.Tensor]:
-        """The leaf tensors to optimize, at their starting values; the same for every call of `build`."""
+        """The leaf tensors to optimize, at the start; the same whenever `build` gets the same seed."""
         ...
 
     @property
@@ -40,7 +40,7 @@ class Problem(Protocol):
         ...
 
     def evaluate(self) -> Mapping[str, float]:
-        """Measures over whole data sets, without noise, by name."""
+        """Measures over fixed examples, without noise, by name."""
         ...
 
 
@@ -49,7 +49,7 @@ class ProblemModule(Protocol):
 
     def identity(self, **options: Option) -> str: ...
     def prepare(self, **options: Option) -> None: ...
-    def build(self, **options: Option) -> Problem: ...
+    def build(self, seed: int, **options: Option) -> Problem: ...
 
 
 def load(name: str) -> ProblemModule:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
+from ._measures import measures
+
 
 class Features(Protocol):
     """Examples by features, float32, in whatever storage."""
@@ -114,15 +116,9 @@ class SoftmaxRegression(Generic[F]):
 
     @torch.no_grad()
     def evaluate(self) -> Mapping[str, float]:
-        """The mean negative log-likelihood on the training and the test set; the share of test errors."""
         train = self.train.times(self.weight) + self.bias
         test = self.test.times(self.weight) + self.bias
-        wrong = test.argmax(dim=1) != self.test_labels
-        return {
-            "train_nll": cross_entropy(train, self.train_labels).item(),
-            "test_nll": cross_entropy(test, self.test_labels).item(),
-            "test_error": wrong.double().mean().item(),
-        }
+        return measures((train, self.train_labels), (test, self.test_labels))
 
 
 def softmax_regression(

@@ -18,8 +18,8 @@ def prepare(data: str) -> None:
     images.find(data).load()
 
 
-def build(data: str) -> SoftmaxRegression[Dense]:
-    """One weight a pixel and class; pixels are in [0, 1]."""
+def build(seed: int, data: str) -> SoftmaxRegression[Dense]:
+    """One weight a pixel and class, zero at the start; pixels are in [0, 1]."""
     loaded = images.find(data).load()
     return softmax_regression(
         (Dense(torch.from_numpy(loaded.train)), loaded.train_labels),

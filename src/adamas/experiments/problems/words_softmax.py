@@ -16,8 +16,11 @@ def prepare(data: str, dropout: float) -> None:
     words.find(data).load()
 
 
-def build(data: str, dropout: float) -> SoftmaxRegression[Sparse]:
-    """Features are word counts; mini-batches see each with probability 1 - dropout, the mean kept."""
+def build(seed: int, data: str, dropout: float) -> SoftmaxRegression[Sparse]:
+    """Features are word counts; mini-batches see each with probability 1 - dropout, the mean kept.
+
+    All weights are zero at the start.
+    """
     loaded = words.find(data).load()
     return softmax_regression(
         (Sparse(loaded.train), loaded.train_labels),

@@ -1,0 +1,21 @@
+"""What is measured of a softmax classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch.nn.functional import cross_entropy
+
+Answers = tuple[torch.Tensor, torch.Tensor]
+"""Outputs before the softmax (n, classes), and the classes that were right, int64 (n,)."""
+
+
+def measures(train: Answers, test: Answers) -> Mapping[str, float]:
+    """The mean negative log-likelihood on training and test examples; the share of test errors."""
+    outputs, targets = test
+    return {
+        "train_nll": cross_entropy(*train).item(),
+        "test_nll": cross_entropy(outputs, targets).item(),
+        "test_error": (outputs.argmax(dim=1) != targets).double().mean().item(),
+    }

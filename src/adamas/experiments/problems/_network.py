@@ -1,0 +1,71 @@
+"""A network that classifies: the negative log-likelihood of a softmax over its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import cross_entropy
+
+from ._measures import Answers, measures
+
+CHUNK = 250  # examples evaluated at once, for the memory
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs, and the class of each output, int64, (examples,) or (examples, outputs)."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+    def rows(self, chosen: torch.Tensor | slice) -> Examples:
+        """The examples chosen."""
+        return Examples(self.inputs[chosen], self.targets[chosen])
+
+
+@dataclass(frozen=True)
+class Network:
+    """log softmax of the network's outputs at the targets, its mean negated.
+
+    Args:
+        module: from inputs to outputs (examples, classes) or (examples, outputs, classes).
+        train, test: the examples.
+    """
+
+    module: torch.nn.Module
+    train: Examples
+    test: Examples
+
+    @property
+    def parameters(self) -> list[torch.Tensor]:
+        return list(self.module.parameters())
+
+    @property
+    def examples(self) -> int:
+        return len(self.train.targets)
+
+    def cost(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        return cross_entropy(*self._answers(self.train.rows(batch)))
+
+    def evaluate(self) -> Mapping[str, float]:
+        """`measures`, on as many of the first training examples as there are test examples."""
+        first = self.train.rows(slice(len(self.test.targets)))
+        return measures(self._answers_in_chunks(first), self._answers_in_chunks(self.test))
+
+    def _answers(self, examples: Examples) -> Answers:
+        return self.module(examples.inputs).flatten(0, -2), examples.targets.flatten()
+
+    @torch.no_grad()
+    def _answers_in_chunks(self, examples: Examples) -> Answers:
+        chunks = torch.arange(len(examples.targets)).split(CHUNK)
+        outputs, targets = zip(*(self._answers(examples.rows(chunk)) for chunk in chunks), strict=True)
+        return torch.cat(outputs), torch.cat(targets)
+
+
+def network(make: Callable[[], torch.nn.Module], seed: int, train: Examples, test: Examples) -> Network:
+    """The problem with the network that `make` makes, its random start decided by `seed` alone."""
+    with torch.random.fork_rng(devices=[]):  # torch's initializers draw from the global generator
+        torch.manual_seed(seed)
+        return Network(make(), train, test)

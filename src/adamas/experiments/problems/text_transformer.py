@@ -1,0 +1,85 @@
+"""A small decoder-only transformer that predicts the next character of a text."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from .. import ExperimentError, texts
+from ._network import Examples, Network, network
+
+HELD_OUT = 2**15  # characters at the end of the text
+
+
+class Transformer(nn.Module):
+    """Characters and their places embedded, layers that normalize first and see no later character, a head.
+
+    Args:
+        context: characters in a window.
+        width: of the embeddings; a layer's network has four times as many units.
+        layers, heads: how many.
+    """
+
+    def __init__(self, context: int, width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.characters = nn.Embedding(len(texts.VOCABULARY), width)
+        self.places = nn.Embedding(context, width)
+        # Not nn.TransformerEncoder, which starts all layers with the same weights.
+        self.layers = nn.ModuleList(
+            nn.TransformerEncoderLayer(
+                width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            )
+            for _ in range(layers)
+        )
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Linear(width, len(texts.VOCABULARY))
+        self.later = nn.Transformer.generate_square_subsequent_mask(context)
+
+    def forward(self, windows: torch.Tensor) -> torch.Tensor:
+        """Codes (windows, context) to logits of the character after each, (windows, context, characters)."""
+        hidden = self.characters(windows) + self.places.weight
+        for layer in self.layers:
+            hidden = layer(hidden, src_mask=self.later, is_causal=True)
+        logits: torch.Tensor = self.head(self.norm(hidden))
+        return logits
+
+
+def identity(data: str, characters: int, context: int, width: int, layers: int, heads: int) -> str:
+    """The text's name and checksum; `data` is a key of `texts.SETS`."""
+    return texts.find(data).identity()
+
+
+def prepare(data: str, characters: int, context: int, width: int, layers: int, heads: int) -> None:
+    """Gets, checks and encodes the text."""
+    texts.find(data).load()
+
+
+def build(
+    seed: int, data: str, characters: int, context: int, width: int, layers: int, heads: int
+) -> Network:
+    """Trains on the first `characters` of the text, in windows of `context` that do not overlap.
+
+    Raises:
+        ExperimentError: the text is shorter than that and what is held out.
+    """
+    text = texts.find(data).load()
+    if characters + 1 + HELD_OUT > len(text):
+        raise ExperimentError(
+            f"text {data!r} has {len(text):,} characters, {HELD_OUT:,} of them held out: got {characters:,}"
+        )
+    return network(
+        lambda: Transformer(context, width, layers, heads),
+        seed,
+        _windows(text[: characters + 1], context),
+        _windows(text[-HELD_OUT:], context),
+    )
+
+
+def _windows(text: NDArray[np.uint8], context: int) -> Examples:
+    """Each window, and the text one character on."""
+    codes = torch.from_numpy(text.astype(np.int64))
+    count = (len(codes) - 1) // context
+    inputs, targets = codes[: count * context], codes[1 : count * context + 1]
+    return Examples(inputs.view(count, context), targets.view(count, context))
