@@ -54,7 +54,7 @@ def test_info_is_a_table_and_json() -> None:
 def test_an_unknown_figure_is_named_with_those_there_are(tmp_path: Path) -> None:
     results = tmp_path / "results"
     code, out, err = adamas_command("reproduce", "fig9", "--results", str(results))
-    assert (code, out, err) == (2, "", "adamas: unknown figure 'fig9'; known: fig1\n")
+    assert (code, out, err) == (2, "", "adamas: unknown figure 'fig9'; known: fig1, formats\n")
     assert not results.exists()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import matplotlib.axes
 import matplotlib.figure
 import numpy as np
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 from numpy.typing import NDArray
 
 from adamas.rules import Rule
@@ -19,6 +18,7 @@ from ..problems import Option
 from ..run import Run
 from ..store import Record
 from . import Cell, Finding, Preset, Table, Verdict
+from ._plots import by_epoch, finish, log_scale, picture, plot
 
 Records = Mapping[Run, Record]
 
@@ -80,7 +80,7 @@ class Curve:
 
     def by_epoch(self, measure: str) -> NDArray[np.float64]:
         """A measure from epoch 1 on, (seeds, epochs)."""
-        return np.array([[epoch[measure] for epoch in epochs[1:]] for epochs in self.epochs])
+        return by_epoch(self.epochs, measure)
 
     def last(self, measure: str) -> float:
         """A measure after the last epoch, the mean over seeds."""
@@ -203,9 +203,8 @@ class TrainingCurves:
 
     def draw(self, preset: Preset, records: Records) -> matplotlib.figure.Figure:
         panels = self.panels[preset]
-        figure = matplotlib.figure.Figure(figsize=(5.6 * len(panels), 4.8), layout="constrained")
-        figure.suptitle(f"{self.title} ({preset})")
-        for axes, panel in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        figure, rows = picture(f"{self.title} ({preset})", len(panels))
+        for axes, panel in zip(rows[0], panels, strict=True):
             _draw(axes, panel, panel.curves(records))
         return figure
 
@@ -238,22 +237,8 @@ def _table(panel: Panel, curves: Mapping[str, Curve]) -> Table:
 def _draw(axes: matplotlib.axes.Axes, panel: Panel, curves: Mapping[str, Curve]) -> None:
     for name, curve in curves.items():
         decay = "/√t" if panel.grids[name].schedule == "inverse_sqrt" else ""
-        costs = curve.by_epoch("cost")
-        epochs = np.arange(1, costs.shape[1] + 1)
-        style = STYLES[name]
-        axes.plot(epochs, costs.mean(axis=0), label=f"{name}, α = {curve.rule.lr:.3g}{decay}", **style)
-        if len(costs) > 1:
-            axes.fill_between(epochs, costs.min(axis=0), costs.max(axis=0), color=style["color"], alpha=0.2)
+        label = f"{name}, α = {curve.rule.lr:.3g}{decay}"
+        plot(axes, curve.by_epoch("epoch")[0], curve.by_epoch("cost"), label, STYLES[name])
     axes.set_title(f"{panel.title}\n{panel.note}", fontsize="medium")
-    axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_ylabel(panel.cost)
-    # The cost falls by factors in the first epochs and by hundredths later: on a log axis both are seen.
-    axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8)))
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
-    if curves:
-        axes.legend()
-    axes.tick_params(axis="y", labelsize="small")
-    axes.grid(alpha=0.3)
+    finish(axes, panel.cost)
+    log_scale(axes)

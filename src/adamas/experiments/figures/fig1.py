@@ -83,7 +83,7 @@ def images(data: str, note: str, epochs: int, seeds: Sequence[int], shift: float
     return Panel(
         title="(a) Logistic regression on images",
         note=note,
-        cost="training cost (NLL of mini-batches)",
+        cost="training cost (mini-batch NLL)",
         problem="images_softmax",
         options={"data": data},
         l2=L2,
@@ -100,7 +100,7 @@ def words(data: str, note: str, epochs: int, seeds: Sequence[int]) -> Panel:
     return Panel(
         title="(b) Logistic regression on bags of words",
         note=note,
-        cost="training cost (NLL of mini-batches with dropout)",
+        cost="training cost (mini-batch NLL, dropout)",
         problem="words_softmax",
         options={"data": data, "dropout": DROPOUT},
         l2=L2,

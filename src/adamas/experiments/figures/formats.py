@@ -1,0 +1,245 @@
+"""What storing Adam's state in fewer bits costs: training with bfloat16 and float8 state beside float32.
+
+All that is chosen for it is chosen here, beforehand. The final cost of a run is the mean over the last
+epoch's mini-batches, each as it was optimized: every format sees the same mini-batches from the same starting
+point, and hundreds of them average out what the cost at one moment would leave to chance. The epochs are so
+few that the cost stays far from zero, where a ratio would say nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.axes
+import matplotlib.figure
+import numpy as np
+from numpy.typing import NDArray
+
+from adamas.rules import Adam
+
+from .. import problems
+from ..problems import Option
+from ..run import Run
+from ..store import Record
+from . import Cell, Finding, Preset, Table
+from ._plots import by_epoch, finish, log_scale, picture, plot
+
+RULE = Adam(lr=1e-3)
+BASE = "float32"
+BOUNDS = {"bfloat16": 0.01, "float8": 0.02}  # how far from float32's the mean final cost may lie
+SEEDS = (0, 1, 2, 3, 4)
+FEW = (0, 1)  # for the demo
+HEADS = 4
+STYLES: dict[str, dict[str, Any]] = {
+    BASE: {"color": "#56B4E9", "linestyle": "-", "linewidth": 4},
+    "bfloat16": {"color": "#0072B2", "linestyle": "-"},
+    "float8": {"color": "#D55E00", "linestyle": "--"},
+}
+
+Records = Mapping[Run, Record]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A problem, trained with the state in each format.
+
+    Args:
+        title: of the axes.
+        note: what a reader must know of the problem, for the figure and the table.
+        problem, options, batch, epochs, parts: see `Run`.
+        seeds: a run of every format with each, two at least.
+    """
+
+    title: str
+    note: str
+    problem: str
+    options: Mapping[str, Option]
+    batch: int
+    epochs: int
+    parts: int
+    seeds: Sequence[int]
+
+    def runs(self, state_format: str) -> list[Run]:
+        """One a seed."""
+        options = tuple(sorted(self.options.items()))
+        data = problems.load(self.problem).identity(**self.options)
+        # Float32 is what there is without the option.
+        phase = () if state_format == BASE else (("state_format", state_format),)
+        fixed = (self.problem, options, data, RULE, "constant", 0.0, self.batch, self.epochs)
+        return [Run(*fixed, seed=seed, parts=self.parts, phase=phase) for seed in self.seeds]
+
+    def results(self, records: Records) -> dict[str, Result]:
+        """By format, where every seed has its record."""
+        found = {name: [records.get(run) for run in self.runs(name)] for name in STYLES}
+        whole = {name: [r for r in each if r is not None] for name, each in found.items()}
+        return {
+            name: Result(each, self.parts) for name, each in whole.items() if len(each) == len(self.seeds)
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """The records of a format, one a seed, `parts` an epoch."""
+
+    records: Sequence[Record]
+    parts: int
+
+    @property
+    def diverged(self) -> int:
+        """How many runs did; where any did, there is no measure."""
+        return sum(record["status"] == "diverged" for record in self.records)
+
+    def measure(self, name: str) -> NDArray[np.float64]:
+        """A measure by seed and part of an epoch."""
+        return by_epoch([record["epochs"] for record in self.records], name)
+
+    def final(self) -> NDArray[np.float64]:
+        """The final cost by seed (see above)."""
+        last: NDArray[np.float64] = self.measure("cost")[:, -self.parts :].mean(axis=1)
+        return last
+
+
+def judge(name: str, results: Mapping[str, Result]) -> Finding:
+    """What the results say of a format's bound."""
+    bound = BOUNDS[name]
+    claim = f"the mean final cost with {name} state is within {bound:.0%} of that with {BASE} state"
+    missing = [each for each in (BASE, name) if each not in results]
+    if missing:
+        return Finding(claim, f"no finished runs of {' and '.join(missing)}", "not measured")
+    diverged = [f"{results[each].diverged} runs of {each} diverged" for each in (BASE, name)]
+    if results[BASE].diverged or results[name].diverged:
+        return Finding(claim, "; ".join(diverged), "does not hold")
+    base, final = results[BASE].final(), results[name].final()
+    ratio = final.mean() / base.mean()
+    # Of the pairs with one seed, for what the seed does to both formats is not in question.
+    error = (final / base).std(ddof=1) / math.sqrt(len(base))
+    measured = (
+        f"{ratio:.4f} ×, standard error {error:.4f} over {len(base)} seeds; the seed alone changes "
+        f"{BASE}'s by {base.std(ddof=1) / base.mean():.1%} (standard deviation)"
+    )
+    return Finding(claim, measured, "holds" if abs(ratio - 1) <= bound else "does not hold")
+
+
+@dataclass(frozen=True)
+class StateFormats:
+    """The figure."""
+
+    title: str
+    panels: Mapping[Preset, Sequence[Panel]]
+
+    def runs(self, preset: Preset) -> list[Run]:
+        return [run for panel in self.panels[preset] for name in STYLES for run in panel.runs(name)]
+
+    def tables(self, preset: Preset, records: Records) -> list[Table]:
+        return [_table(panel, panel.results(records)) for panel in self.panels[preset]]
+
+    def draw(self, preset: Preset, records: Records) -> matplotlib.figure.Figure:
+        panels = self.panels[preset]
+        figure, rows = picture(f"{self.title} ({preset})", len(panels), heights=(3.8, 2.4))
+        for above, below, panel in zip(*rows, panels, strict=True):
+            results = panel.results(records)
+            measured = {name: result for name, result in results.items() if not result.diverged}
+            _draw_costs(above, panel, measured)
+            _draw_ratios(below, measured)
+        return figure
+
+
+def _table(panel: Panel, results: Mapping[str, Result]) -> Table:
+    rows = [_row(name, results) for name in STYLES]
+    return Table(f"{panel.title}, {panel.note}", rows, [judge(name, results) for name in BOUNDS])
+
+
+def _row(name: str, results: Mapping[str, Result]) -> Mapping[str, Cell]:
+    known = {each: result for each, result in results.items() if not result.diverged}
+    result, base = known.get(name), known.get(BASE)
+    ratios = result.final() / base.final() if result and base else None
+    return {
+        "state": name,
+        "final_cost": float(result.final().mean()) if result else None,
+        "deviation": float(result.final().std(ddof=1)) if result else None,
+        "of_float32": float(result.final().mean() / base.final().mean()) if result and base else None,
+        "lowest_seed": float(ratios.min()) if ratios is not None else None,
+        "highest_seed": float(ratios.max()) if ratios is not None else None,
+        "train_nll": float(result.measure("train_nll")[:, -1].mean()) if result else None,
+        "test_nll": float(result.measure("test_nll")[:, -1].mean()) if result else None,
+        "test_error": float(result.measure("test_error")[:, -1].mean()) if result else None,
+    }
+
+
+def _draw_costs(axes: matplotlib.axes.Axes, panel: Panel, results: Mapping[str, Result]) -> None:
+    for name, result in results.items():
+        plot(axes, result.measure("epoch")[0], result.measure("cost"), f"{name} state", STYLES[name])
+    axes.set_title(f"{panel.title}\n{panel.note}", fontsize="medium")
+    finish(axes, "training cost (mini-batch NLL)")
+    axes.set_xlabel("")  # that below is for both
+    log_scale(axes)
+
+
+def _draw_ratios(axes: matplotlib.axes.Axes, results: Mapping[str, Result]) -> None:
+    """The costs as multiples of float32's with the same seed, and the bounds of the mean final cost."""
+    base = results.get(BASE)
+    for name in BOUNDS:
+        if base and name in results:
+            ratios = results[name].measure("cost") / base.measure("cost")
+            plot(axes, base.measure("epoch")[0], ratios, "_", STYLES[name])
+    for name, bound in BOUNDS.items():
+        label = f"bound for {name}: ±{bound:.0%}"
+        for edge in (1 - bound, 1 + bound):
+            axes.axhline(edge, label=label, color=STYLES[name]["color"], linestyle=":", linewidth=1.5)
+            label = "_"  # one entry for both edges
+    finish(axes, f"cost ÷ {BASE}'s")
+
+
+def mlp(data: str, note: str, width: int, epochs: int, parts: int, seeds: Sequence[int]) -> Panel:
+    """Panel (a)."""
+    options: dict[str, Option] = {"data": data, "width": width}
+    return Panel("(a) Two hidden layers", note, "images_mlp", options, 128, epochs, parts, seeds)
+
+
+def transformer(
+    data: str,
+    note: str,
+    characters: int,
+    width: int,
+    layers: int,
+    epochs: int,
+    parts: int,
+    seeds: Sequence[int],
+) -> Panel:
+    """Panel (b), with a context as long as the layers are wide."""
+    options: dict[str, Option] = {
+        "data": data,
+        "characters": characters,
+        "context": width,
+        "width": width,
+        "layers": layers,
+        "heads": HEADS,
+    }
+    title = "(b) Character-level transformer"
+    return Panel(title, note, "text_transformer", options, 32, epochs, parts, seeds)
+
+
+DIGITS = "scikit-learn's digits, 1,437 images (not MNIST); 100 units a layer"
+MNIST = "MNIST, 60,000 images; 1,000 units a layer"
+IMDB = "text of IMDB reviews; 2 layers of width 128"
+BABBLE = "SYNTHETIC text of random words (not IMDB); 1 layer of width 64"
+FIGURE = StateFormats(
+    "Adam with its state in fewer bits",
+    {
+        "demo": [
+            mlp("digits", DIGITS, 100, 20, 1, FEW),
+            transformer("babble", BABBLE, 2**16, 64, 1, 4, 2, FEW),
+        ],
+        "quick": [
+            mlp("mnist", MNIST, 1_000, 2, 4, SEEDS),
+            transformer("imdb", IMDB, 2**19, 128, 2, 2, 4, SEEDS),
+        ],
+        "paper": [
+            mlp("mnist", MNIST, 1_000, 5, 4, SEEDS),
+            transformer("imdb", IMDB, 2**22, 128, 2, 3, 8, SEEDS),
+        ],
+    },
+)

@@ -1,0 +1,104 @@
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from adamas.experiments import figures
+from adamas.experiments.figures import Table
+from adamas.experiments.figures.formats import Panel, StateFormats
+from adamas.experiments.run import Run
+
+PANEL = Panel(
+    "title", "note", "images_mlp", {"data": "digits", "width": 8}, 32, epochs=2, parts=2, seeds=[0, 1]
+)
+FIGURE = StateFormats("Bits", {"demo": [PANEL]})
+# The mean of the last epoch is what counts: 2 with seed 0, 4 with seed 1.
+COSTS = {0: (9.0, 8.0, 1.0, 3.0), 1: (9.0, 8.0, 3.0, 5.0)}
+
+
+def record(costs: tuple[float, ...], status: str = "done") -> dict[str, Any]:
+    rest = {"train_nll": 0.5, "test_nll": 0.6, "test_error": 0.1}
+    epochs = [{"epoch": part / 2, "cost": cost, **rest} for part, cost in enumerate((None, *costs))]
+    return {"status": status, "epochs": epochs}
+
+
+def records(factors: Mapping[str, float]) -> dict[Run, dict[str, Any]]:
+    """Of each format, with costs so many times those of float32."""
+    return {
+        run: record(tuple(factor * cost for cost in COSTS[run.seed]))
+        for name, factor in factors.items()
+        for run in PANEL.runs(name)
+    }
+
+
+def table(found: Mapping[Run, dict[str, Any]]) -> Table:
+    (only,) = FIGURE.tables("demo", found)
+    return only
+
+
+def test_the_final_cost_is_the_mean_of_the_last_epoch() -> None:
+    rows = {row["state"]: row for row in table(records({"float32": 1, "bfloat16": 1.5, "float8": 2})).rows}
+    assert [rows[name]["final_cost"] for name in rows] == pytest.approx([3, 4.5, 6])
+    assert [rows[name]["of_float32"] for name in rows] == pytest.approx([1, 1.5, 2])
+    assert rows["float8"]["lowest_seed"] == rows["float8"]["highest_seed"] == pytest.approx(2)
+    assert rows["float32"]["deviation"] == pytest.approx(2**0.5)
+
+
+@pytest.mark.parametrize(
+    ("bfloat16", "float8", "verdicts"),
+    [
+        (1.009, 1.019, ["holds", "holds"]),
+        (0.991, 0.981, ["holds", "holds"]),
+        (1.011, 1.021, ["does not hold", "does not hold"]),
+        (0.989, 0.979, ["does not hold", "does not hold"]),
+    ],
+)
+def test_a_bound_holds_on_both_sides(bfloat16: float, float8: float, verdicts: list[str]) -> None:
+    found = table(records({"float32": 1, "bfloat16": bfloat16, "float8": float8}))
+    assert [finding.verdict for finding in found.findings] == verdicts
+    assert found.findings[0].measured.startswith(f"{bfloat16:.4f} ×, standard error 0.0000 over 2 seeds")
+
+
+def test_what_diverged_is_no_number_and_holds_no_bound() -> None:
+    found = records({"float32": 1, "bfloat16": 1, "float8": 1})
+    found[PANEL.runs("float8")[1]] = record((9.0,), "diverged")
+    assert [row["final_cost"] is None for row in table(found).rows] == [False, False, True]
+    assert [finding.verdict for finding in table(found).findings] == ["holds", "does not hold"]
+    assert "1 runs of float8 diverged" in table(found).findings[1].measured
+    assert len(FIGURE.draw("demo", found).axes) == 2
+
+
+def test_what_has_no_records_is_said_to_have_none() -> None:
+    found = records({"float32": 1, "float8": 1})
+    del found[PANEL.runs("float8")[0]]
+    assert [finding.verdict for finding in table(found).findings] == ["not measured", "not measured"]
+    assert FIGURE.draw("demo", {}).axes
+
+
+def test_the_picture_names_formats_and_data() -> None:
+    costs, ratios = FIGURE.draw("demo", records({"float32": 1, "bfloat16": 1, "float8": 1})).axes
+    legend = costs.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "float32 state",
+        "bfloat16 state",
+        "float8 state",
+    ]
+    assert costs.get_title() == "title\nnote"
+    assert (ratios.get_xlabel(), ratios.get_ylabel()) == ("epoch", "cost ÷ float32's")
+
+
+@pytest.mark.parametrize("preset", figures.PRESETS)
+def test_formats_differ_in_the_format_alone(preset: figures.Preset) -> None:
+    runs = figures.load("formats").runs(preset)
+    assert len(set(runs)) == len(runs)
+    by_format = {
+        phase: {dataclasses.replace(run, phase=()) for run in runs if run.phase == phase}
+        for phase in {run.phase for run in runs}
+    }
+    assert {dict(phase).get("state_format") for phase in by_format} == {None, "bfloat16", "float8"}
+    assert all(each == by_format[()] for each in by_format.values())
+    assert len({run.seed for run in runs}) == (2 if preset == "demo" else 5)
+    real = {"mnist", "imdb"}
+    assert {dict(run.options)["data"] for run in runs} == ({"digits", "babble"} if preset == "demo" else real)
