@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+__all__ = ["inverse_sqrt"]
+
 
 def inverse_sqrt(taken: int) -> float:
     r"""The factor of :math:`\alpha_t = \alpha / \sqrt{t}` (Kingma & Ba 2014, sections 4 and 6.1).

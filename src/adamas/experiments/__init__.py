@@ -4,6 +4,8 @@ Needs `pip install 'adamas[experiments]'`. One new file in `problems/` is a new 
 `figures/` a new figure; their packages say what such a file must contain.
 """
 
+__all__ = ["ExperimentError"]
+
 
 class ExperimentError(Exception):
     """What stops an experiment, for its user to mend: the message says what was found and what to do."""
