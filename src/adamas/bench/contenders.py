@@ -60,9 +60,12 @@ _OTHERS: dict[str, tuple[str, Callable[[Any], Make]]] = {
     "torchao 8-bit": ("torchao.optim", lambda module: lambda params: module.Adam8bit(params)),
     "torchao fp8": ("torchao.optim", lambda module: lambda params: module.AdamFp8(params)),
     "bitsandbytes 8-bit": ("bitsandbytes.optim", lambda module: lambda params: module.Adam8bit(params)),
-    "pytorch_optimizer": ("pytorch_optimizer", lambda module: lambda params: module.AdamP(params, lr=1e-3)),
+    "pytorch_optimizer AdaBelief": (
+        "pytorch_optimizer",
+        lambda module: lambda params: module.AdaBelief(params, lr=1e-3),
+    ),
     "optimi": ("optimi", lambda module: lambda params: module.Adam(params, lr=1e-3)),
-    "heavyball": ("heavyball", lambda module: lambda params: module.ForeachAdamW(params, lr=1e-3)),
+    "heavyball": ("heavyball", lambda module: lambda params: module.AdamW(params, lr=1e-3)),
 }
 
 
