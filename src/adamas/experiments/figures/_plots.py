@@ -43,15 +43,15 @@ def plot(
         )
 
 
-def finish(axes: matplotlib.axes.Axes, values: str) -> None:
-    """Names the axes, and the curves if there are any."""
+def finish(axes: matplotlib.axes.Axes, values: str, **legend: Any) -> None:
+    """Names the axes, and the curves if there are any in a legend of these options."""
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel(values)
     axes.tick_params(axis="y", labelsize="small")
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend()
+        axes.legend(**legend)
 
 
 def log_scale(axes: matplotlib.axes.Axes) -> None:

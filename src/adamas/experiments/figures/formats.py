@@ -190,7 +190,8 @@ def _draw_ratios(axes: matplotlib.axes.Axes, results: Mapping[str, Result]) -> N
         for edge in (1 - bound, 1 + bound):
             axes.axhline(edge, label=label, color=STYLES[name]["color"], linestyle=":", linewidth=1.5)
             label = "_"  # one entry for both edges
-    finish(axes, f"cost ÷ {BASE}'s")
+    axes.margins(y=0.2)  # the legend's place
+    finish(axes, f"cost ÷ {BASE}'s", loc="upper center", ncols=2, fontsize="small")
 
 
 def mlp(data: str, note: str, width: int, epochs: int, parts: int, seeds: Sequence[int]) -> Panel:
