@@ -57,10 +57,14 @@ class Stored:
         self.size = self.codes_at + (4 * math.ceil(self.n / BLOCK) if format.scaled else 0)
         self.memory = np.full(self.size + 2 * GUARD, _GUARD)
         self.data[:] = 0
-        if format.scaled:
-            self.codes[:], self.scales[:] = encode_blocks(format, values, np.uint32(1 << 19))
+        self.write(values)
+
+    def write(self, values: Values) -> None:
+        """Store values, each as one of the two numbers beside it."""
+        if self.format.scaled:
+            self.codes[:], self.scales[:] = encode_blocks(self.format, values, np.uint32(1 << 19))
         else:
-            self.codes[:] = encode(format, values, np.uint32(1 << 15))
+            self.codes[:] = encode(self.format, values, np.uint32(1 << 15))
 
     @property
     def data(self) -> Values:
@@ -108,6 +112,8 @@ def encode_blocks(format: Format, values: Values, random: Any) -> tuple[Values, 
     padded[:n] = values
     top = np.abs(padded.reshape(-1, BLOCK)).max(axis=1)
     scales = np.maximum(top * np.float32(format.margin), np.float32(TINY))
+    flushed = (np.abs(padded) < 2 * TINY) & np.repeat(scales < 2.0**32 * TINY, BLOCK)
+    padded[flushed] = 0
     with np.errstate(invalid="ignore"):
         x = (padded.reshape(-1, BLOCK) * (np.float32(1) / scales)[:, None]).ravel()[:n]
     assert format.encode is not None

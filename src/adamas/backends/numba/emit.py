@@ -8,6 +8,7 @@ short, with few arrays and a constant number of turns, so that each becomes vect
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import cycle
 
 from ...formats import BLOCK, Format
 
@@ -27,6 +28,7 @@ from adamas.backends.numba.toolbox import *
 
 real = numpy.{real}
 tiny = numpy.finfo(real).tiny
+faint = real(2.0**32) * tiny  # the scale of a block in which a code may be denormal
 scalar_at, _ = access("scalars", "scalars", numba.{real})
 {accesses}
 
@@ -166,7 +168,7 @@ def _body(formats: Mapping[str, Format], average: bool, s: list[str]) -> list[st
     ]
     for name, value in [("p", "p"), *((name, f"flush(new_{name}, tiny)") for name in slots)]:
         format = formats[name]
-        if format.scaled:  # what is small beside the largest of its block vanishes without a flush
+        if format.scaled:
             lines.append(f"store_buffer_{name}(buffer_{name}, j, new_{name})")
         elif format.encode is not None:
             lines.append(f"store_{name}(at_{name}, k, encode_{name}({value}, {random[name]}))")
@@ -204,6 +206,11 @@ def _encode_blocks(scaled: Iterable[str], formats: Mapping[str, Format]) -> list
             f"    top = max(top, numpy.uint32({magnitude}))",
             f"scale = xp.maximum(xp.from_bits(top) * real({formats[name].margin!r}), tiny)",
             f"store_scales_{name}(scales_{name}, first // {BLOCK}, scale)",
+            # Else a decaying block would stay at denormals, which rounding does not let fade.
+            "if scale < faint:",
+            "    for j in range(count):",
+            f"        x = flush(load_buffer_{name}(buffer_{name}, j), tiny + tiny)",
+            f"        store_buffer_{name}(buffer_{name}, j, x)",
             "inverse = real(1) / scale",
             "for j in range(count):",
             "    bits = random_bits(key, j)",
@@ -216,8 +223,9 @@ def _encode_blocks(scaled: Iterable[str], formats: Mapping[str, Format]) -> list
 def _random(formats: Mapping[str, Format]) -> dict[str, str]:
     """Twenty random bits for each stored array of an element, from its 32."""
     rounded = [name for name, format in formats.items() if format.rounds and name != "g"]
-    others = {name: f"more_bits(bits, numpy.uint32({0x9E3779B1 + 2 * k}))" for k, name in enumerate(rounded)}
-    return dict.fromkeys(formats, "bits") | others | dict.fromkeys(rounded[:1], "bits")
+    # They overlap in part, which leaves every array its mean; a shift costs a third of a new number.
+    shifts = dict(zip(rounded, cycle((0, 12, 6, 9, 3)), strict=False))
+    return {name: f"more_bits(bits, numpy.uint32({shifts.get(name, 0)}))" for name in formats}
 
 
 def _value(name: str, format: Format) -> str:
