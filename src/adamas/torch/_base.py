@@ -12,9 +12,10 @@ from torch._compile import _disable_dynamo
 from torch.optim import optimizer as torch_optimizer
 
 from ..rules import Rule
+from ..rules._base import Slot
 from ._phase import AVERAGE, LastStep, Phase
 from ._plan import Plan, envelope_of
-from ._storage import has_shape_of
+from ._storage import as_format, has_shape_of, is_packed, slot_format
 
 __all__ = ["Base"]
 
@@ -98,7 +99,10 @@ class Base(torch.optim.Optimizer):
             assert plan.gather(self), "a plan just made fits its optimizer"
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         self.last_step = plan.run(1.0 if scale is None else 1 / float(scale), bool(found_inf))
-        self.skipped_steps += self.last_step.skipped
+        if self.last_step.skipped:
+            self.skipped_steps += 1
+            if plan.withdraw(self):
+                self._plan = None
         return loss
 
     _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_step)
@@ -138,10 +142,52 @@ class Base(torch.optim.Optimizer):
             group = {**self.defaults, **param_group}
             if group.get("capturable"):
                 raise ValueError("capturable=True (CUDA graphs) is not supported; leave it False")
-            self.rule_of(group)
+            self._check_keys(self.rule_of(group))
             envelope_of(group)
         self._plan = None
         super().add_param_group(param_group)
+
+    def _check_keys(self, rule: Rule) -> None:
+        chosen = self.phase.state_format
+        keys = dict.fromkeys([*self.slot_names(rule), *self.state_names.values()])
+        for key in chosen if isinstance(chosen, Mapping) else ():
+            if key not in keys:
+                raise ValueError(
+                    f"state_format names {key!r}, and the slots of {type(self).__name__} are "
+                    f"{', '.join(keys) or 'none'}"
+                )
+
+    def torch_state_dict(self) -> dict[str, Any]:
+        """The `state_dict` that torch.optim's class of the same name loads, whatever the state is stored in.
+
+        Every slot is a tensor of its parameter's shape in float32, or in the parameter's own type where that
+        is float64 or complex. Averages, which torch does not keep, are left out. `state_dict` itself
+        keeps every bit, for this package; this one is for torch and whoever else reads its checkpoints.
+        """
+        saved = super().state_dict()
+        for group, packed in zip(self.param_groups, saved["param_groups"], strict=True):
+            rule = self.rule_of(group)
+            slots = dict(zip(self.slot_names(rule), rule.form().slots.values(), strict=True))
+            for p, index in zip(group["params"], packed["params"], strict=True):
+                if index in saved["state"]:
+                    saved["state"][index] = self._widened(p, slots, saved["state"][index])
+        return saved
+
+    def _widened(
+        self, p: torch.Tensor, slots: Mapping[str, Slot], state: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """The state of one parameter as torch keeps it."""
+        wide = {
+            key: as_format(state[key], p, slot_format(p, key, slot, None), slot.signed)
+            for key, slot in slots.items()
+            if state.get(key) is not None
+        }
+        dropped = {AVERAGE, *([] if self.counts_steps else ["step"])}
+        # What an option has switched off for now may be packed, and its slot is not known.
+        dropped |= {
+            key for key in state.keys() - slots if torch.is_tensor(state[key]) and is_packed(state[key])
+        }
+        return {key: wide.get(key, value) for key, value in state.items() if key not in dropped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state of this optimizer, or of the torch.optim class of the same name.
@@ -176,7 +222,7 @@ class Base(torch.optim.Optimizer):
         saved = [index for group in state_dict["param_groups"] for index in group["params"]]
         params = [p for group in self.param_groups for p in group["params"]]
         slots = {name for group in self.param_groups for name in self.slot_names(self.rule_of(group))}
-        slots |= set(self.state_names.values())
+        slots |= {*self.state_names.values(), AVERAGE}
         for index, p in zip(saved, params, strict=False):
             for key, value in state_dict["state"].get(index, {}).items():
                 if key in slots and isinstance(value, torch.Tensor) and not has_shape_of(value, p):

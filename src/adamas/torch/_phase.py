@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import numbers
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ._storage import StateFormat, check_state_format
 
@@ -50,10 +52,24 @@ class Phase:
         if self.backend not in ("auto", "numba", "reference"):
             raise ValueError(f"backend must be 'auto', 'numba' or 'reference', got {self.backend!r}")
         check_state_format(self.state_format)
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must lie in (0, inf], got {self.clip_norm!r}")
-        if self.average is not None and not 0 <= self.average < 1:
-            raise ValueError(f"average must lie in [0, 1), got {self.average!r}")
+        self._check("clip_norm", "(0, inf]", lambda x: x > 0)
+        self._check("average", "[0, 1)", lambda x: 0 <= x < 1)
+        skip: Any = self.skip_nonfinite
+        if not isinstance(skip, bool):
+            raise ValueError(f"skip_nonfinite must be True or False, got {skip!r}")
+        seed: Any = self.seed
+        if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+            raise ValueError(f"seed must be an integer, got {seed!r}")
+        object.__setattr__(self, "seed", int(seed))
+
+    def _check(self, name: str, interval: str, contains: Callable[[float], bool]) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not contains(float(value)):
+            raise ValueError(f"{name} must lie in {interval}, got {value!r}")
+        # A NumPy float32 would make all that is computed from it float32.
+        object.__setattr__(self, name, float(value))
 
     @property
     def measures(self) -> bool:
@@ -66,4 +82,5 @@ class Phase:
 
     def key(self, t: int) -> int:
         """The key of the random bits of step t, 63 bits."""
-        return (self.seed * 0x9E3779B97F4A7C15 + t * 0xD1B54A32D192ED03) & 0x7FFFFFFFFFFFFFFF
+        # Other factors than that of a tensor's number, lest one seed round a tensor as another does the next.
+        return (self.seed * 0xA3EC647659359ACD + t * 0xD1B54A32D192ED03) & 0x7FFFFFFFFFFFFFFF

@@ -56,6 +56,7 @@ class Plan:
         for k, p in active:
             _check(p, optimizer, slot_names[k])
         self._phase = phase = optimizer.phase
+        had = [set(optimizer.state.get(p, ())) for _, p in active]
         kernels = [_kernel(phase, self._rules[k], slot_names[k], groups[k], p) for k, p in active]
         self._counters = Counters(optimizer, active, self._rules)
         self._taken = self._counters.taken
@@ -63,6 +64,10 @@ class Plan:
         entries = [
             self._entry(optimizer, k, p, row, ordinals[p], kernel)
             for (k, p), row, kernel in zip(active, self._counters.rows, kernels, strict=True)
+        ]
+        # The keys of the state that was missing.
+        self._made = [
+            (p, {*optimizer.state.get(p, ())} - keys) for (_, p), keys in zip(active, had, strict=True)
         ]
         differentiable = [self._differentiable[k] for k, _ in active]
         self.batches = _batches(kernels, differentiable, entries, phase.measures)
@@ -127,7 +132,22 @@ class Plan:
             Taken(before.group, step.t, step.carried) for before, step in zip(self._taken, steps, strict=True)
         ]
         self._counters.advance([step.carried for step in steps])
+        self._made = []
         return LastStep(norm, factor, False)
+
+    def withdraw(self, optimizer: Base) -> bool:
+        """After a skipped step, delete the state that this plan made, until the first step it takes.
+
+        A rule that does not count would take it for that of a step. True where there was any: the plan
+        then no longer holds.
+        """
+        made = [(p, keys) for p, keys in self._made if keys]
+        for p, keys in made:
+            for key in keys:
+                del optimizer.state[p][key]
+            if not optimizer.state[p]:
+                del optimizer.state[p]
+        return bool(made)
 
     def _measure(self, unscale: float) -> tuple[float | None, float]:
         """The norm of all gradients, where it is wanted, and the factor that clips it."""
@@ -219,7 +239,7 @@ def _check(p: Tensor, optimizer: Base, slots: Sequence[str]) -> None:
         )
     Entry(p, {}, (), 0, 0, optimizer.takes_sparse).dense_grad()
     state = optimizer.state.get(p, {})
-    for name in slots:
+    for name in (*slots, AVERAGE):
         if state.get(name) is not None and not has_shape_of(state[name], p):
             raise ValueError(
                 f"the state {name!r} of a parameter has shape {tuple(state[name].shape)}, the parameter "

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,9 +54,11 @@ _DTYPES = {
 _SMALLEST_SCALED = 4096
 
 
-def check_state_format(state_format: StateFormat | None) -> None:
+def check_state_format(state_format: Any) -> None:
     """Raise a ValueError that lists the formats where one given is not among them."""
-    chosen = [state_format] if isinstance(state_format, str) else list((state_format or {}).values())
+    chosen = [] if state_format is None else [state_format]
+    if isinstance(state_format, Mapping):
+        chosen = list(state_format.values())
     allowed = [name for name in formats.names() if name != "float64"]
     for name in chosen:
         if name not in allowed:
@@ -158,6 +161,8 @@ def _encode(values: Tensor, format: Format) -> Tensor:
     scales = np.maximum(np.abs(blocks).max(axis=1) * np.float32(format.margin), np.finfo(np.float32).tiny)
     half = np.uint32(0x7FFFF)
     state = np.zeros(packed_size(n), np.uint8)
-    state[:n] = format.encode(blocks / scales[:, None], half).ravel()[:n]
+    with np.errstate(invalid="ignore"):  # infinity over the infinite scale of its block is NaN
+        codes = format.encode(blocks / scales[:, None], half)
+    state[:n] = codes.ravel()[:n]
     state[_scales_at(n) :].view(np.float32)[:] = scales
     return torch.from_numpy(state)
