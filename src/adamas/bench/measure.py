@@ -48,7 +48,8 @@ def interleave(contenders: Mapping[str, Call], rounds: int) -> dict[str, list[fl
 
 def _repeats(call: Call) -> int:
     """How many calls make a turn; the calls made to find out are the warm-up."""
-    once = _time(call, 2)
+    call()  # compiles, allocates
+    once = _time(call, 1)
     return 1 if once > _TURN_SECONDS else math.ceil(_TURN_SECONDS / _time(call, 10))
 
 

@@ -15,8 +15,8 @@ from .pool import Pool
 
 __all__ = ["TILE", "Job", "NormJob"]
 
-# Elements a tile. In bytes a tile of every array of Adam fits a core's level-2 cache.
-TILE = 1 << 14
+# Elements a tile: long enough for the prefetchers to get going, short enough to share out evenly.
+TILE = 1 << 16
 # Below this many elements the threads cost more than they bring.
 SERIAL = 1 << 16
 

@@ -226,12 +226,11 @@ def advanced_key(typing_context: Any, key: Any, first: Any) -> Any:
 
 
 @intrinsic
-def more_bits(typing_context: Any, bits: Any, factor: Any) -> Any:
-    """Twenty other bits from the 32 of `random_bits`, by an odd factor for each use."""
+def more_bits(typing_context: Any, bits: Any, shift: Any) -> Any:
+    """The bits from `shift`, at most 12, on: twenty for another array of the same element."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = ir.IntType(32)
-        return builder.lshr(builder.mul(args[0], args[1]), ir.Constant(word, 12))
+        return builder.lshr(args[0], args[1])
 
     return types.uint32(types.uint32, types.uint32), generate
 
