@@ -126,7 +126,7 @@ class Driver:
     Args:
         rule: the update rule.
         params: the initial values of each parameter.
-        p: the format of the parameters and gradients.
+        p, g: the formats of the parameters and of the gradients, the same unless given.
         slots: the format of every slot, or of each by name.
         average: whether averages are kept.
         seed: of the rounding.
@@ -139,6 +139,7 @@ class Driver:
         p: str = "float32",
         slots: str | Mapping[str, str] = "float32",
         *,
+        g: str | None = None,
         average: bool = False,
         seed: int = 0,
         threads: int = 1,
@@ -146,7 +147,7 @@ class Driver:
     ) -> None:
         form = rule.form()
         chosen = dict.fromkeys(form.slots, slots) if isinstance(slots, str) else slots
-        self.kernel = compile_rule(rule, p, slots=chosen, average=average)
+        self.kernel = compile_rule(rule, p, g=g, slots=chosen, average=average)
         self.rule, self.seed, self.pool, self.t = rule, seed, ThreadPool(threads), 0
         self.params = [Stored(self.kernel.formats["p"], x) for x in params]
         self.slots = [
@@ -159,7 +160,7 @@ class Driver:
         self.carried = tuple(rule.carried.values())
 
     def step(self, *grads: Values, envelope: Envelope = Envelope()) -> None:
-        """One step with gradients that the format of the parameters can hold."""
+        """One step with gradients that their format can hold."""
         self.t += 1
         self.carried = self.rule.carry(self.t, *self.carried)
         self.job.write_scalars(0, *envelope, *self.rule.scalars(self.t, *self.carried))
