@@ -29,6 +29,7 @@ class Step(NamedTuple):
     `key` is that of the random bits of stochastic rounding, the same for all parameters.
     """
 
+    group: int
     t: int
     carried: tuple[float, ...]
     rule: Rule

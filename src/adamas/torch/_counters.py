@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..rules import Rule
+from ._batch import Step
 
 if TYPE_CHECKING:
     from ._base import Base
@@ -41,7 +42,8 @@ class Counters:
         carried: dict[str, float] = {}
         for rule in rules:
             carried.update(rule.carried)
-        initial = ({"step": 0.0} if optimizer.keeps_steps else {}) | carried
+        self._counts = optimizer.keeps_steps
+        initial = ({"step": 0.0} if self._counts else {}) | carried
         self.names = [optimizer.state_names.get(name, name) for name in initial]
         # Torch counts in its default float type: float32, unless the user has chosen float64.
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
@@ -52,7 +54,7 @@ class Counters:
         self.taken = list(dict.fromkeys(values))
         self.rows = [self.taken.index(value) for value in values]
         self._members = [np.flatnonzero(np.array(self.rows) == row) for row in range(len(self.taken))]
-        self._carries = len(self.names) - optimizer.keeps_steps
+        self._carries = len(self.names) - self._counts
         self._addresses = [tensor.data_ptr() for tensor in self._tensors]
         self._written = [array.tobytes() for array in self._arrays]
 
@@ -61,12 +63,12 @@ class Counters:
         state: dict[str, Any] = optimizer.state[p] if self.names else optimizer.state.get(p, {})
         began = float(any(value is not None for value in state.values()))
         values = [float(state.get(name, x)) for name, x in zip(self.names, initial, strict=True)]
-        if optimizer.keeps_steps and "step" not in state:
+        if self._counts and "step" not in state:
             values[0] = began
         for name, value, tensor in zip(self.names, values, self._tensors, strict=True):
             tensor[i] = value
             state[name] = tensor[i]
-        if optimizer.keeps_steps:
+        if self._counts:
             return Taken(k, int(values[0]), tuple(values[1:]))
         # A rule that tells only the first step from the rest: it was taken where there is state.
         return Taken(k, int(began), tuple(values))
@@ -82,13 +84,13 @@ class Counters:
         """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
         return tuple(float(self._round(value)) for value in carried)
 
-    def advance(self, carried: Sequence[tuple[float, ...]]) -> None:
-        """Count one step of every parameter; `carried` are the new carried values, a tuple a row."""
+    def advance(self, steps: Sequence[Step]) -> None:
+        """Count the step that every parameter has taken, one for each row."""
         first = len(self.names) - self._carries
         if first:
             np.add(self._arrays[0], 1, out=self._arrays[0])
         if self._carries:
-            for members, values in zip(self._members, carried, strict=True):
-                for array, value in zip(self._arrays[first:], values, strict=True):
+            for members, step in zip(self._members, steps, strict=True):
+                for array, value in zip(self._arrays[first:], step.carried, strict=True):
                     array[members] = value
         self._written = [array.tobytes() for array in self._arrays]

@@ -59,7 +59,7 @@ class Plan:
         had = [set(optimizer.state.get(p, ())) for _, p in active]
         kernels = [_kernel(phase, self._rules[k], slot_names[k], groups[k], p) for k, p in active]
         self._counters = Counters(optimizer, active, self._rules)
-        self._taken = self._counters.taken
+        self._taken: Sequence[Taken | Step] = self._counters.taken
         ordinals = {p: i for i, (_, p) in enumerate(found)}
         entries = [
             self._entry(optimizer, k, p, row, ordinals[p], kernel)
@@ -95,7 +95,7 @@ class Plan:
         ):
             return False
         for k, group in enumerate(groups):
-            options = [group[key] for key in self._keys]
+            options = list(map(group.__getitem__, self._keys))
             if options != self._options[k] and not self._take_options(optimizer, k, group, options):
                 return False
         return all(map(_gather, self.batches))
@@ -128,10 +128,8 @@ class Plan:
             batch.prepare(steps)
         for batch in self.batches:
             batch.run()
-        self._taken = [
-            Taken(before.group, step.t, step.carried) for before, step in zip(self._taken, steps, strict=True)
-        ]
-        self._counters.advance([step.carried for step in steps])
+        self._taken = steps
+        self._counters.advance(steps)
         self._made = []
         return LastStep(norm, factor, False)
 
@@ -158,14 +156,14 @@ class Plan:
         # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
         return norm, 1.0 if clip is None or clip / (norm + 1e-6) > 1 else clip / (norm + 1e-6)
 
-    def _next(self, taken: Taken, factor: float) -> Step:
-        k, t, carried = taken
+    def _next(self, taken: Taken | Step, factor: float) -> Step:
+        k, t, carried = taken[:3]
         rule, (scale, l2, shrink, _) = self._rules[k], self._envelopes[k]
         t += 1
         if carried:
             carried = self._counters.stored(rule.carry(t, *carried))
         envelope = Envelope(scale * factor, l2, shrink, self._phase.average_weight(t))
-        return Step(t, carried, rule, envelope, self._phase.key(t))
+        return Step(k, t, carried, rule, envelope, self._phase.key(t))
 
     def _entry(
         self, optimizer: Base, k: int, p: Tensor, row: int, ordinal: int, kernel: Kernel | None
