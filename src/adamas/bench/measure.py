@@ -14,8 +14,9 @@ __all__ = ["Call", "Ratio", "interleave", "ratio", "triad"]
 
 Call = Callable[[], object]
 
-# A turn lasts about this long, so that the clock and a context switch do not count.
-_TURN_SECONDS = 2e-3
+# A turn lasts about this long, so that its first calls, which bring back what the others have driven out
+# of the caches, count little: the figures are those of a contender's own steady state.
+_TURN_SECONDS = 20e-3
 # Quartiles further apart than this, relative to the median, tell nothing about a few percent.
 _NOISY = 0.25
 
