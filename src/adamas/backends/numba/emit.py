@@ -54,7 +54,7 @@ def step(job):
 '''
 
 _BLOCK = """\
-@inline
+@inline_late
 def block(first, count, key, {names}):
     {lines}
 

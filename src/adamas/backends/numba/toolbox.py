@@ -23,6 +23,7 @@ __all__ = [
     "claim_tile",
     "flush",
     "inline",
+    "inline_late",
     "int_at",
     "kernel",
     "kernel_of_sums",
@@ -40,6 +41,8 @@ __all__ = [
 _OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "contract"}, "error_model": "numpy"}
 
 inline = njit(inline="always", **_OPTIONS)
+# For what is large and called twice: Numba compiles it once, and LLVM inlines it all the same.
+inline_late = njit(forceinline=True, **_OPTIONS)
 
 
 def kernel(function: Callable[[int], None]) -> Any:
