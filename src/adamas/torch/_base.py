@@ -85,8 +85,15 @@ class Base(torch.optim.Optimizer):
 
     @property
     def keeps_steps(self) -> bool:
-        """Whether `state[p]["step"]` is kept: the rule counts, or the average needs to."""
-        return self.counts_steps or self.phase.average is not None
+        """Whether `state[p]["step"]` is kept: the rule counts, the average needs to, or the rounding."""
+        return self.counts_steps or self.phase.average is not None or self._rounds
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether anything may be stored with random bits, which depend on the step."""
+        return self.phase.state_format not in (None, "float32") or any(
+            p.dtype in (torch.bfloat16, torch.float16) for group in self.param_groups for p in group["params"]
+        )
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
         loss = None

@@ -2,7 +2,8 @@
 
 A state tensor in an unscaled format has the parameter's shape and strides and the format's torch dtype.
 In a scaled format it is one flat uint8 tensor: the codes, in the order of the parameter's memory, padding
-to four bytes, then the float32 scales.
+to four bytes, the float32 scales, and the dimensions from the slowest in memory to the fastest, a byte
+each: a parameter may be laid out anew between two steps.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def is_packed(state: Tensor) -> bool:
 def has_shape_of(state: Tensor, p: Tensor) -> bool:
     """Whether a state tensor, in whatever format, is one of a parameter of this shape."""
     if is_packed(state):
-        return state.shape == (packed_size(p.numel()),)
+        return state.shape == (_order_at(p.numel()) + p.dim(),)
     return state.shape == p.shape
 
 
@@ -111,29 +112,27 @@ def round_to(target: Tensor, value: Tensor, key: int) -> Tensor:
     return torch.where(value.isnan(), value, bits.view(torch.float32))
 
 
-def packed_size(elements: int) -> int:
-    """Bytes of the state of that many elements in a scaled format."""
-    return _scales_at(elements) + 4 * math.ceil(elements / BLOCK)
-
-
 def decoded(state: Tensor, p: Tensor, signed: bool) -> Tensor:
-    """The values of a state tensor, in the parameter's shape and strides; of no more bits than float32."""
+    """The values of a state tensor in the parameter's shape; of no more bits than float32."""
     if not is_packed(state):
         return state
-    n, at = p.numel(), _scales_at(p.numel())
-    data = state.numpy()
+    n, data = p.numel(), state.numpy()
     format = formats.get("float8", signed)
     assert format.decode is not None
-    values = format.decode(data[:n]) * np.repeat(data[at:].view(np.float32), BLOCK)[:n]
-    return _in_memory_order(torch.from_numpy(values), p)
+    scales = data[_scales_at(n) : _order_at(n)].view(np.float32)
+    values = format.decode(data[:n]) * np.repeat(scales, BLOCK)[:n]
+    order = data[_order_at(n) :].tolist()
+    in_memory = values.reshape([p.shape[k] for k in order])
+    return torch.from_numpy(in_memory.transpose(np.argsort(order)))
 
 
 def as_format(state: Tensor, p: Tensor, format: Format, signed: bool) -> Tensor:
     """A state tensor in another format, or itself where it has that one and the parameter's layout."""
     if format.scaled:
-        if is_packed(state):
+        if is_packed(state) and state[_order_at(p.numel()) :].tolist() == _order(p):
             return state
-        return _encode(torch.empty_like(p, dtype=torch.float32, requires_grad=False).copy_(state), format)
+        values = torch.empty_like(p, dtype=torch.float32, requires_grad=False)
+        return _encode(values.copy_(decoded(state, p, signed)), format)
     dtype = p.dtype if p.is_complex() else _DTYPES[format.name]
     lazy = state.is_conj() or state.is_neg()
     if state.dtype == dtype and state.stride() == p.stride() and state.shape == p.shape and not lazy:
@@ -145,9 +144,14 @@ def _scales_at(elements: int) -> int:
     return (elements + 3) & ~3
 
 
-def _in_memory_order(values: Tensor, p: Tensor) -> Tensor:
-    """A flat tensor, given in the order of the parameter's memory, in its shape and strides."""
-    return torch.as_strided(values, p.shape, p.stride())
+def _order_at(elements: int) -> int:
+    return _scales_at(elements) + 4 * math.ceil(elements / BLOCK)
+
+
+def _order(p: Tensor) -> list[int]:
+    """The dimensions from the slowest in memory to the fastest; first those of size 1, which are anywhere."""
+    strides = p.stride()
+    return sorted(range(p.dim()), key=lambda k: -strides[k] if p.shape[k] > 1 else -math.inf)
 
 
 def _encode(values: Tensor, format: Format) -> Tensor:
@@ -160,9 +164,10 @@ def _encode(values: Tensor, format: Format) -> Tensor:
     blocks = padded.reshape(-1, BLOCK)
     scales = np.maximum(np.abs(blocks).max(axis=1) * np.float32(format.margin), np.finfo(np.float32).tiny)
     half = np.uint32(0x7FFFF)
-    state = np.zeros(packed_size(n), np.uint8)
+    state = np.zeros(_order_at(n) + values.dim(), np.uint8)
     with np.errstate(invalid="ignore"):  # infinity over the infinite scale of its block is NaN
         codes = format.encode(blocks / scales[:, None], half)
     state[:n] = codes.ravel()[:n]
-    state[_scales_at(n) :].view(np.float32)[:] = scales
+    state[_scales_at(n) : _order_at(n)].view(np.float32)[:] = scales
+    state[_order_at(n) :] = _order(values)
     return torch.from_numpy(state)
