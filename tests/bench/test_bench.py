@@ -91,7 +91,7 @@ def test_a_loop_is_refused_for_what_is_no_perceptron() -> None:
         load(SUITES, "loop").run(["resnet18"], 3, False)
 
 
-ROW = {"ours": "mine", "ours µs": 10.0, "parameters": 1000, "bytes": 28.0, "of triad": 0.9}
+ROW = {"ours": "mine", "ours µs": 10.0, "parameters": 1000, "bytes": 28.0, "GB/s": 27.0, "of triad": 0.9}
 
 
 def test_the_roofline_is_drawn(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ def draw(bench: Bench, path: Path) -> None:
         )
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    most = 1.15 * max(row["bytes"] for row in rows.values())
-    bandwidth = bench.machine["triad GB/s"]
+    most = 1.4 * max(row["bytes"] for row in rows.values())  # room for the names
+    # The triad that took turns with these rows: the machine may have been another before and after.
+    bandwidth = statistics.median(row["GB/s"] / row["of triad"] for row in rows.values())
     axes.plot([0, most], [0, most / bandwidth], color="0.5", label=f"triad, {bandwidth:.0f} GB/s")
     for name, row in rows.items():
         nanoseconds = row["ours µs"] * 1e3 / row["parameters"]
