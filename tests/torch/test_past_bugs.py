@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -253,3 +255,16 @@ def test_hundreds_of_small_parameters_in_one_step() -> None:
         opt.step()
         reference.step()
     assert_rounding(params, plain)
+
+
+def test_a_step_works_without_assertions() -> None:
+    """`python -O` removes assertions, and with them what is called inside one."""
+    program = (
+        "import torch, adamas.torch\n"
+        "p = torch.nn.Parameter(torch.ones(3))\n"
+        "p.grad = torch.ones(3)\n"
+        "adamas.torch.Adam([p], lr=0.25).step()\n"
+        "print(p.tolist())"
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "[0.75, 0.75, 0.75]"), done.stderr

@@ -61,7 +61,7 @@ class Base(torch.optim.Optimizer):
         super().__init__(*args, **kwargs)
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Let editors and `inspect` see torch's constructor where a class takes that, and `backend`."""
+        """Let editors and `inspect` see torch's constructor where a class takes that, and our keywords."""
         super().__init_subclass__(**options)
         cls.__signature__ = None  # a base class's would hide the constructor of this one
         if cls.__init__ is Base.__init__:
@@ -103,7 +103,8 @@ class Base(torch.optim.Optimizer):
         plan = self._plan
         if plan is None or not plan.gather(self):
             plan = self._plan = Plan(self)
-            assert plan.gather(self), "a plan just made fits its optimizer"
+            if not plan.gather(self):
+                raise RuntimeError("a parameter, gradient or state changed while the step was being prepared")
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         self.last_step = plan.run(1.0 if scale is None else 1 / float(scale), bool(found_inf))
         if self.last_step.skipped:

@@ -56,15 +56,12 @@ def kernel_of_sums(function: Callable[[int], None]) -> Any:
     return cfunc(types.void(types.int64), cache=True, **options)(function)
 
 
-def _metadata(builder: Any, name: str, arrays: Sequence[str]) -> Any:
-    module = builder.module
+def _scopes(module: Any, arrays: Sequence[str]) -> Any:
+    """LLVM's metadata of the alias scopes of these arrays."""
     domain = module.add_metadata([ir.MetaDataString(module, "adamas")])
-    scopes = [
-        module.add_metadata([ir.MetaDataString(module, f"adamas.{array}"), domain])
-        for array in arrays
-        if array == name or name == ""
-    ]
-    return module.add_metadata(scopes)
+    return module.add_metadata(
+        [module.add_metadata([ir.MetaDataString(module, f"adamas.{array}"), domain]) for array in arrays]
+    )
 
 
 def access(name: str, arrays: str, stored: Any) -> tuple[Any, Any]:
@@ -81,8 +78,8 @@ def access(name: str, arrays: str, stored: Any) -> tuple[Any, Any]:
         return builder.gep(pointer, [index])
 
     def mark(builder: Any, instruction: Any) -> Any:
-        instruction.set_metadata("alias.scope", _metadata(builder, "", [name]))
-        instruction.set_metadata("noalias", _metadata(builder, "", others))
+        instruction.set_metadata("alias.scope", _scopes(builder.module, [name]))
+        instruction.set_metadata("noalias", _scopes(builder.module, others))
         return instruction
 
     @intrinsic
