@@ -115,7 +115,7 @@ def _print(done: Reproduction) -> None:
         console.print(_table(table.title, [dict(row) for row in table.rows]))
         for finding in table.findings:
             console.print(
-                f"[bold]{finding.verdict}[/]: {escape(finding.paper)}\n  measured: {escape(finding.measured)}"
+                f"[bold]{finding.verdict}[/]: {escape(finding.claim)}\n  measured: {escape(finding.measured)}"
             )
         console.print()
     for path in done.files:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from adamas.experiments import ExperimentError, discovery, figures
+from adamas.experiments import ExperimentError, discovery, figures, pictures
 from adamas.experiments.figures import Finding
 from adamas.experiments.figures._curves import Claim, Comparison, Grid, Panel, TrainingCurves
-from adamas.experiments.run import Run
+from adamas.experiments.runs.training import Training
 from adamas.rules import SGD, Adagrad, Adam
 
 PANEL = Panel(
@@ -26,7 +26,7 @@ PANEL = Panel(
         "Adam": Grid([Adam(lr=lr) for lr in (0.1, 0.2, 0.3)]),
         "SGD Nesterov": Grid([SGD(lr=lr) for lr in (1.0, 2.0, 3.0)], "constant"),
     },
-    claims=[Claim("they are alike", [Comparison("SGD Nesterov", "Adam", 0.5, 2.0)])],
+    claims=[Claim("they are alike", "here", [Comparison("SGD Nesterov", "Adam", 0.5, 2.0)])],
 )
 COSTS = {0.1: (3.0, 2.0), 0.2: (2.0, 1.0), 0.3: (4.0, 3.0), 1.0: (4.0, 2.0), 2.0: (5.0, 2.0), 3.0: (6.0, 2.0)}
 
@@ -37,7 +37,7 @@ def record(costs: tuple[float, float], status: str = "done") -> dict[str, Any]:
     return {"status": status, "epochs": epochs}
 
 
-def records(costs: Mapping[float, tuple[float, float]] = COSTS) -> dict[Run, dict[str, Any]]:
+def records(costs: Mapping[float, tuple[float, float]] = COSTS) -> dict[Training, dict[str, Any]]:
     """Seeds 0 and 1 a little below and above these costs."""
     spread = {0: -0.1, 1: 0.1}
     return {
@@ -72,7 +72,7 @@ def test_a_rule_that_lacks_a_seed_is_never_the_best() -> None:
 
 
 def finding(low: float, high: float) -> Finding:
-    claim = Claim("said", [Comparison("SGD Nesterov", "Adam", low, high)])
+    claim = Claim("said", "section 6", [Comparison("SGD Nesterov", "Adam", low, high)])
     panel = dataclasses.replace(PANEL, claims=[claim])
     (table,) = TrainingCurves("title", {"demo": [panel]}).tables("demo", records())
     return table.findings[0]
@@ -80,19 +80,19 @@ def finding(low: float, high: float) -> Finding:
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(3, math.inf, "holds"), (0, 4, "holds"), (5, math.inf, "does not hold"), (0.5, 2, "does not hold")],
+    [(3, math.inf, "holds"), (0, 4, "holds"), (5, math.inf, "fails"), (0.5, 2, "fails")],
 )
 def test_a_claim_is_judged_by_the_mean_excess_cost(low: float, high: float, verdict: str) -> None:
     found = finding(low, high)  # Adam: (2 + 1) / 2 - 1 = 0.5; SGD: (4 + 2) / 2 - 1 = 2
-    assert (found.paper, found.verdict) == ("said", verdict)
+    assert (found.claim, found.verdict) == ("said", verdict)
     assert "SGD Nesterov has 4.00 × the mean excess cost of Adam" in found.measured
 
 
 def test_a_claim_of_which_a_part_holds_holds_in_part() -> None:
     one, other = Comparison("Adam", "SGD Nesterov", 0, 1), Comparison("SGD Nesterov", "Adam", 0, 1)
-    panel = dataclasses.replace(PANEL, claims=[Claim("said", [one, other])])
+    panel = dataclasses.replace(PANEL, claims=[Claim("said", "section 6", [one, other])])
     (table,) = TrainingCurves("title", {"demo": [panel]}).tables("demo", records())
-    assert table.findings[0].verdict == "holds in part"
+    assert table.findings[0].verdict == "holds here only partly"
 
 
 def test_what_has_no_records_is_said_to_have_none() -> None:
@@ -103,11 +103,12 @@ def test_what_has_no_records_is_said_to_have_none() -> None:
     assert table.rows[1]["remarks"] == "no stepsize has finished runs that did not diverge"
     assert table.findings[0].verdict == "not measured"
     assert "SGD Nesterov" in table.findings[0].measured
-    assert figure.draw("demo", {}).axes
+    assert figure.charts("demo", {})[0][0].lines == []
 
 
 def test_the_picture_names_optimizers_with_their_stepsizes_and_the_data() -> None:
-    picture = TrainingCurves("title", {"demo": [PANEL]}).draw("demo", records())
+    figure = TrainingCurves("title", {"demo": [PANEL]})
+    picture = pictures.draw("title", figure.charts("demo", records()))
     (axes,) = picture.axes
     legend = axes.get_legend()
     assert legend is not None

@@ -8,7 +8,7 @@ from scipy import sparse
 from adamas.experiments import ExperimentError, problems, texts
 from adamas.experiments.problems import Option, Problem, text_transformer
 from adamas.experiments.problems._softmax import Dense, Sparse, softmax_regression
-from adamas.experiments.run import Run, train
+from adamas.experiments.runs.training import Training
 from adamas.rules import Adam
 
 PROBLEMS: list[tuple[str, dict[str, Option], float]] = [
@@ -102,8 +102,8 @@ def test_a_transformer_learns_the_real_text_in_every_format() -> None:
     data = problems.load("text_transformer").identity(**options)
     for phase in ((), (("state_format", "bfloat16"),), (("state_format", "float8"),)):
         pairs = tuple(sorted(options.items()))
-        run = Run("text_transformer", pairs, data, Adam(lr=1e-3), "constant", 0.0, 32, 1, 0, phase=phase)
-        start, end = train(run).epochs
+        run = Training("text_transformer", pairs, data, Adam(lr=1e-3), "constant", 0.0, 32, 1, 0, phase=phase)
+        start, end = run.execute().epochs
         assert (end["train_nll"] or math.inf) < 0.9 * (start["train_nll"] or 0)
 
 

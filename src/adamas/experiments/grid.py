@@ -14,8 +14,7 @@ from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from . import problems
-from .run import Run, train
+from .runs import Run
 from .store import Store
 
 
@@ -33,8 +32,8 @@ def prepare(runs: Sequence[Run]) -> None:
     Raises:
         ExperimentError: data cannot be had.
     """
-    for problem, options in dict.fromkeys((run.problem, run.options) for run in runs):
-        problems.load(problem).prepare(**dict(options))
+    for run in runs:
+        run.prepare()
 
 
 def execute(runs: Sequence[Run], store: Store, jobs: int) -> Generator[Run | Failure]:
@@ -68,7 +67,7 @@ def _ended(run: Run, future: Future[None]) -> Run | Failure:
 
 
 def _run(run: Run, store: Store) -> None:
-    store.write(run.configuration(), dataclasses.asdict(train(run)))
+    store.write(run.configuration(), dataclasses.asdict(run.execute()))
 
 
 def _start_worker() -> None:

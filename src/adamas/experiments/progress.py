@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from .grid import Failure
-from .run import Run
+from .runs import Run
 
 
 def show(
@@ -37,18 +37,10 @@ def show(
             run = end.run if isinstance(end, Failure) else end
             if isinstance(end, Failure):
                 failures.append(end)
-                text = f"failed: {describe(run)}\n{end.traceback}"
+                text = f"failed: {run.describe()}\n{end.traceback}"
                 console.print(text, style="red", end="", markup=False, soft_wrap=True)
             elif not console.is_terminal:
-                console.print(f"[{done}/{total}] {describe(run)}", markup=False, soft_wrap=True)
+                console.print(f"[{done}/{total}] {run.describe()}", markup=False, soft_wrap=True)
             failed = f", {len(failures)} failed" if failures else ""
             bar.update(task, advance=run.epochs, description=f"{done}/{total} runs{failed}")
     return failures
-
-
-def describe(run: Run) -> str:
-    """The run in a few words."""
-    options = ", ".join(f"{name} {value}" for name, value in run.options)
-    rule = f"{type(run.rule).__name__} lr {run.rule.lr:g} {run.schedule}"
-    phase = "".join(f", {name} {value}" for name, value in run.phase)
-    return f"{rule}{phase}, {run.problem} ({options}), seed {run.seed}"

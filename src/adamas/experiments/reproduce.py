@@ -8,10 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import figures, grid, progress
+from . import figures, grid, pictures, progress
 from .figures import Preset, Table
 from .files import write_atomically
-from .run import Run
+from .runs import Run
 from .store import Record, Store
 
 
@@ -61,7 +61,7 @@ def _stored(runs: list[Run], store: Store) -> dict[Run, Record]:
 
 
 def _draw(figure: figures.Figure, preset: Preset, records: dict[Run, Record], stem: Path) -> list[Path]:
-    picture = figure.draw(preset, records)
+    picture = pictures.draw(f"{figure.title} ({preset})", figure.charts(preset, records))
     files = []
     for kind in ("png", "svg"):
         content = io.BytesIO()

@@ -6,25 +6,37 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast, get_args
 
-import matplotlib.figure
-
 from .. import discovery
-from ..run import Run
+from ..charts import Chart
+from ..runs import Run
 from ..store import Record
 
 Preset = Literal["demo", "quick", "paper"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-Verdict = Literal["holds", "holds in part", "does not hold", "not measured"]
+Verdict = Literal["holds", "holds here only partly", "fails", "not measured"]
 Cell = str | float | None
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the paper reports, and what the records say of it."""
+    """A claim of the paper, and what was measured of it.
 
-    paper: str
+    Args:
+        claim: what the paper says, in a sentence.
+        source: where it says so.
+        measured: the measurement, with its numbers.
+        verdict: what follows.
+    """
+
+    claim: str
+    source: str
     measured: str
     verdict: Verdict
+
+
+def verdict(parts: Sequence[bool]) -> Verdict:
+    """Of a claim whose parts hold or do not."""
+    return "holds" if all(parts) else "holds here only partly" if any(parts) else "fails"
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,11 @@ class Figure(Protocol):
     @property
     def title(self) -> str: ...
 
+    @property
+    def of_paper(self) -> bool:
+        """Whether it reproduces the paper, so that `all` has it, or shows something of this library."""
+        ...
+
     def runs(self, preset: Preset) -> Sequence[Run]:
         """Everything to be run for it."""
         ...
@@ -50,8 +67,8 @@ class Figure(Protocol):
         """The numbers."""
         ...
 
-    def draw(self, preset: Preset, records: Mapping[Run, Record]) -> matplotlib.figure.Figure:
-        """The picture."""
+    def charts(self, preset: Preset, records: Mapping[Run, Record]) -> Sequence[Sequence[Chart]]:
+        """What it shows, in rows of one length; charts are there even where records are missing."""
         ...
 
 

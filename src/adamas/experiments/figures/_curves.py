@@ -4,32 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib.axes
-import matplotlib.figure
 import numpy as np
 from numpy.typing import NDArray
 
 from adamas.rules import Rule
 
 from .. import problems
+from ..charts import STYLES, Chart, Line, by_epoch
 from ..problems import Option
-from ..run import Run
+from ..runs import Run
+from ..runs.training import Training
 from ..store import Record
-from . import Cell, Finding, Preset, Table, Verdict
-from ._plots import by_epoch, finish, log_scale, picture, plot
+from . import Cell, Finding, Preset, Table, verdict
 
 Records = Mapping[Run, Record]
-
-# Colours that stay apart for colour-blind readers (Okabe and Ito), and dashes that stay apart in print.
-STYLES: dict[str, dict[str, Any]] = {
-    "Adam": {"color": "#0072B2", "linestyle": "-"},
-    "SGD Nesterov": {"color": "#D55E00", "linestyle": "--"},
-    "AdaGrad": {"color": "#009E73", "linestyle": "-."},
-    "AdaGrad (α fixed)": {"color": "#56B4E9", "linestyle": "-", "linewidth": 4},
-    "RMSProp": {"color": "#CC79A7", "linestyle": ":"},
-}
 
 
 @dataclass(frozen=True)
@@ -56,9 +45,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence of the paper, and the comparisons that say the same of the curves."""
+    """A sentence of the paper, where it stands, and the comparisons that say the same of the curves."""
 
-    paper: str
+    claim: str
+    source: str
     comparisons: Sequence[Comparison]
 
 
@@ -126,7 +116,7 @@ class Panel:
         options = tuple(sorted(self.options.items()))
         data = problems.load(self.problem).identity(**self.options)
         return [
-            Run(self.problem, options, data, rule, schedule, self.l2, self.batch, self.epochs, seed)
+            Training(self.problem, options, data, rule, schedule, self.l2, self.batch, self.epochs, seed)
             for seed in self.seeds
         ]
 
@@ -170,14 +160,12 @@ def judge(claim: Claim, curves: Mapping[str, Curve]) -> Finding:
     for comparison in claim.comparisons:
         one, other = comparison.one, comparison.other
         if one not in excess or other not in excess:
-            return Finding(
-                claim.paper, f"no finished run of {one if one not in excess else other}", "not measured"
-            )
+            missing = f"no finished run of {one if one not in excess else other}"
+            return Finding(claim.claim, claim.source, missing, "not measured")
         ratio = excess[one] / excess[other]
         held.append(comparison.low <= ratio <= comparison.high)
         lines.append(f"{one} has {ratio:.2f} × the mean excess cost of {other} ({_wanted(comparison)})")
-    verdict: Verdict = "holds" if all(held) else "holds in part" if any(held) else "does not hold"
-    return Finding(claim.paper, "; ".join(lines), verdict)
+    return Finding(claim.claim, claim.source, "; ".join(lines), verdict(held))
 
 
 def _wanted(comparison: Comparison) -> str:
@@ -194,6 +182,7 @@ class TrainingCurves:
 
     title: str
     panels: Mapping[Preset, Sequence[Panel]]
+    of_paper: bool = True
 
     def runs(self, preset: Preset) -> list[Run]:
         return [run for panel in self.panels[preset] for run in panel.runs()]
@@ -201,12 +190,8 @@ class TrainingCurves:
     def tables(self, preset: Preset, records: Records) -> list[Table]:
         return [_table(panel, panel.curves(records)) for panel in self.panels[preset]]
 
-    def draw(self, preset: Preset, records: Records) -> matplotlib.figure.Figure:
-        panels = self.panels[preset]
-        figure, rows = picture(f"{self.title} ({preset})", len(panels))
-        for axes, panel in zip(rows[0], panels, strict=True):
-            _draw(axes, panel, panel.curves(records))
-        return figure
+    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
+        return [[_chart(panel, panel.curves(records)) for panel in self.panels[preset]]]
 
 
 def _table(panel: Panel, curves: Mapping[str, Curve]) -> Table:
@@ -234,11 +219,10 @@ def _table(panel: Panel, curves: Mapping[str, Curve]) -> Table:
     return Table(f"{panel.title}, {panel.note}", rows, [judge(claim, curves) for claim in panel.claims])
 
 
-def _draw(axes: matplotlib.axes.Axes, panel: Panel, curves: Mapping[str, Curve]) -> None:
+def _chart(panel: Panel, curves: Mapping[str, Curve]) -> Chart:
+    lines = []
     for name, curve in curves.items():
         decay = "/√t" if panel.grids[name].schedule == "inverse_sqrt" else ""
         label = f"{name}, α = {curve.rule.lr:.3g}{decay}"
-        plot(axes, curve.by_epoch("epoch")[0], curve.by_epoch("cost"), label, STYLES[name])
-    axes.set_title(f"{panel.title}\n{panel.note}", fontsize="medium")
-    finish(axes, panel.cost)
-    log_scale(axes)
+        lines.append(Line(label, curve.by_epoch("epoch")[0], curve.by_epoch("cost"), STYLES[name]))
+    return Chart(panel.title, panel.note, "epoch", panel.cost, lines, log_y=True, whole_x=True)

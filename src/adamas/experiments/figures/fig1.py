@@ -56,6 +56,7 @@ def dense_claim(adagrad: str) -> Claim:
     """Of panel (a), with this curve for AdaGrad's."""
     return Claim(
         f"Adam converges like SGD with Nesterov momentum, and both faster than {adagrad}",
+        "section 6.1, Figure 1 (left)",
         [
             Comparison("SGD Nesterov", "Adam", *ALIKE),
             Comparison(adagrad, "Adam", *SLOWER),
@@ -68,6 +69,7 @@ def sparse_claim(adagrad: str) -> Claim:
     """Of panel (b), with this curve for AdaGrad's."""
     return Claim(
         f"Adam converges as fast as {adagrad} on sparse features, and SGD Nesterov much slower",
+        "section 6.1, Figure 1 (right)",
         [
             Comparison("Adam", adagrad, *AS_FAST),
             Comparison("SGD Nesterov", "Adam", *MUCH_SLOWER),

@@ -11,33 +11,28 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import matplotlib.axes
-import matplotlib.figure
 import numpy as np
 from numpy.typing import NDArray
 
 from adamas.rules import Adam
 
 from .. import problems
+from ..charts import BLUE, ORANGE, SKY, Chart, Level, Line, Style, by_epoch
 from ..problems import Option
-from ..run import Run
+from ..runs import Run
+from ..runs.training import Training
 from ..store import Record
 from . import Cell, Finding, Preset, Table
-from ._plots import by_epoch, finish, log_scale, picture, plot
 
 RULE = Adam(lr=1e-3)
 BASE = "float32"
 BOUNDS = {"bfloat16": 0.01, "float8": 0.02}  # how far from float32's the mean final cost may lie
+SOURCE = "Adamas: state in fewer bits"
 SEEDS = (0, 1, 2, 3, 4)
 FEW = (0, 1)  # for the demo
 HEADS = 4
-STYLES: dict[str, dict[str, Any]] = {
-    BASE: {"color": "#56B4E9", "linestyle": "-", "linewidth": 4},
-    "bfloat16": {"color": "#0072B2", "linestyle": "-"},
-    "float8": {"color": "#D55E00", "linestyle": "--"},
-}
+STYLES = {BASE: Style(SKY, width=4), "bfloat16": Style(BLUE), "float8": Style(ORANGE, "dash")}
 
 Records = Mapping[Run, Record]
 
@@ -69,7 +64,7 @@ class Panel:
         # Float32 is what there is without the option.
         phase = () if state_format == BASE else (("state_format", state_format),)
         fixed = (self.problem, options, data, RULE, "constant", 0.0, self.batch, self.epochs)
-        return [Run(*fixed, seed=seed, parts=self.parts, phase=phase) for seed in self.seeds]
+        return [Training(*fixed, seed=seed, parts=self.parts, phase=phase) for seed in self.seeds]
 
     def results(self, records: Records) -> dict[str, Result]:
         """By format, where every seed has its record."""
@@ -108,10 +103,10 @@ def judge(name: str, results: Mapping[str, Result]) -> Finding:
     claim = f"the mean final cost with {name} state is within {bound:.0%} of that with {BASE} state"
     missing = [each for each in (BASE, name) if each not in results]
     if missing:
-        return Finding(claim, f"no finished runs of {' and '.join(missing)}", "not measured")
+        return Finding(claim, SOURCE, f"no finished runs of {' and '.join(missing)}", "not measured")
     diverged = [f"{results[each].diverged} runs of {each} diverged" for each in (BASE, name)]
     if results[BASE].diverged or results[name].diverged:
-        return Finding(claim, "; ".join(diverged), "does not hold")
+        return Finding(claim, SOURCE, "; ".join(diverged), "fails")
     base, final = results[BASE].final(), results[name].final()
     ratio = final.mean() / base.mean()
     # Of the pairs with one seed, for what the seed does to both formats is not in question.
@@ -120,7 +115,7 @@ def judge(name: str, results: Mapping[str, Result]) -> Finding:
         f"{ratio:.4f} ×, standard error {error:.4f} over {len(base)} seeds; the seed alone changes "
         f"{BASE}'s by {base.std(ddof=1) / base.mean():.1%} (standard deviation)"
     )
-    return Finding(claim, measured, "holds" if abs(ratio - 1) <= bound else "does not hold")
+    return Finding(claim, SOURCE, measured, "holds" if abs(ratio - 1) <= bound else "fails")
 
 
 @dataclass(frozen=True)
@@ -129,6 +124,7 @@ class StateFormats:
 
     title: str
     panels: Mapping[Preset, Sequence[Panel]]
+    of_paper: bool = False
 
     def runs(self, preset: Preset) -> list[Run]:
         return [run for panel in self.panels[preset] for name in STYLES for run in panel.runs(name)]
@@ -136,15 +132,13 @@ class StateFormats:
     def tables(self, preset: Preset, records: Records) -> list[Table]:
         return [_table(panel, panel.results(records)) for panel in self.panels[preset]]
 
-    def draw(self, preset: Preset, records: Records) -> matplotlib.figure.Figure:
-        panels = self.panels[preset]
-        figure, rows = picture(f"{self.title} ({preset})", len(panels), heights=(3.8, 2.4))
-        for above, below, panel in zip(*rows, panels, strict=True):
-            results = panel.results(records)
-            measured = {name: result for name, result in results.items() if not result.diverged}
-            _draw_costs(above, panel, measured)
-            _draw_ratios(below, measured)
-        return figure
+    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
+        columns = [(panel, _measured(panel, records)) for panel in self.panels[preset]]
+        return [[_costs(*each) for each in columns], [_ratios(*each) for each in columns]]
+
+
+def _measured(panel: Panel, records: Records) -> dict[str, Result]:
+    return {name: result for name, result in panel.results(records).items() if not result.diverged}
 
 
 def _table(panel: Panel, results: Mapping[str, Result]) -> Table:
@@ -169,29 +163,38 @@ def _row(name: str, results: Mapping[str, Result]) -> Mapping[str, Cell]:
     }
 
 
-def _draw_costs(axes: matplotlib.axes.Axes, panel: Panel, results: Mapping[str, Result]) -> None:
-    for name, result in results.items():
-        plot(axes, result.measure("epoch")[0], result.measure("cost"), f"{name} state", STYLES[name])
-    axes.set_title(f"{panel.title}\n{panel.note}", fontsize="medium")
-    finish(axes, "training cost (mini-batch NLL)")
-    axes.set_xlabel("")  # that below is for both
-    log_scale(axes)
+def _costs(panel: Panel, results: Mapping[str, Result]) -> Chart:
+    lines = [
+        Line(f"{name} state", result.measure("epoch")[0], result.measure("cost"), STYLES[name])
+        for name, result in results.items()
+    ]
+    y = "training cost (mini-batch NLL)"
+    return Chart(panel.title, panel.note, "epoch", y, lines, log_y=True, whole_x=True)
 
 
-def _draw_ratios(axes: matplotlib.axes.Axes, results: Mapping[str, Result]) -> None:
+def _ratios(panel: Panel, results: Mapping[str, Result]) -> Chart:
     """The costs as multiples of float32's with the same seed, and the bounds of the mean final cost."""
     base = results.get(BASE)
-    for name in BOUNDS:
-        if base and name in results:
-            ratios = results[name].measure("cost") / base.measure("cost")
-            plot(axes, base.measure("epoch")[0], ratios, "_", STYLES[name])
-    for name, bound in BOUNDS.items():
-        label = f"bound for {name}: ±{bound:.0%}"
-        for edge in (1 - bound, 1 + bound):
-            axes.axhline(edge, label=label, color=STYLES[name]["color"], linestyle=":", linewidth=1.5)
-            label = "_"  # one entry for both edges
-    axes.margins(y=0.2)  # the legend's place
-    finish(axes, f"cost ÷ {BASE}'s", loc="upper center", ncols=2, fontsize="small")
+    lines = [
+        Line(
+            f"{name} state",
+            base.measure("epoch")[0],
+            results[name].measure("cost") / base.measure("cost"),
+            STYLES[name],
+        )
+        for name in BOUNDS
+        if base and name in results
+    ]
+    levels = [
+        Level(f"bound for {name}: ±{bound:.0%}" if side > 0 else "", 1 + side * bound, _edge(name))
+        for name, bound in BOUNDS.items()
+        for side in (1, -1)
+    ]
+    return Chart("", "", "epoch", f"cost ÷ {BASE}'s", lines, levels, whole_x=True)
+
+
+def _edge(name: str) -> Style:
+    return Style(STYLES[name].color, "dot")
 
 
 def mlp(data: str, note: str, width: int, epochs: int, parts: int, seeds: Sequence[int]) -> Panel:

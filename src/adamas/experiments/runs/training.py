@@ -1,11 +1,12 @@
-"""One run: a problem, a rule and a seed in, costs by epoch out; the same bits every time."""
+"""Training: a problem, a rule and a seed in, costs by epoch out."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, cast
@@ -18,15 +19,21 @@ from adamas.rules import Rule
 from adamas.schedules import inverse_sqrt
 from adamas.torch import Optimizer
 
-from . import problems
-from .problems import Option, Problem
+from .. import problems
+from ..problems import Option, Problem
+from . import Outcome
+from ._observers import OBSERVERS
 
 SCHEDULES: dict[str, Callable[[int], float]] = {"constant": lambda taken: 1.0, "inverse_sqrt": inverse_sqrt}
 
 
 @dataclass(frozen=True)
-class Run:
-    """Everything a run depends on, as a value.
+class Training:
+    """Training by mini-batches with `adamas.torch.Optimizer`: everything it depends on.
+
+    Each record has "cost", the mean cost over the examples of the mini-batches since the one before, as they
+    were optimized, noise included (None at epoch 0); what the problem's `evaluate` measured after them; and
+    what the observers did.
 
     Args:
         problem: a module of `adamas.experiments.problems`.
@@ -41,6 +48,7 @@ class Run:
             state; the same for every rule.
         parts: what is recorded, is so this many times an epoch.
         phase: keyword arguments of `adamas.torch.Optimizer` beyond the rule, as sorted pairs.
+        observers: keys of `OBSERVERS`: what else is measured, of the optimizer.
     """
 
     problem: str
@@ -54,6 +62,7 @@ class Run:
     seed: int
     parts: int = 1
     phase: tuple[tuple[str, Option], ...] = ()
+    observers: tuple[str, ...] = ()
 
     def configuration(self) -> dict[str, Any]:
         """The run as plain data: what a record keeps, and what its name is the hash of.
@@ -67,50 +76,48 @@ class Run:
         rule = {"name": type(self.rule).__name__, **dataclasses.asdict(cast(Any, self.rule))}
         return {**plain, **pairs, "rule": rule}
 
+    def prepare(self) -> None:
+        _prepare(self.problem, self.options)
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a run measured.
+    def describe(self) -> str:
+        options = ", ".join(f"{name} {value}" for name, value in self.options)
+        rule = f"{type(self.rule).__name__} lr {self.rule.lr:g} {self.schedule}"
+        phase = "".join(f", {name} {value}" for name, value in self.phase)
+        return f"{rule}{phase}, {self.problem} ({options}), seed {self.seed}"
 
-    Args:
-        status: "diverged" when a cost was no longer finite; the run then ends, the others are "done".
-        epochs: a mapping an epoch or part of one, from epoch 0, the starting point: "epoch", where it ends;
-            "cost", the mean cost over the examples of its mini-batches as they were optimized, noise included
-            (None at epoch 0); and what the problem's `evaluate` measured after it. None where the value was
-            not finite.
-        seconds: wall time.
-    """
+    def execute(self) -> Outcome:
+        """Trains; one thread is enough.
 
-    status: Literal["done", "diverged"]
-    epochs: tuple[Mapping[str, float | None], ...]
-    seconds: float
-
-
-def train(run: Run) -> Outcome:
-    """Trains. The result depends on `run` and on the installed versions only; one thread is enough.
-
-    Raises:
-        ExperimentError: no such problem, or its data cannot be had.
-    """
-    start = time.perf_counter()
-    seeds = [int(seed) for seed in np.random.SeedSequence(run.seed).generate_state(3)]
-    order, noise = (torch.Generator().manual_seed(seed) for seed in seeds[:2])
-    problem = problems.load(run.problem).build(seeds[2], **dict(run.options))
-    phase: dict[str, Any] = dict(run.phase)
-    optimizer = Optimizer(problem.parameters, run.rule, weight_decay=run.l2, seed=run.seed, **phase)
-    schedule = LambdaLR(optimizer, SCHEDULES[run.schedule])
-    epochs = [_measures(problem, epoch=0.0, cost=None)]
-    diverged = False
-    for batches in _parts(run, problem.examples, order):
-        cost = _pass(problem, batches, optimizer, schedule, noise)
-        epochs.append(_measures(problem, epoch=len(epochs) / run.parts, cost=cost))
-        diverged = None in epochs[-1].values()
-        if diverged:
-            break
-    return Outcome("diverged" if diverged else "done", tuple(epochs), time.perf_counter() - start)
+        Raises:
+            ExperimentError: no such problem, or its data cannot be had.
+        """
+        start = time.perf_counter()
+        seeds = [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(3)]
+        order, noise = (torch.Generator().manual_seed(seed) for seed in seeds[:2])
+        problem = problems.load(self.problem).build(seeds[2], **dict(self.options))
+        phase: dict[str, Any] = dict(self.phase)
+        optimizer = Optimizer(problem.parameters, self.rule, weight_decay=self.l2, seed=self.seed, **phase)
+        schedule = LambdaLR(optimizer, SCHEDULES[self.schedule])
+        epochs, clock = [_measures(self, problem, optimizer, epoch=0.0, cost=None)], [0.0]
+        diverged = False
+        for batches in _parts(self, problem.examples, order):
+            began = time.perf_counter()
+            cost = _pass(problem, batches, optimizer, schedule, noise)
+            clock.append(clock[-1] + time.perf_counter() - began)
+            epochs.append(_measures(self, problem, optimizer, epoch=len(epochs) / self.parts, cost=cost))
+            diverged = None in epochs[-1].values()
+            if diverged:
+                break
+        status: Literal["done", "diverged"] = "diverged" if diverged else "done"
+        return Outcome(status, tuple(epochs), tuple(clock), time.perf_counter() - start)
 
 
-def _parts(run: Run, examples: int, order: torch.Generator) -> Iterator[Sequence[torch.Tensor]]:
+@functools.cache  # the runs of a grid share their data
+def _prepare(problem: str, options: tuple[tuple[str, Option], ...]) -> None:
+    problems.load(problem).prepare(**dict(options))
+
+
+def _parts(run: Training, examples: int, order: torch.Generator) -> Iterator[Sequence[torch.Tensor]]:
     """The mini-batches of each part of each epoch, every epoch in a new order."""
     for _ in range(run.epochs):
         batches = torch.randperm(examples, generator=order).split(run.batch)
@@ -137,8 +144,12 @@ def _pass(
     return total.item() / sum(map(len, batches))
 
 
-def _measures(problem: Problem, epoch: float, cost: float | None) -> dict[str, float | None]:
+def _measures(
+    run: Training, problem: Problem, optimizer: Optimizer, epoch: float, cost: float | None
+) -> dict[str, float | None]:
     measured = {"epoch": epoch, "cost": cost, **problem.evaluate()}
+    for name in run.observers:
+        measured |= OBSERVERS[name](optimizer, problem)
     return {
         name: None if value is None or not math.isfinite(value) else value for name, value in measured.items()
     }

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from adamas.experiments import figures, problems
-from adamas.experiments.run import Run, train
+from adamas.experiments.runs.training import Training
 from adamas.experiments.store import key
 from adamas.rules import SGD, Adagrad, Adam, RMSprop
 
-DIGITS = Run(
+DIGITS = Training(
     problem="images_softmax",
     options=(("data", "digits"),),
     data="digits",
@@ -26,17 +26,17 @@ WORDS = dataclasses.replace(DIGITS, problem="words_softmax", options=(("data", "
 
 
 @pytest.mark.parametrize("run", [DIGITS, WORDS])
-def test_a_run_repeated_is_the_same_to_the_bit(run: Run) -> None:
-    assert train(run).epochs == train(run).epochs
+def test_a_run_repeated_is_the_same_to_the_bit(run: Training) -> None:
+    assert run.execute().epochs == run.execute().epochs
 
 
 @pytest.mark.parametrize("run", [DIGITS, WORDS])
-def test_another_seed_is_another_run(run: Run) -> None:
-    assert train(run).epochs != train(dataclasses.replace(run, seed=1)).epochs
+def test_another_seed_is_another_run(run: Training) -> None:
+    assert run.execute().epochs != dataclasses.replace(run, seed=1).execute().epochs
 
 
 def test_an_outcome_has_every_epoch_and_its_cost() -> None:
-    outcome = train(DIGITS)
+    outcome = DIGITS.execute()
     assert outcome.status == "done"
     assert [epoch["epoch"] for epoch in outcome.epochs] == [0, 1, 2]
     assert [epoch["cost"] is None for epoch in outcome.epochs] == [True, False, False]
@@ -61,11 +61,11 @@ class Watched:
         return {"train_nll": float(self.parameters[0].detach().sum())}
 
 
-def watch(run: Run, monkeypatch: pytest.MonkeyPatch) -> tuple[Watched, Any]:
+def watch(run: Training, monkeypatch: pytest.MonkeyPatch) -> tuple[Watched, Any]:
     problem = Watched()
     module = type("Module", (), {"build": staticmethod(lambda seed, **options: problem)})
     monkeypatch.setattr(problems, "load", lambda name: module)
-    return problem, train(run)
+    return problem, run.execute()
 
 
 def test_every_rule_sees_the_same_batches_and_noise(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_parts_of_epochs_are_recorded_and_change_nothing_else(monkeypatch: pytes
 def test_the_phase_reaches_the_optimizer() -> None:
     run = dataclasses.replace(DIGITS, problem="images_mlp", options=(("data", "digits"), ("width", 64)))
     plain, eight, same = (
-        train(dataclasses.replace(run, phase=phase)).epochs
+        dataclasses.replace(run, phase=phase).execute().epochs
         for phase in ((), (("state_format", "float8"),), (("state_format", "float32"),))
     )
     assert plain == same

@@ -1,0 +1,48 @@
+"""What the paper says, and what is measured of it here: each public module is a claim, its `CLAIM` a `Claim`.
+
+The findings of the figures are claims too, and are where the figures are. Here are those that need no
+grid of runs: algebra on random numbers, a few steps, a small problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, cast
+
+from .. import discovery
+from ..figures import Finding, Preset, Verdict
+
+__all__ = ["Claim", "Measured", "all_claims"]
+
+
+class Measured(NamedTuple):
+    """The measurement in a sentence, with its numbers, and what follows for the claim."""
+
+    text: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and its measurement.
+
+    Args:
+        claim: what the paper says, in a sentence of ours.
+        source: where it says so: section, equation, theorem, algorithm or figure.
+        measure: takes a size, of which "demo" takes a second or two at most; the same result every time.
+    """
+
+    claim: str
+    source: str
+    measure: Callable[[Preset], Measured]
+
+    def finding(self, preset: Preset) -> Finding:
+        """Measures it."""
+        measured = self.measure(preset)
+        return Finding(self.claim, self.source, measured.text, measured.verdict)
+
+
+def all_claims() -> dict[str, Claim]:
+    """Every claim of this package by its module's name."""
+    return {name: cast(Claim, discovery.load(__name__, name).CLAIM) for name in discovery.names(__name__)}

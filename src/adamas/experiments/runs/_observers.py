@@ -1,0 +1,44 @@
+"""What a run can measure of its optimizer, beside what the problem measures of its parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from adamas.torch import Optimizer
+
+from ..problems import Problem
+
+Observer = Callable[[Optimizer, Problem], Mapping[str, float]]
+
+
+def average(optimizer: Optimizer, problem: Problem) -> Mapping[str, float]:
+    """The problem's measures at the average of the iterates (section 7.2), as "average_...".
+
+    The run's `phase` has to switch the average on.
+    """
+    with optimizer.averaged_parameters():
+        return {f"average_{name}": value for name, value in problem.evaluate().items()}
+
+
+@torch.no_grad()
+def vanished(optimizer: Optimizer, problem: Problem) -> Mapping[str, float]:
+    """ "vanished", the share of parameters with √v̂ < ε, where ε alone decides the stepsize (section 6.3).
+
+    For Adam without options of its own; 0 before the first step.
+    """
+    few, all_ = 0, 0
+    for group in optimizer.param_groups:
+        rule: Any = optimizer.rule_of(group)
+        for p in group["params"]:
+            all_ += p.numel()
+            if optimizer.state.get(p):
+                state = optimizer.state[p]
+                corrected = state["v"] / (1 - rule.beta2 ** float(state["step"]))
+                few += int((corrected.sqrt() < rule.eps).sum())
+    return {"vanished": few / all_}
+
+
+OBSERVERS: Mapping[str, Observer] = {"average": average, "vanished": vanished}
