@@ -1,0 +1,77 @@
+"""What commands print, and how they end."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from adamas.experiments import ExperimentError
+
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+
+
+def progress_console() -> Console:
+    """Of standard error: what is shown while a command runs, and what went wrong."""
+    return Console(stderr=True)
+
+
+def say(console: Console, message: str) -> None:
+    """Prints one line as it is."""
+    console.print(message, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def ending(
+    console: Console,
+    results: Path | None = None,
+    mistakes: tuple[type[Exception], ...] = (ExperimentError,),
+) -> Iterator[None]:
+    """Turns the user's `mistakes` and an interrupt into one line and an exit status.
+
+    Args:
+        console: where the line goes.
+        results: the folder that has what is done, where an interrupted command can go on.
+        mistakes: what bad input raises.
+    """
+    try:
+        yield
+    except mistakes as error:
+        say(console, f"adamas: {error}")
+        raise typer.Exit(BAD_INPUT) from None
+    except KeyboardInterrupt:
+        kept = f"; what is done is in {results}: give the same command again to go on" if results else ""
+        say(console, f"interrupted{kept}")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def console() -> Console:
+    """Of standard output."""
+    # Where there is no terminal there is no width to keep to: rich would cut at 80 columns.
+    return Console(width=None if sys.stdout.isatty() else 140)
+
+
+def table(title: str | None, rows: Sequence[Mapping[str, Any]]) -> Table:
+    """Rows of one form as a table; numbers to four digits, an absent value as a dash."""
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for name in rows[0]:
+        numbers = any(isinstance(row[name], float) for row in rows)
+        shown.add_column(name.replace("_", " "), justify="right" if numbers else "left")
+    for row in rows:
+        shown.add_row(*(escape(cell(value)) for value in row.values()))
+    return shown
+
+
+def cell(value: Any) -> str:
+    """A value as people read it: numbers to four digits, an absent one as a dash."""
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
