@@ -31,8 +31,8 @@ def run(kind: str, sizes: tuple[int, ...], steps: int = 3, **options: int) -> Dr
     """The first elements of the same tensor, as many as each of the sizes says, all numbered 0."""
     p, slots, average = KINDS[kind]
     params, grads = inputs(p)
-    driver = Driver(Adam(), [params[:n] for n in sizes], p, slots, average=average, **options)
-    driver.job._facts[:, 1] = 0
+    parts, ordinals = [params[:n] for n in sizes], [0] * len(sizes)
+    driver = Driver(Adam(), parts, p, slots, average=average, ordinals=ordinals, **options)
     for g in grads[:steps]:
         driver.step(*(g[:n] for n in sizes))
     return driver

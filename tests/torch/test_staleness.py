@@ -101,6 +101,37 @@ def test_a_gradient_whose_data_moves() -> None:
     assert_rounding(params, fresh)
 
 
+ODD_GRADIENTS: dict[str, Callable[[list[Tensor]], Any]] = {
+    "of another": lambda params: setattr(params[1], "grad", params[0].grad),
+    "with a graph": lambda params: setattr(params[1], "grad", params[1].exp()),
+    "a parameter": lambda params: setattr(params[1], "grad", torch.nn.Parameter(randn(4, 2, seed=9))),
+    "expanded": lambda params: setattr(params[1], "grad", randn(4, 1, seed=9).expand(4, 2)),
+    "negated": lambda params: setattr(params[1], "grad", torch._neg_view(randn(4, 2, seed=9))),
+}
+
+
+@pytest.mark.parametrize("odd", ODD_GRADIENTS.values(), ids=ODD_GRADIENTS)
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.1}], ids=["plain", "clipped"])
+def test_a_gradient_tensor_unlike_the_others(
+    odd: Callable[[list[Tensor]], Any], options: dict[str, Any]
+) -> None:
+    """It is read as any other, to the bit, and so are those of the steps before and after it."""
+    params, fresh = ([leaf(randn(4, 2, seed=1)), leaf(randn(4, 2, seed=2))] for _ in range(2))
+    opt, other = adamas.torch.Adam(params, **options), adamas.torch.Adam(fresh, **options)
+    for seed in range(4):
+        for optimizer, ps in ((opt, params), (other, fresh)):
+            give_gradients(ps, seed)
+            if seed % 2:
+                odd(ps)
+            if optimizer is other:
+                for p in ps:
+                    assert p.grad is not None
+                    p.grad = p.grad.detach().clone(memory_format=torch.contiguous_format)
+            optimizer.step()
+        assert bits(params) == bits(fresh)
+    assert opt.last_step == other.last_step
+
+
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_parameter_without_a_gradient_is_left_alone(make: Make) -> None:
     params, alone = simple(), simple()
@@ -379,6 +410,24 @@ def test_the_state_of_one_parameter_that_is_deleted() -> None:
     del opt.state[params[0]]
     train(opt, params, range(3, 4))
     assert [opt.state[p]["step"].item() for p in params] == [1, 4]
+
+
+@pytest.mark.parametrize("name", ["NAdam", "SGD"])
+def test_parameters_of_one_group_that_have_taken_different_numbers_of_steps(name: str) -> None:
+    """Each has its own count, and its own product of momenta where there is one."""
+    make = OPTIMIZERS[name]
+    params, alone = simple(), simple()
+    opt, others = make(params), [make([p]) for p in alone]
+    for seed in range(6):
+        for k in range(2):
+            if seed > 2 * k:
+                give_gradients(params[k : k + 1], seed)
+                give_gradients(alone[k : k + 1], seed)
+        opt.step()
+        for other in others:
+            other.step()
+        for p, q, other in zip(params, alone, others, strict=True):
+            assert bits([p, opt.state.get(p)]) == bits([q, other.state.get(q)])
 
 
 def test_a_state_dict_of_dicts_replaced_by_its_copy() -> None:

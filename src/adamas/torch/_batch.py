@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
 
 import torch
@@ -15,8 +14,9 @@ from torch._C._dynamo.guards import TensorGuards
 from ..backends import Envelope, reference
 from ..backends.numba import Job, Kernel, NormJob
 from ..rules import Rule
+from ._phase import Phase
 from ._pool import default_pool
-from ._storage import FORMATS, round_to
+from ._storage import round_to
 
 __all__ = ["Batch", "Entry", "KernelBatch", "ReferenceBatch", "Step"]
 
@@ -24,17 +24,13 @@ _grad = operator.attrgetter("grad")
 
 
 class Step(NamedTuple):
-    """Step t, with all that it is computed from, of parameters that have taken t - 1 steps.
-
-    `key` is that of the random bits of stochastic rounding, the same for all parameters.
-    """
+    """Step t, with all that it is computed from, of parameters that have taken t - 1 steps."""
 
     group: int
     t: int
     carried: tuple[float, ...]
     rule: Rule
     envelope: Envelope
-    key: int
 
 
 @dataclass(eq=False)
@@ -110,51 +106,56 @@ class KernelBatch:
 
     name = "numba"
 
-    def __init__(self, kernel: Kernel, entries: list[Entry], measured: bool) -> None:
-        """`measured`: whether the norm of the gradients will be asked for."""
+    def __init__(self, kernel: Kernel, entries: list[Entry], phase: Phase) -> None:
         self.entries = entries
         self._params = params = [entry.p for entry in entries]
-        kept = [[entry.state[name] for name in entry.slots] for entry in entries]
         self._width = len(kernel.arrays)
-        self._tensors = [tensor for p, state in zip(params, kept, strict=True) for tensor in (p, p, *state)]
-        self._kept = [*params, *chain.from_iterable(kept)]
-        self._kept_as_they_were = _guard(self._kept)
-        self._grads_as_params = _guard([p.detach() for p in params])
+        # The rows of the table; between steps the parameters stand for their gradients.
+        self._tensors = [x for e in entries for x in (e.p, e.p, *map(e.state.__getitem__, e.slots))]
+        self._place(p.detach() for p in params)
+        self._as_they_were = _guard(self._tensors)
         floats = [p.numel() * (2 if p.is_complex() else 1) for p in params]
         ordinals = [entry.ordinal for entry in entries]
         self._job = Job(kernel, floats, [entry.step for entry in entries], ordinals=ordinals)
-        self._norm = NormJob(FORMATS[params[0].dtype], floats) if measured else None
-        self._rounds = kernel.rounds
+        self._norm = NormJob(self._job) if phase.measures else None
+        self._key = phase.key if kernel.rounds else None
         self._rows = sorted({entry.step for entry in entries})
         self._pool = default_pool()
 
-    def gather(self) -> bool:
-        if not self._kept_as_they_were(*self._kept):
-            return False
-        grads = list(map(_grad, self._params))
-        if not self._grads_as_params(*grads):
-            if any(g is None or g.shape != p.shape for g, p in zip(grads, self._params, strict=True)):
-                return False
-            grads = [entry.aligned_grad() for entry in self.entries]
+    def _place(self, grads: Iterable[Tensor]) -> None:
         self._tensors[1 :: self._width] = grads
+
+    def gather(self) -> bool:
+        self._place(map(_grad, self._params))
+        if not self._as_they_were(*self._tensors) and not self._align():
+            return False
         self._job.write_table(list(map(Tensor.data_ptr, self._tensors)))
+        return True
+
+    def _align(self) -> bool:
+        """Copy gradients of another layout or dtype; False where that is not all that has changed."""
+        if any(p.grad is None or p.grad.shape != p.shape for p in self._params):
+            return False
+        self._place(p.detach() for p in self._params)
+        if not self._as_they_were(*self._tensors):
+            return False
+        self._place(entry.aligned_grad() for entry in self.entries)
         return True
 
     def sum_of_squares(self) -> float:
         assert self._norm is not None
-        grads = self._tensors[1 :: self._width]
-        return self._norm.run(list(map(Tensor.data_ptr, grads)), self._pool)
+        return self._norm.sum(self._pool)
 
     def prepare(self, steps: Sequence[Step]) -> None:
         for row in self._rows:
             step = steps[row]
             self._job.write_scalars(row, *step.envelope, *step.rule.scalars(step.t, *step.carried))
-            if self._rounds:
-                self._job.write_key(row, step.key)
+            if self._key:
+                self._job.write_key(row, self._key(step.t))
 
     def run(self) -> None:
         self._job.run(self._pool)
-        self._tensors[1 :: self._width] = self._params  # lets go of the gradients
+        self._place(self._params)  # lets go of the gradients
         torch.autograd.graph.increment_version(self._params)
 
 
@@ -163,8 +164,9 @@ class ReferenceBatch:
 
     name = "reference"
 
-    def __init__(self, entries: list[Entry], differentiable: bool) -> None:
+    def __init__(self, entries: list[Entry], phase: Phase, differentiable: bool) -> None:
         self.entries = entries
+        self._key = phase.key
         self._differentiable = differentiable
         self._layouts = list(map(self._layout, entries))
         self._steps: Sequence[Step] = ()
@@ -214,7 +216,7 @@ class ReferenceBatch:
             xp=torch,
         )
         for target, value in zip((entry.p, *slots), new, strict=True):
-            key = step.key + entry.ordinal
+            key = self._key(step.t) + entry.ordinal
             target.copy_(
                 torch.view_as_complex(value) if target.is_complex() else round_to(target, value, key)
             )

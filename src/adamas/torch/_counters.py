@@ -27,7 +27,7 @@ class Taken(NamedTuple):
 
 
 class Counters:
-    """The 0-d tensors `state[p]["step"]`, and those of carried values, as views of one array a name.
+    """The 0-d tensors `state[p]["step"]`, and those of carried values, as views of one array, a row a name.
 
     One addition counts a step for all parameters, and torch sees ordinary tensors. Parameters of
     one group with equal values share a row, for which scalars are computed once.
@@ -48,15 +48,17 @@ class Counters:
         # Torch counts in its default float type: float32, unless the user has chosen float64.
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
         self._round = np.float64 if dtype == torch.float64 else np.float32
-        self._tensors = [torch.zeros(len(active), dtype=dtype) for _ in self.names]
-        self._arrays = [tensor.numpy() for tensor in self._tensors]
+        self._tensor = torch.zeros(len(self.names), len(active), dtype=dtype)
+        self._array = self._tensor.numpy()
+        self._one_more = np.zeros_like(self._array)
+        self._one_more[: self._counts] = 1
         values = [self._adopt(optimizer, i, k, p, list(initial.values())) for i, (k, p) in enumerate(active)]
         self.taken = list(dict.fromkeys(values))
         self.rows = [self.taken.index(value) for value in values]
         self._members = [np.flatnonzero(np.array(self.rows) == row) for row in range(len(self.taken))]
-        self._carries = len(self.names) - self._counts
-        self._addresses = [tensor.data_ptr() for tensor in self._tensors]
-        self._written = [array.tobytes() for array in self._arrays]
+        self._carries = len(self.names) > self._counts
+        self._address = self._tensor.data_ptr()
+        self._written = self._array.tobytes()
 
     def _adopt(self, optimizer: Base, i: int, k: int, p: Tensor, initial: list[float]) -> Taken:
         """Move the counters of a parameter, or initial ones, into place i of the arrays."""
@@ -65,9 +67,9 @@ class Counters:
         values = [float(state.get(name, x)) for name, x in zip(self.names, initial, strict=True)]
         if self._counts and "step" not in state:
             values[0] = began
-        for name, value, tensor in zip(self.names, values, self._tensors, strict=True):
-            tensor[i] = value
-            state[name] = tensor[i]
+        for name, value, row in zip(self.names, values, self._tensor, strict=True):
+            row[i] = value
+            state[name] = row[i]
         if self._counts:
             return Taken(k, int(values[0]), tuple(values[1:]))
         # A rule that tells only the first step from the rest: it was taken where there is state.
@@ -75,10 +77,7 @@ class Counters:
 
     def edited(self) -> bool:
         """Whether somebody else has written to a counter, or moved them (into shared memory)."""
-        return (
-            list(map(Tensor.data_ptr, self._tensors)) != self._addresses
-            or [array.tobytes() for array in self._arrays] != self._written
-        )
+        return self._tensor.data_ptr() != self._address or self._array.tobytes() != self._written
 
     def stored(self, carried: tuple[float, ...]) -> tuple[float, ...]:
         """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
@@ -86,11 +85,8 @@ class Counters:
 
     def advance(self, steps: Sequence[Step]) -> None:
         """Count the step that every parameter has taken, one for each row."""
-        first = len(self.names) - self._carries
-        if first:
-            np.add(self._arrays[0], 1, out=self._arrays[0])
+        np.add(self._array, self._one_more, out=self._array)
         if self._carries:
             for members, step in zip(self._members, steps, strict=True):
-                for array, value in zip(self._arrays[first:], step.carried, strict=True):
-                    array[members] = value
-        self._written = [array.tobytes() for array in self._arrays]
+                self._array[self._counts :, members] = np.array(step.carried)[:, None]
+        self._written = self._array.tobytes()

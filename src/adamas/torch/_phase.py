@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import numbers
 from collections.abc import Callable
@@ -71,7 +72,7 @@ class Phase:
         # A NumPy float32 would make all that is computed from it float32.
         object.__setattr__(self, name, float(value))
 
-    @property
+    @functools.cached_property
     def measures(self) -> bool:
         """Whether a step needs the norm of the gradients."""
         return self.clip_norm is not None or self.skip_nonfinite

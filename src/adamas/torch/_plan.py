@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Collection, Mapping, Sequence
-from itertools import chain
+from collections.abc import Mapping, Sequence
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "envelope_of", "number"]
 
 _gather = operator.methodcaller("gather")
+_sum_of_squares = operator.methodcaller("sum_of_squares")
+_params_of = operator.itemgetter("params")
+
+# Ends each group's parameters, lest one grow by what the next lost, and all that a plan watches.
+_END = (object(),)
 
 # Options of these types do not change in place.
 _IMMUTABLE = (bool, int, float, str, type(None), np.generic)
@@ -42,14 +47,14 @@ class Plan:
 
     def __init__(self, optimizer: Base) -> None:
         groups = optimizer.param_groups
-        self._group_params = [list(group["params"]) for group in groups]
-        self._keys = list(optimizer.defaults)
-        self._options: list[list[Any] | None] = [None] * len(groups)
+        self._params = [group["params"] for group in groups]
+        self._options_of = operator.itemgetter(*optimizer.defaults)
+        self._options: list[tuple[Any, ...] | None] = [None] * len(groups)
         self._rules = [optimizer.rule_of(group) for group in groups]
         self._forms = [rule.form() for rule in self._rules]
         self._envelopes = [envelope_of(group) for group in groups]
         self._differentiable = [bool(group.get("differentiable", False)) for group in groups]
-        found = [(k, p) for k, params in enumerate(self._group_params) for p in dict.fromkeys(params)]
+        found = [(k, p) for k, params in enumerate(self._params) for p in dict.fromkeys(params)]
         self._idle = [p for _, p in found if p.grad is None]
         active = [(k, p) for k, p in found if p.grad is not None]
         slot_names = [optimizer.slot_names(rule) for rule in self._rules]
@@ -70,11 +75,11 @@ class Plan:
             (p, {*optimizer.state.get(p, ())} - keys) for (_, p), keys in zip(active, had, strict=True)
         ]
         differentiable = [self._differentiable[k] for k, _ in active]
-        self.batches = _batches(kernels, differentiable, entries, phase.measures)
+        self.batches = _batches(kernels, differentiable, entries, phase)
         self._state = optimizer.state
-        self._states = list(optimizer.state.values())
-        self._state_dicts = [state for state in self._states if isinstance(state, dict)]
-        self._state_values = list(chain.from_iterable(map(dict.values, self._state_dicts)))
+        states = [state.values() for state in optimizer.state.values() if isinstance(state, dict)]
+        self._watched = [*chain(*zip(self._params, repeat(_END))), optimizer.state.values(), *states, _END]
+        self._found = list(chain.from_iterable(self._watched))
 
     @property
     def backend(self) -> str:
@@ -85,22 +90,23 @@ class Plan:
         """Read gradients and options for a step; False where the plan no longer holds."""
         groups = optimizer.param_groups
         if (
-            len(groups) != len(self._group_params)
-            or not all(map(_same, [group["params"] for group in groups], self._group_params))
-            or (self._idle and any(p.grad is not None for p in self._idle))
+            len(groups) != len(self._params)
             or optimizer.state is not self._state
-            or not _same(optimizer.state.values(), self._states)
-            or not _same(list(chain.from_iterable(map(dict.values, self._state_dicts))), self._state_values)
+            or not all(map(operator.is_, map(_params_of, groups), self._params))
+            or not all(map(operator.is_, chain.from_iterable(self._watched), self._found))
+            or (self._idle and any(p.grad is not None for p in self._idle))
             or self._counters.edited()
         ):
             return False
         for k, group in enumerate(groups):
-            options = list(map(group.__getitem__, self._keys))
+            options = self._options_of(group)
             if options != self._options[k] and not self._take_options(optimizer, k, group, options):
                 return False
         return all(map(_gather, self.batches))
 
-    def _take_options(self, optimizer: Base, k: int, group: Mapping[str, Any], options: list[Any]) -> bool:
+    def _take_options(
+        self, optimizer: Base, k: int, group: Mapping[str, Any], options: tuple[Any, ...]
+    ) -> bool:
         rule = optimizer.rule_of(group)
         if (
             rule.form() != self._forms[k]
@@ -151,10 +157,11 @@ class Plan:
         """The norm of all gradients, where it is wanted, and the factor that clips it."""
         if not self._phase.measures:
             return None, 1.0
-        norm = math.sqrt(sum(batch.sum_of_squares() for batch in self.batches)) * unscale
-        clip = self._phase.clip_norm
+        norm = math.sqrt(sum(map(_sum_of_squares, self.batches))) * unscale
         # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
-        return norm, 1.0 if clip is None or clip / (norm + 1e-6) > 1 else clip / (norm + 1e-6)
+        clip = self._phase.clip_norm
+        factor = 1.0 if clip is None else clip / (norm + 1e-6)
+        return norm, 1.0 if factor > 1 else factor
 
     def _next(self, taken: Taken | Step, factor: float) -> Step:
         k, t, carried = taken[:3]
@@ -163,7 +170,7 @@ class Plan:
         if carried:
             carried = self._counters.stored(rule.carry(t, *carried))
         envelope = Envelope(scale * factor, l2, shrink, self._phase.average_weight(t))
-        return Step(k, t, carried, rule, envelope, self._phase.key(t))
+        return Step(k, t, carried, rule, envelope)
 
     def _entry(
         self, optimizer: Base, k: int, p: Tensor, row: int, ordinal: int, kernel: Kernel | None
@@ -185,11 +192,6 @@ class Plan:
                 state[AVERAGE] = as_format(state[AVERAGE], p, real, True)
         names = [*slots, *([AVERAGE] if self._phase.average is not None else [])]
         return Entry(p, state, names, row, ordinal, optimizer.takes_sparse)
-
-
-def _same(these: Collection[Any], those: Collection[Any]) -> bool:
-    """Whether two collections hold the very same objects in the same order."""
-    return len(these) == len(those) and all(map(operator.is_, these, those))
 
 
 def number(x: Any) -> float:
@@ -291,12 +293,12 @@ def _batches(
     kernels: Sequence[Kernel | None],
     differentiable: Sequence[bool],
     entries: Sequence[Entry],
-    measured: bool,
+    phase: Phase,
 ) -> list[Batch]:
     grouped: dict[tuple[Kernel | None, bool], list[Entry]] = {}
     for kernel, graph, entry in zip(kernels, differentiable, entries, strict=True):
         grouped.setdefault((kernel, graph), []).append(entry)
     return [
-        ReferenceBatch(members, graph) if kernel is None else KernelBatch(kernel, members, measured)
+        ReferenceBatch(members, phase, graph) if kernel is None else KernelBatch(kernel, members, phase)
         for (kernel, graph), members in grouped.items()
     ]
