@@ -452,6 +452,7 @@ EDITS: dict[str, Callable[[Tensor], Any]] = {
     "added to": lambda step: step.add_(97),
     "filled by data": lambda step: step.data.fill_(100),
     "filled by numpy": lambda step: step.numpy().fill(100),
+    "moved by data": lambda step: setattr(step, "data", torch.tensor(100.0)),
 }
 
 

@@ -52,12 +52,13 @@ class Counters:
         self._array = self._tensor.numpy()
         self._one_more = np.zeros_like(self._array)
         self._one_more[: self._counts] = 1
+        self._views: list[Tensor] = []
         values = [self._adopt(optimizer, i, k, p, list(initial.values())) for i, (k, p) in enumerate(active)]
         self.taken = list(dict.fromkeys(values))
         self.rows = [self.taken.index(value) for value in values]
         self._members = [np.flatnonzero(np.array(self.rows) == row) for row in range(len(self.taken))]
         self._carries = len(self.names) > self._counts
-        self._address = self._tensor.data_ptr()
+        self._addresses = list(map(Tensor.data_ptr, self._views))
         self._written = self._array.tobytes()
 
     def _adopt(self, optimizer: Base, i: int, k: int, p: Tensor, initial: list[float]) -> Taken:
@@ -70,14 +71,18 @@ class Counters:
         for name, value, row in zip(self.names, values, self._tensor, strict=True):
             row[i] = value
             state[name] = row[i]
+            self._views.append(state[name])
         if self._counts:
             return Taken(k, int(values[0]), tuple(values[1:]))
         # A rule that tells only the first step from the rest: it was taken where there is state.
         return Taken(k, int(began), tuple(values))
 
     def edited(self) -> bool:
-        """Whether somebody else has written to a counter, or moved them (into shared memory)."""
-        return self._tensor.data_ptr() != self._address or self._array.tobytes() != self._written
+        """Whether somebody else has written to a counter, or moved one, as `.data` and shared memory do."""
+        return (
+            list(map(Tensor.data_ptr, self._views)) != self._addresses
+            or self._array.tobytes() != self._written
+        )
 
     def stored(self, carried: tuple[float, ...]) -> tuple[float, ...]:
         """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
