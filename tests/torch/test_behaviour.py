@@ -581,11 +581,16 @@ def test_zero_grad(set_to_none: bool) -> None:
     assert all(p.grad is None if set_to_none else not p.grad.any() for p in params)
 
 
-def test_a_finished_step_holds_no_gradient() -> None:
+@pytest.mark.parametrize("finite", [True, False], ids=["taken", "skipped"])
+def test_a_finished_step_holds_no_gradient(finite: bool) -> None:
     """A reference to it would keep its memory over the next forward pass."""
     params = simple()
-    opt = adamas.torch.Adam(params)
+    opt = adamas.torch.Adam(params, skip_nonfinite=True)
     train(opt, params, range(2))
+    if not finite:
+        params[0].grad = torch.full_like(params[0], math.nan)
+        opt.step()
+    assert opt.last_step.skipped is not finite
     watched = [weakref.ref(p.grad) for p in params]
     for p in params:
         p.grad = None

@@ -96,6 +96,10 @@ class Batch(Protocol):
         """Update the parameters and their state."""
         ...
 
+    def release(self) -> None:
+        """Let go of the gradients that `gather` has read: their memory is for the next forward pass."""
+        ...
+
 
 class KernelBatch:
     """One compiled pass over the memory of all its parameters.
@@ -155,8 +159,10 @@ class KernelBatch:
 
     def run(self) -> None:
         self._job.run(self._pool)
-        self._place(self._params)  # lets go of the gradients
         torch.autograd.graph.increment_version(self._params)
+
+    def release(self) -> None:
+        self._place(self._params)
 
 
 class ReferenceBatch:
@@ -193,6 +199,9 @@ class ReferenceBatch:
         with torch.set_grad_enabled(self._differentiable):
             for entry in self.entries:
                 self._update(entry, self._steps[entry.step])
+
+    def release(self) -> None:
+        pass
 
     def _update(self, entry: Entry, step: Step) -> None:
         slots = [entry.state[name] for name in entry.slots]

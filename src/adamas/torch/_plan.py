@@ -127,17 +127,19 @@ class Plan:
             found_inf: whether somebody has found a gradient that is not finite.
         """
         norm, factor = self._measure(unscale)
-        if found_inf or (self._phase.skip_nonfinite and norm is not None and not math.isfinite(norm)):
-            return LastStep(norm, factor, True)
-        steps = [self._next(taken, unscale * factor) for taken in self._taken]
+        skipped = found_inf or (self._phase.skip_nonfinite and norm is not None and not math.isfinite(norm))
+        if not skipped:
+            steps = [self._next(taken, unscale * factor) for taken in self._taken]
+            for batch in self.batches:
+                batch.prepare(steps)
+            for batch in self.batches:
+                batch.run()
+            self._taken = steps
+            self._counters.advance(steps)
+            self._made = []
         for batch in self.batches:
-            batch.prepare(steps)
-        for batch in self.batches:
-            batch.run()
-        self._taken = steps
-        self._counters.advance(steps)
-        self._made = []
-        return LastStep(norm, factor, False)
+            batch.release()
+        return LastStep(norm, factor, skipped)
 
     def withdraw(self, optimizer: Base) -> bool:
         """After a skipped step, delete the state that this plan made, until the first step it takes.
