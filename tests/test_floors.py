@@ -30,6 +30,8 @@ HOMES = {
     "sklearn": {"experiments"},
     "pooch": {"experiments"},
     "matplotlib": {"experiments", "bench"},
+    "jinja2": {"experiments"},
+    "plotly": {"experiments"},
     "rich": {"cli", "experiments", "bench"},
     "typer": {"cli"},
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 # What the commands import beyond the core; the extra `experiments` brings all of it.
-OPTIONAL = {"matplotlib", "pooch", "rich", "scipy", "sklearn", "torch", "typer"}
+OPTIONAL = {"jinja2", "matplotlib", "plotly", "pooch", "rich", "scipy", "sklearn", "torch", "typer"}
 
 
 def main() -> None:

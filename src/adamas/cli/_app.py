@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import os
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,7 +16,19 @@ app = typer.Typer(
     help="Adam and its family: the paper's experiments, run again.",
 )
 
+# Options that commands have in common.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output instead of tables.")]
+Preset = Annotated[
+    Literal["demo", "quick", "paper"],
+    typer.Option(help="demo: bundled and synthetic data. quick: real data, few epochs. paper: all of it."),
+]
+Results = Annotated[
+    Path, typer.Option(help="Folder for records and pictures; runs recorded there are not run again.")
+]
+Jobs = Annotated[
+    int, typer.Option(min=1, help="Processes; each may need 1 GB of memory.", show_default="one a CPU")
+]
+RESULTS, CPUS = Path("adamas-results"), os.cpu_count() or 1
 
 
 def version(asked: bool) -> None:

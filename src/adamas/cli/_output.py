@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from adamas.experiments import ExperimentError
+from adamas.experiments.shown import cell
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -68,10 +69,3 @@ def table(title: str | None, rows: Sequence[Mapping[str, Any]]) -> Table:
     for row in rows:
         shown.add_row(*(escape(cell(value)) for value in row.values()))
     return shown
-
-
-def cell(value: Any) -> str:
-    """A value as people read it: numbers to four digits, an absent one as a dash."""
-    if value is None:
-        return "-"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -10,9 +10,10 @@ import typer
 
 from adamas.experiments import ExperimentError
 from adamas.experiments.discovery import names
+from adamas.experiments.shown import cell
 
 from ._app import Json, app
-from ._output import cell, console, ending, progress_console, say, table
+from ._output import console, ending, progress_console, say, table
 
 SUITES = "adamas.bench.suites"
 

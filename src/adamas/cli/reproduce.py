@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from adamas.experiments.discovery import names
 
-from ._app import Json, app
-from ._output import FAILED, console, ending, progress_console, table
+from ._app import CPUS, RESULTS, Jobs, Json, Preset, Results, app
+from ._output import FAILED, console, ending, progress_console, say, table
 
 if TYPE_CHECKING:
+    from adamas.experiments.report import Report
     from adamas.experiments.reproduce import Reproduction
 
 FIGURES = "adamas.experiments.figures"
@@ -24,22 +23,18 @@ FIGURES = "adamas.experiments.figures"
 
 @app.command(no_args_is_help=True)
 def reproduce(
-    figure: Annotated[str, typer.Argument(help=f"One of: {', '.join(names(FIGURES))}.", show_default=False)],
-    preset: Annotated[
-        Literal["demo", "quick", "paper"],
-        typer.Option(
-            help="demo: bundled and synthetic data. quick: real data, few epochs. paper: all of it."
-        ),
-    ] = "demo",
-    results: Annotated[
-        Path, typer.Option(help="Folder for records and pictures; runs recorded there are not run again.")
-    ] = Path("adamas-results"),
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Processes; each may need 1 GB of memory.", show_default="one a CPU")
-    ] = os.cpu_count() or 1,
+    figure: Annotated[
+        str, typer.Argument(help=f"One of: {', '.join(names(FIGURES))}; or all.", show_default=False)
+    ],
+    preset: Preset = "demo",
+    results: Results = RESULTS,
+    jobs: Jobs = CPUS,
     as_json: Json = False,
 ) -> None:
-    """Run a figure of the paper again: a table, the paper's finding beside the measured one, PNG and SVG.
+    """Run a figure of the paper again: a table, the paper's finding beside the measured one, pictures, page.
+
+    The page is one HTML file that needs no network: charts to look into, findings, configurations, records.
+    `all` makes one page of every figure of the paper, with the claims that `adamas claims` lists.
 
     Real data come from the folder that ADAMAS_DATA names, else they are downloaded once; either way their
     checksums are verified. Every run is stored the moment it ends: interrupt or kill the command, and give it
@@ -58,24 +53,41 @@ def reproduce(
     else:
         _print(done)
     if done.failures:
-        progress.print(f"{done.failures} runs raised, see above; give the same command again to repeat them")
+        progress.print(
+            f"{done.failures} runs or claims raised, see above; give the same command again to repeat them"
+        )
         raise typer.Exit(FAILED)
 
 
-def _plain(figure: str, preset: str, done: Reproduction) -> dict[str, Any]:
-    plain = dataclasses.asdict(done)
-    return {"figure": figure, "preset": preset, **plain, "files": [str(path) for path in done.files]}
+def _plain(name: str, preset: str, done: Reproduction) -> dict[str, Any]:
+    shown = [_figure(report, done) for report in done.reports]
+    of_one = shown[0] if [report.name for report in done.reports] == [name] else {"figures": shown}
+    findings = [{"name": each.name, **asdict(each.finding)} for each in done.judged]
+    rest = {"claims": findings, "page": str(done.page), "failures": done.failures}
+    return {"figure": name, "preset": preset, **of_one, **rest}
+
+
+def _figure(report: Report, done: Reproduction) -> dict[str, Any]:
+    tables, files = (
+        [asdict(table) for table in report.tables],
+        [str(path) for path in done.files[report.name]],
+    )
+    return {"figure": report.name, "title": report.title, "tables": tables, "files": files}
 
 
 def _print(done: Reproduction) -> None:
+    from adamas.experiments.report import count
+
     out = console()
-    out.print(f"\n{done.title}\n", style="bold", markup=False)
-    for each in done.tables:
-        out.print(table(each.title, each.rows))
-        for finding in each.findings:
-            out.print(
-                f"[bold]{finding.verdict}[/]: {escape(finding.claim)}\n  measured: {escape(finding.measured)}"
-            )
-        out.print()
-    for path in done.files:
-        out.print(str(path), markup=False, highlight=False, soft_wrap=True)
+    for report in done.reports:
+        out.print(f"\n{report.title}\n", style="bold", markup=False)
+        for each in report.tables:
+            if each.rows:
+                out.print(table(each.title, each.rows))
+            for finding in each.findings:
+                out.print(f"[bold]{finding.verdict}[/]: {escape(finding.claim)}")
+                out.print(f"  measured: {finding.measured}", markup=False)
+            out.print()
+        for path in done.files[report.name]:
+            say(out, str(path))
+    say(out, f"\n{count(done.judged)}\n{done.page}")

@@ -1,18 +1,21 @@
-"""A figure from nothing to its tables and pictures; what is stored is not run again."""
+"""A figure, or all of the paper's, from nothing to its tables, pictures and page."""
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from . import figures, grid, pictures, progress
-from .figures import Preset, Table
+from . import claims, discovery, page, pictures, report
+from .figures import Preset
 from .files import write_atomically
-from .runs import Run
-from .store import Record, Store
+from .report import Judged, Report
+from .store import Store
+
+ALL = "all"
 
 
 @dataclass(frozen=True)
@@ -20,48 +23,43 @@ class Reproduction:
     """What came of it.
 
     Args:
-        title: of the figure.
-        tables: the numbers and findings.
-        files: the pictures, PNG and SVG.
-        failures: how many runs raised; tables and pictures are then without them.
+        reports: of the figures.
+        judged: the findings of all of them, and of the claims that are no figure's.
+        files: the pictures, PNG and SVG, by figure.
+        page: which shows all of it.
+        failures: how many runs and claims raised; everything else is then without them.
     """
 
-    title: str
-    tables: list[Table]
-    files: list[Path]
+    reports: Sequence[Report]
+    judged: Sequence[Judged]
+    files: dict[str, list[Path]]
+    page: Path
     failures: int
 
 
 def reproduce(name: str, preset: Preset, folder: Path, jobs: int, console: Console) -> Reproduction:
-    """Executes what is not stored in `folder` yet in `jobs` processes, then draws.
+    """Executes what is not stored in `folder` yet, then draws: this figure, or `ALL` of the paper.
 
     Raises:
-        ExperimentError: before any run: no such figure, an unwritable folder, missing or corrupt data, or
-            an unreadable record.
+        ExperimentError: see `report.execute` and `report.measure`.
         KeyboardInterrupt: the user's; what has ended is stored.
     """
-    figure = figures.load(name)
     store = Store(folder)
-    store.make()
-    runs = list(dict.fromkeys(figure.runs(preset)))
-    stored = _stored(runs, store)
-    missing = [run for run in runs if run not in stored]
-    failures = []
-    if missing:
-        grid.prepare(missing)
-        failures = progress.show(grid.execute(missing, store, jobs), missing, len(stored), console)
-    records = _stored(runs, store)
-    files = _draw(figure, preset, records, folder / f"{name}-{preset}")
-    return Reproduction(figure.title, list(figure.tables(preset, records)), files, len(failures))
+    reports, failed = report.execute(
+        report.of_paper() if name == ALL else [name], preset, store, jobs, console
+    )
+    others = discovery.names(claims.__name__) if name == ALL else []
+    measured, raised = report.measure(others, preset, console)
+    judged = [*(each for one in reports for each in one.judged()), *measured]
+    files = {each.name: _draw(each, folder / f"{each.name}-{preset}") for each in reports}
+    path = folder / f"{name}-{preset}.html"
+    command = f"adamas reproduce {name} --preset {preset}"
+    page.write(path, page.Contents(command, preset, reports, judged, files, failed + raised), store)
+    return Reproduction(reports, judged, files, path, failed + raised)
 
 
-def _stored(runs: list[Run], store: Store) -> dict[Run, Record]:
-    found = {run: store.read(run.configuration()) for run in runs}
-    return {run: record for run, record in found.items() if record is not None}
-
-
-def _draw(figure: figures.Figure, preset: Preset, records: dict[Run, Record], stem: Path) -> list[Path]:
-    picture = pictures.draw(f"{figure.title} ({preset})", figure.charts(preset, records))
+def _draw(figure: Report, stem: Path) -> list[Path]:
+    picture = pictures.draw(f"{figure.title} ({figure.preset})", figure.charts)
     files = []
     for kind in ("png", "svg"):
         content = io.BytesIO()

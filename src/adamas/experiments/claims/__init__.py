@@ -13,7 +13,7 @@ from typing import NamedTuple, cast
 from .. import discovery
 from ..figures import Finding, Preset, Verdict
 
-__all__ = ["Claim", "Measured", "all_claims"]
+__all__ = ["Claim", "Measured", "all_claims", "load"]
 
 
 class Measured(NamedTuple):
@@ -45,4 +45,13 @@ class Claim:
 
 def all_claims() -> dict[str, Claim]:
     """Every claim of this package by its module's name."""
-    return {name: cast(Claim, discovery.load(__name__, name).CLAIM) for name in discovery.names(__name__)}
+    return {name: load(name) for name in discovery.names(__name__)}
+
+
+def load(name: str) -> Claim:
+    """The claim of that name.
+
+    Raises:
+        ExperimentError: there is none; the message lists those that exist.
+    """
+    return cast(Claim, discovery.load(__name__, name).CLAIM)
