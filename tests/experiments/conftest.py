@@ -1,14 +1,89 @@
-"""One thread, as in the worker processes: more only wait for each other on problems as small as these."""
+"""What the tests of the experiments share."""
 
+import contextlib
+import dataclasses
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
+from typer.testing import CliRunner
+
+from adamas.cli import app
+from adamas.experiments import claims, figures
+from adamas.experiments.figures._curves import Claim, Comparison, Grid, Panel, TrainingCurves
+from adamas.experiments.store import Store
+from adamas.rules import SGD, Adam
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
+    """As in the worker processes: more only wait for each other on problems as small as these."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+GRIDS = {
+    "Adam": Grid([Adam(lr=0.1), Adam(lr=0.2)]),
+    "SGD Nesterov": Grid([SGD(lr=1.0), SGD(lr=2.0)], "constant"),
+}
+SAID = [
+    Claim("Adam & SGD are <b>alike</b>", "section 0", [Comparison("SGD Nesterov", "Adam", 0.5, 2.0)]),
+    Claim("SGD is slower", "section 1", [Comparison("SGD Nesterov", "Adam", 1.5, 9.0)]),
+]
+DIGITS = {"data": "digits"}
+PANEL = Panel("Panel", "SYNTHETIC", "cost", "images_softmax", DIGITS, 0.0, 1, 2, [0, 1], GRIDS, SAID)
+FIGURE = TrainingCurves("Made up & <i>escaped</i>", {"demo": [PANEL]})
+CLAIM = claims.Claim("one is one", "section 2", lambda preset: claims.Measured("1 = 1", "holds"))
+
+
+@contextlib.contextmanager
+def world(folder: Path) -> Iterator[Path]:
+    """A results folder with the records of the only figure of the paper, `paper`; beside it there are a
+    figure `not_paper` and a claim `one`, and nothing else.
+    """
+    made: dict[ModuleType, dict[str, Any]] = {
+        figures: {"paper": FIGURE, "not_paper": dataclasses.replace(FIGURE, of_paper=False)},
+        claims: {"one": CLAIM},
+    }
+    store = Store(folder / "results")
+    store.make()
+    rest = dict.fromkeys(("train_nll", "test_nll", "test_error"), 0.5)
+    for place, run in enumerate(PANEL.runs()):
+        costs = (None, 3.0 + place, 2.0 + place, 1.0 + place)
+        epochs = [{"epoch": epoch, "cost": cost, **rest} for epoch, cost in enumerate(costs)]
+        store.write(run.configuration(), {"status": "done", "epochs": epochs, "seconds": 1.0})
+    with pytest.MonkeyPatch.context() as patch:
+        for package, values in made.items():
+            path = folder / package.__name__
+            path.mkdir()
+            for name, value in values.items():
+                (path / f"{name}.py").touch()  # to be found; what is loaded is this:
+                module = ModuleType(f"{package.__name__}.{name}")
+                module.FIGURE = module.CLAIM = value  # type: ignore[attr-defined]
+                patch.setitem(sys.modules, module.__name__, module)
+            patch.setattr(package.__spec__, "submodule_search_locations", [str(path)])
+        yield store.folder
+
+
+@pytest.fixture
+def made_up(tmp_path: Path) -> Iterator[Path]:
+    """See `world`."""
+    with world(tmp_path) as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of all there is in a `world`."""
+    with world(tmp_path_factory.mktemp("page")) as folder:
+        command = ["reproduce", "all", "--results", str(folder)]
+        result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert str(folder / "all-demo.html") in result.stdout
+    return folder / "all-demo.html"

@@ -57,12 +57,12 @@ def _line(line: Line, group: str) -> list[go.Scatter]:
     """The mean over seeds, on the band of their range."""
     mean, low, high = line.values.mean(axis=0), line.values.min(axis=0), line.values.max(axis=0)
     several = len(line.values) > 1
-    spread = " (seeds: %{customdata[0]:.4g} to %{customdata[1]:.4g})" if several else ""
+    spread = " (seeds: %{customdata[0]:.4~g} to %{customdata[1]:.4~g})" if several else ""
     drawn = go.Scatter(
         x=line.x.tolist(),
         y=mean.tolist(),
         customdata=np.stack([low, high], axis=1).tolist() if several else None,
-        hovertemplate="%{y:.4g}" + spread,
+        hovertemplate="%{y:.4~g}" + spread,
         **_stroke(line.name, group, line.style),
     )
     there = np.isfinite(low) & np.isfinite(high)
@@ -85,7 +85,7 @@ def _line(line: Line, group: str) -> list[go.Scatter]:
 
 def _level(level: Level, group: str, ends: list[float]) -> go.Scatter:
     stroke = _stroke(level.name or "bound", group, level.style)
-    return go.Scatter(x=ends, y=[level.value] * 2, hovertemplate="%{y:.4g}", **stroke)
+    return go.Scatter(x=ends, y=[level.value] * 2, hovertemplate="%{y:.4~g}", **stroke)
 
 
 def _stroke(name: str, group: str, style: Style) -> dict[str, Any]:

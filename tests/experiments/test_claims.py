@@ -1,0 +1,66 @@
+"""`adamas claims`, on a figure and a claim that are made up."""
+
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from typer.testing import CliRunner
+
+from adamas.cli import app
+from adamas.experiments import claims
+from adamas.experiments.claims import Measured
+from adamas.experiments.figures import Preset, Verdict
+
+
+def command(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["claims", *arguments], catch_exceptions=False)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_claims_are_those_of_the_paper_s_figures_and_of_the_package(made_up: Path) -> None:
+    code, out, err = command("--results", str(made_up), "--json")
+    assert (code, err) == (0, "")
+    rows = json.loads(out)
+    assert [(row["name"], row["claim"], row["verdict"]) for row in rows] == [
+        ("paper", "Adam & SGD are <b>alike</b>", "fails"),
+        ("paper", "SGD is slower", "holds"),
+        ("one", "one is one", "holds"),
+    ]
+    assert all(row.keys() == {"name", "preset", "claim", "source", "measured", "verdict"} for row in rows)
+    assert all(row["verdict"] in get_args(Verdict) for row in rows)
+
+
+def test_the_table_ends_with_the_count_of_verdicts(made_up: Path) -> None:
+    code, out, _ = command("--results", str(made_up))
+    assert code == 0
+    assert all(text in out for text in ("<b>alike</b>", "section 0", "5.00 ×", "1 = 1"))
+    assert out.endswith("3 claims: 2 hold, 0 hold here only partly, 1 fail, 0 not measured\n")
+
+
+def test_names_keep_to_some(made_up: Path) -> None:
+    code, out, _ = command("one", "--results", str(made_up), "--json")
+    assert (code, [row["name"] for row in json.loads(out)]) == (0, ["one"])
+
+
+def test_an_unknown_name_is_told_with_those_there_are(made_up: Path) -> None:
+    code, out, err = command("two", "--results", str(made_up))
+    known = "figures: not_paper, paper; claims: one"
+    assert (code, out, err) == (2, "", f"adamas: unknown figure or claim 'two'; {known}\n")
+
+
+def test_a_claim_that_raises_is_not_measured_and_the_rest_goes_on(
+    made_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measure(preset: Preset) -> Measured:
+        raise ValueError("on purpose")
+
+    broken = dataclasses.replace(claims.load("one"), measure=measure)
+    monkeypatch.setattr(sys.modules["adamas.experiments.claims.one"], "CLAIM", broken)
+    code, out, err = command("--results", str(made_up), "--json")
+    assert code == 1
+    assert [row["verdict"] for row in json.loads(out)] == ["fails", "holds", "not measured"]
+    assert "ValueError: on purpose" in err
+    assert "1 runs or claims raised" in err

@@ -1,0 +1,189 @@
+"""The page: what it says, and what it does in a browser."""
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from typer.testing import CliRunner
+
+from adamas.cli import app
+from adamas.experiments import figures
+from adamas.experiments.store import Store
+
+
+class Parsed(HTMLParser):
+    """Text, links, identifiers, headings and the data of charts."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.text = ""
+        self.links: list[str] = []
+        self.ids: set[str] = set()
+        self.levels: list[int] = []
+        self.scripts: list[str] = []
+        self.inside = ""
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        self.inside = given.get("type") or tag if tag == "script" else tag
+        self.links += [value for name in ("href", "src", "action") if (value := given.get(name))]
+        self.ids |= {value for name, value in attrs if name == "id" and value}
+        if re.fullmatch("h[1-6]", tag):
+            self.levels.append(int(tag[1]))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "application/json":
+            self.scripts.append(data)
+        elif self.inside not in ("script", "style"):
+            self.text += data
+
+
+def test_the_page_says_all_that_was_found(made: Path) -> None:
+    text = " ".join(Parsed(made).text.split())
+    for expected in (
+        "Made up & <i>escaped</i>",
+        "Adam & SGD are <b>alike</b>",
+        "SGD Nesterov has 5.00 × the mean excess cost of Adam",
+        "3 claims: 2 hold, 0 hold here only partly, 1 fail, 0 not measured",
+        "one is one",
+        "1 = 1",
+        "section 2",
+        "SYNTHETIC",
+        "Preset demo.",
+        "8 done, in 8 seconds",
+        "images_softmax",
+        "0.1, 0.2",
+        "python",
+    ):
+        assert expected in text
+    assert "raised an error" not in text
+
+
+def test_links_stay_on_the_disk_and_lead_somewhere(made: Path) -> None:
+    parsed = Parsed(made)
+    beside = [link for link in parsed.links if not link.startswith("#")]
+    assert all((made.parent / link).is_file() for link in beside)
+    assert {link[1:] for link in parsed.links if link.startswith("#")} <= parsed.ids
+    records = [json.loads((made.parent / link).read_text()) for link in beside if link.startswith("runs/")]
+    assert len(records) == 8
+    assert {"paper-demo.png", "paper-demo.svg"} <= set(beside)
+
+
+def test_headings_skip_no_level(made: Path) -> None:
+    levels = Parsed(made).levels
+    assert levels[0] == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_a_chart_has_the_means_and_the_range_of_the_seeds(made: Path) -> None:
+    (script,) = Parsed(made).scripts
+    chart = json.loads(script)
+    curves = {trace["name"]: trace for trace in chart["data"] if "name" in trace}
+    assert curves.keys() == {"Adam, α = 0.1/√t", "SGD Nesterov, α = 1"}
+    adam = curves["Adam, α = 0.1/√t"]
+    assert (adam["x"], adam["y"]) == ([1, 2, 3], [3.5, 2.5, 1.5])
+    assert adam["customdata"] == [[3, 4], [2, 3], [1, 2]]
+    (band,) = (t for t in chart["data"] if "name" not in t and t["legendgroup"] == adam["legendgroup"])
+    assert band["y"] == [3, 2, 1, 2, 3, 4]
+    assert chart["layout"]["yaxis"]["type"] == "log"
+
+
+def test_where_all_diverged_the_page_is_made_and_says_so(made_up: Path) -> None:
+    for run in figures.load("paper").runs("demo"):
+        Store(made_up).write(run.configuration(), {"status": "diverged", "epochs": [], "seconds": 1.0})
+    done = CliRunner().invoke(app, ["reproduce", "paper", "--results", str(made_up)], catch_exceptions=False)
+    assert done.exit_code == 0
+    text = " ".join(Parsed(made_up / "paper-demo.html").text.split())
+    assert "There is no finished run to draw" in text
+    assert "8 diverged" in text
+    assert "not measured" in text
+    assert "one is one" not in text  # which is no claim of this figure
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium is installed: apt-get install chromium")
+    quiet = ("no-sandbox", "disable-gpu", "no-first-run", "disable-sync", "disable-component-update")
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(
+            executable_path=program,
+            args=[f"--{name}" for name in (*quiet, "disable-background-networking")],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, made: Path) -> Iterator[Page]:
+    """The page, opened as from a disk; whatever it asks for or complains of fails the test."""
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    asked: list[str] = []
+    said: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.goto(made.as_uri())
+    expect(page.locator(".plot .scatterlayer .trace").first).to_be_attached()
+    yield page
+    page.close()
+    assert set(asked) == {made.as_uri()}
+    assert said == []
+
+
+def test_the_chart_is_drawn(page: Page) -> None:
+    lines = page.locator(".plot .scatterlayer .js-line")
+    shapes = [shape for shape in (line.get_attribute("d") for line in lines.all()) if shape]
+    assert all(re.match(r"M[\d.]+,[\d.]+", shape) for shape in shapes)
+    assert len({*shapes}) >= 2
+    page.locator(".plot .nsewdrag").hover()
+    expect(page.locator(".plot .hoverlayer")).to_contain_text("SGD Nesterov, α = 1 : 6.5 (seeds: 6 to 7)")
+
+
+def test_keys_alone_hide_a_curve_with_its_band_and_show_it_again(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    box = page.get_by_role("checkbox", name="Adam, α = 0.1/√t")
+    for _ in range(20):
+        if box.evaluate("box => box === document.activeElement"):
+            break
+        page.keyboard.press("Tab")
+    expect(box).to_be_focused()
+    traces = page.locator(".plot .scatterlayer .trace")
+    expect(traces).to_have_count(4)
+    page.keyboard.press("Space")
+    expect(traces).to_have_count(2)
+    page.keyboard.press("Space")
+    expect(traces).to_have_count(4)
+
+
+def test_a_button_makes_an_axis_logarithmic_and_linear_again(page: Page) -> None:
+    for name, axis, log in (("Log y axis", "yaxis", True), ("Log x axis", "xaxis", False)):
+        button = page.get_by_role("button", name=name)
+        for pressed in (log, not log, log):
+            expect(button).to_have_attribute("aria-pressed", str(pressed).lower())
+            kind = page.evaluate(f"document.querySelector('.plot').layout.{axis}.type")
+            assert kind == ("log" if pressed else "linear")
+            button.focus()
+            page.keyboard.press("Enter")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_nothing_is_wider_than_the_screen(page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 740})
+    page.reload()
+    expect(page.locator(".plot .scatterlayer .trace")).to_have_count(4)
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
