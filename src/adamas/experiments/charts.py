@@ -17,11 +17,12 @@ Dash = Literal["solid", "dash", "dot", "dashdot"]
 
 @dataclass(frozen=True)
 class Style:
-    """How a line looks: an sRGB colour "#rrggbb", a dash, a width in points."""
+    """How a line looks: an sRGB colour "#rrggbb", a dash, a width in points; whether each point is marked."""
 
     color: str
     dash: Dash = "solid"
     width: float = 1.5
+    marked: bool = False
 
 
 # Colours that stay apart for colour-blind readers (Okabe and Ito), and dashes that stay apart in print.

@@ -59,7 +59,8 @@ def _draw_line(axes: matplotlib.axes.Axes, line: Line) -> None:
 
 
 def _stroke(style: Style) -> dict[str, Any]:
-    return {"linestyle": _DASHES[style.dash], "linewidth": style.width}
+    marker = "o" if style.marked else ""
+    return {"linestyle": _DASHES[style.dash], "linewidth": style.width, "marker": marker, "markersize": 4}
 
 
 def _label_a_short_scale(axes: matplotlib.axes.Axes) -> None:

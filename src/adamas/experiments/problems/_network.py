@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -11,6 +12,8 @@ from torch.nn.functional import cross_entropy
 from ._measures import Answers, measures
 
 CHUNK = 250  # examples evaluated at once, for the memory
+
+M = TypeVar("M")
 
 
 @dataclass(frozen=True)
@@ -64,8 +67,13 @@ class Network:
         return torch.cat(outputs), torch.cat(targets)
 
 
-def network(make: Callable[[], torch.nn.Module], seed: int, train: Examples, test: Examples) -> Network:
-    """The problem with the network that `make` makes, its random start decided by `seed` alone."""
+def seeded(make: Callable[[], M], seed: int) -> M:
+    """What `make` makes, its random start decided by `seed` alone."""
     with torch.random.fork_rng(devices=[]):  # torch's initializers draw from the global generator
         torch.manual_seed(seed)
-        return Network(make(), train, test)
+        return make()
+
+
+def network(make: Callable[[], torch.nn.Module], seed: int, train: Examples, test: Examples) -> Network:
+    """The problem with the network that `make` makes, its random start decided by `seed` alone."""
+    return Network(seeded(make, seed), train, test)

@@ -1,0 +1,103 @@
+"""A variational auto-encoder on pixels (Kingma & Ba 2014, section 6.4, after Kingma & Welling 2013)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from .. import images
+from ._network import CHUNK, seeded
+
+
+@dataclass(frozen=True)
+class AutoEncoder:
+    """The evidence lower bound, negated: an upper bound on -log p(x) of an image, in nats.
+
+    The latent variable z has the prior N(0, I) and the posterior N(μ(x), diag σ²(x)). Pixels are not
+    binarized: x in [0, 1] stands for the chance of a white pixel, and the likelihood of z is the expectation
+    over such images of a Bernoulli log-likelihood. So the only noise is that of z.
+
+    Args:
+        encoder: from pixels (examples, pixels) to μ and log σ², (examples, 2 latent).
+        decoder: from z (examples, latent) to the log-odds of the pixels, (examples, pixels).
+        latent: dimensions of z.
+        train, test: pixels in [0, 1], float32, (examples, pixels).
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    latent: int
+    train: torch.Tensor
+    test: torch.Tensor
+
+    @property
+    def parameters(self) -> list[torch.Tensor]:
+        return list(chain(self.encoder.parameters(), self.decoder.parameters()))
+
+    @property
+    def examples(self) -> int:
+        return len(self.train)
+
+    def cost(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        return self.bounds(self.train[batch], self._normal(len(batch), noise)).mean()
+
+    def evaluate(self) -> Mapping[str, float]:
+        """The mean bound on as many of the first training images as there are test images, and on those.
+
+        Always with the same noise, which no run was trained with more than another.
+        """
+        noise = torch.Generator().manual_seed(0)
+        first = self.train[: len(self.test)]
+        return {
+            f"{name}_bound": self._mean_in_chunks(pixels, self._normal(len(pixels), noise))
+            for name, pixels in (("train", first), ("test", self.test))
+        }
+
+    def bounds(self, pixels: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
+        """The negative bound of each image, (examples,), with z = μ + σ `normal` (Kingma & Welling, 2.4)."""
+        mean, log_variance = self.encoder(pixels).chunk(2, dim=1)
+        logits = self.decoder(mean + torch.exp(log_variance / 2) * normal)
+        reconstruction = binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(dim=1)
+        # Of the posterior from the prior, in closed form (Kingma & Welling, appendix B).
+        divergence = (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1) / 2
+        bounds: torch.Tensor = reconstruction + divergence
+        return bounds
+
+    def _normal(self, count: int, noise: torch.Generator) -> torch.Tensor:
+        return torch.randn(count, self.latent, generator=noise)
+
+    @torch.no_grad()
+    def _mean_in_chunks(self, pixels: torch.Tensor, normal: torch.Tensor) -> float:
+        chunks = zip(pixels.split(CHUNK), normal.split(CHUNK), strict=True)
+        return torch.cat([self.bounds(*chunk) for chunk in chunks]).mean(dtype=torch.float64).item()
+
+
+def identity(data: str, hidden: int, latent: int) -> str:
+    """The images' name and checksum; `data` is a key of `images.SETS`."""
+    return images.find(data).identity()
+
+
+def prepare(data: str, hidden: int, latent: int) -> None:
+    """Gets and checks the files."""
+    images.find(data).load()
+
+
+def build(seed: int, data: str, hidden: int, latent: int) -> AutoEncoder:
+    """`hidden` softplus units in each half (500 in the paper), `latent` dimensions of z (50).
+
+    Started as torch starts linear layers; the paper does not say how.
+    """
+    loaded = images.find(data).load()
+    pixels = loaded.train.shape[1]
+
+    def half(inputs: int, outputs: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(inputs, hidden), nn.Softplus(), nn.Linear(hidden, outputs))
+
+    encoder, decoder = seeded(lambda: (half(pixels, 2 * latent), half(latent, pixels)), seed)
+    train, test = torch.from_numpy(loaded.train), torch.from_numpy(loaded.test)
+    return AutoEncoder(encoder, decoder, latent, train, test)
