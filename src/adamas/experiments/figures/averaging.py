@@ -31,7 +31,7 @@ from .fig1 import BATCH, L2
 ITERATE, EXPONENTIAL, ARITHMETIC = "last iterate", "exponential average", "arithmetic mean"
 # Near enough to 1: weights of 30,000 steps differ from equal ones by less than a part in 30,000, and 1 - β2^t
 # still has half the digits of a float.
-ALL = 1 - 2.0**-30
+ALL = 1 - 1e-9
 STYLES = {ITERATE: Style(SKY), EXPONENTIAL: Style(BLUE), ARITHMETIC: Style(GREEN, "dashdot")}
 SOURCE = "section 7.2"
 CALMER = 0.5  # what counts as less noisy is our choice, made beforehand: half the roughness (see `roughness`)

@@ -216,7 +216,7 @@ def _best(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
             f"{when} the best, {mean[i]:.1f} nats, is {_setting(sweep, *i[:3])} {NAMES[bool(i[3])]}; "
             f"β2 > {BETA2[0]:g} with it leads all others by {leads[-1]:+.2%}"
         )
-    return "; ".join(lines), [leads[1] > 0, leads[1] > leads[0]]
+    return "; ".join(lines), [leads[1] > 0, leads[1] > max(leads[0], 0)]
 
 
 def _setting(sweep: Sweep, i: np.intp, j: np.intp, k: np.intp) -> str:

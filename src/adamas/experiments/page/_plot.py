@@ -90,7 +90,8 @@ def _level(level: Level, group: str, ends: list[float]) -> go.Scatter:
 
 def _stroke(name: str, group: str, style: Style) -> dict[str, Any]:
     line = {"color": style.color, "dash": style.dash, "width": style.width * PIXELS}
-    return {"name": name, "legendgroup": group, "mode": "lines", "line": line}
+    mode = "lines+markers" if style.marked else "lines"
+    return {"name": name, "legendgroup": group, "mode": mode, "line": line}
 
 
 def _layout(chart: Chart) -> dict[str, Any]:
