@@ -150,6 +150,9 @@ def judge(panels: Panels, results: Mapping[Setting, Result]) -> list[Finding]:
         f"{s}: test NLL {ours:.4f} of the average, {last:.4f} of the iterate"
         for s, (ours, last) in losses.items()
     ]
+    # Beside the comparisons that are judged.
+    ours, last = (min(each) for each in zip(*losses.values(), strict=True))
+    lines.append(f"each at its best stepsize here: {ours:.4f} and {last:.4f}")
     calmer = verdict([ratio <= CALMER for ratio in ratios.values()])
     lower = verdict([bool(ours < last) for ours, last in losses.values()])
     return [
