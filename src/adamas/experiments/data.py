@@ -19,6 +19,7 @@ VARIABLE = "ADAMAS_DATA"
 ADDRESSES = {
     "mnist": "https://ossci-datasets.s3.amazonaws.com/mnist/",
     "imdb": "https://ai.stanford.edu/~amaas/data/sentiment/",
+    "cifar10": "https://www.cs.toronto.edu/~kriz/",
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn import datasets
 
-from . import ExperimentError, data
+from . import ExperimentError, cifar, data
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,17 @@ class Images:
 
 @dataclass(frozen=True)
 class ImageSet:
-    """How to name and how to load an image set."""
+    """How to name and how to load an image set.
+
+    Args:
+        identity: names the data exactly, without reading it.
+        load: gets and checks it.
+        shape: channels, rows and columns, in whose order the pixels are.
+    """
 
     identity: Callable[[], str]
     load: Callable[[], Images]
+    shape: tuple[int, int, int]
 
 
 MNIST = {
@@ -88,9 +95,45 @@ def load_digits() -> Images:
     return Images(pixels[:train], labels[:train], pixels[train:], labels[train:])
 
 
+PATCH = 16  # rows and columns of a patch of a photograph
+
+
+@functools.cache
+def load_photos() -> Images:
+    """Patches of the two photographs that come with scikit-learn, by photograph and quadrant: 8 classes.
+
+    No two overlap; one in five, drawn once and for all, is for testing.
+    """
+    patches, labels = [], []
+    for place, photo in enumerate(datasets.load_sample_images().images):
+        rows, columns = (size // PATCH for size in photo.shape[:2])
+        whole = photo[: rows * PATCH, : columns * PATCH].reshape(rows, PATCH, columns, PATCH, 3)
+        patches.append(whole.transpose(0, 2, 4, 1, 3).reshape(rows * columns, -1))
+        below = np.arange(rows)[:, None] >= rows / 2
+        right = np.arange(columns) >= columns / 2
+        labels.append((4 * place + 2 * below + right).ravel())
+    order = np.random.Generator(np.random.PCG64(0)).permutation(sum(map(len, patches)))
+    pixels = np.concatenate(patches)[order].astype(np.float32) / np.float32(255)
+    classes = np.concatenate(labels)[order]
+    test = len(order) // 5
+    return Images(pixels[test:], classes[test:], pixels[:test], classes[:test])
+
+
+def load_cifar() -> Images:
+    """CIFAR-10, checked. It is large, so that whoever uses it keeps it, and only in the form used."""
+    (train, train_labels), (test, test_labels) = cifar.load()
+
+    def scaled(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return pixels.astype(np.float32) / np.float32(255)
+
+    return Images(scaled(train), train_labels, scaled(test), test_labels)
+
+
 SETS = {
-    "mnist": ImageSet(lambda: f"mnist {data.fingerprint(list(MNIST.values()))}", load_mnist),
-    "digits": ImageSet(lambda: "scikit-learn digits, 1437 + 360", load_digits),
+    "mnist": ImageSet(lambda: f"mnist {data.fingerprint(list(MNIST.values()))}", load_mnist, (1, 28, 28)),
+    "cifar10": ImageSet(cifar.identity, load_cifar, cifar.SHAPE),
+    "digits": ImageSet(lambda: "scikit-learn digits, 1437 + 360", load_digits, (1, 8, 8)),
+    "photos": ImageSet(lambda: "scikit-learn photographs, patches 1", load_photos, (3, PATCH, PATCH)),
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from adamas.rules import Rule
 
 from .. import problems
-from ..charts import STYLES, Chart, Line, by_epoch
+from ..charts import STYLES, Chart, Line, Style, by_epoch
 from ..problems import Option
 from ..runs import Run
 from ..runs.training import Training
@@ -23,10 +24,17 @@ Records = Mapping[Run, Record]
 
 @dataclass(frozen=True)
 class Grid:
-    """The rules to choose an optimizer's best from, `lr` ascending, and the schedule of their `lr`."""
+    """The rules to choose an optimizer's best from, `lr` ascending, and how they are run.
+
+    Args:
+        rules: the rules.
+        schedule: of their `lr`, a key of `SCHEDULES`.
+        observers: what is measured of them, keys of `OBSERVERS`.
+    """
 
     rules: Sequence[Rule]
     schedule: str = "inverse_sqrt"
+    observers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -69,12 +77,21 @@ class Curve:
     diverged: int
 
     def by_epoch(self, measure: str) -> NDArray[np.float64]:
-        """A measure from epoch 1 on, (seeds, epochs)."""
+        """A measure from the first record after the start on, (seeds, records)."""
         return by_epoch(self.epochs, measure)
 
     def last(self, measure: str) -> float:
         """A measure after the last epoch, the mean over seeds."""
         return float(self.by_epoch(measure)[:, -1].mean())
+
+    def final_cost(self) -> float:
+        """The training cost over the last epoch, however many records it has, the mean over seeds."""
+        epochs = self.by_epoch("epoch")[0]
+        return float(self.by_epoch("cost")[:, epochs > epochs[-1] - 1].mean())
+
+    def until(self, epoch: float) -> Curve:
+        """The curve up to this epoch."""
+        return dataclasses.replace(self, epochs=[[r for r in s if r["epoch"] <= epoch] for s in self.epochs])
 
 
 @dataclass(frozen=True)
@@ -89,6 +106,7 @@ class Panel:
         seeds: a run of every rule with each; costs are means over them.
         grids: by optimizer.
         claims: what the paper says of it.
+        parts: see `Run`.
     """
 
     title: str
@@ -102,22 +120,18 @@ class Panel:
     seeds: Sequence[int]
     grids: Mapping[str, Grid]
     claims: Sequence[Claim]
+    parts: int = 1
 
     def runs(self) -> list[Run]:
         """All of the grids."""
-        return [
-            run
-            for grid in self.grids.values()
-            for rule in grid.rules
-            for run in self._seeds(rule, grid.schedule)
-        ]
+        return [run for grid in self.grids.values() for rule in grid.rules for run in self._seeds(rule, grid)]
 
-    def _seeds(self, rule: Rule, schedule: str) -> list[Run]:
+    def _seeds(self, rule: Rule, grid: Grid) -> list[Run]:
         options = tuple(sorted(self.options.items()))
         data = problems.load(self.problem).identity(**self.options)
+        fixed = (self.problem, options, data, rule, grid.schedule, self.l2, self.batch, self.epochs)
         return [
-            Training(self.problem, options, data, rule, schedule, self.l2, self.batch, self.epochs, seed)
-            for seed in self.seeds
+            Training(*fixed, seed=seed, parts=self.parts, observers=grid.observers) for seed in self.seeds
         ]
 
     def curves(self, records: Records) -> dict[str, Curve]:
@@ -130,7 +144,7 @@ class Panel:
         return {name: curve for name, curve in best.items() if curve is not None}
 
     def _best(self, grid: Grid, records: Records) -> Curve | None:
-        runs = {rule: self._seeds(rule, grid.schedule) for rule in grid.rules}
+        runs = {rule: self._seeds(rule, grid) for rule in grid.rules}
         ran = {rule: [records[run] for run in of_rule if run in records] for rule, of_rule in runs.items()}
         whole = {rule: found for rule, found in ran.items() if len(found) == len(self.seeds)}
         done = {rule: found for rule, found in whole.items() if all(r["status"] == "done" for r in found)}
@@ -155,16 +169,20 @@ def mean_excess(curves: Mapping[str, Curve]) -> dict[str, float]:
 
 def judge(claim: Claim, curves: Mapping[str, Curve]) -> Finding:
     """What the curves say of the claim."""
-    excess = mean_excess(curves)
+    return compare(claim, mean_excess(curves), "mean excess cost")
+
+
+def compare(claim: Claim, values: Mapping[str, float], measure: str) -> Finding:
+    """What the values of a measure of this name, by optimizer, say of the claim."""
     lines, held = [], []
     for comparison in claim.comparisons:
         one, other = comparison.one, comparison.other
-        if one not in excess or other not in excess:
-            missing = f"no finished run of {one if one not in excess else other}"
+        if one not in values or other not in values:
+            missing = f"no finished run of {one if one not in values else other}"
             return Finding(claim.claim, claim.source, missing, "not measured")
-        ratio = excess[one] / excess[other]
+        ratio = values[one] / values[other]
         held.append(comparison.low <= ratio <= comparison.high)
-        lines.append(f"{one} has {ratio:.2f} × the mean excess cost of {other} ({_wanted(comparison)})")
+        lines.append(f"{one} has {ratio:.2f} × the {measure} of {other} ({_wanted(comparison)})")
     return Finding(claim.claim, claim.source, "; ".join(lines), verdict(held))
 
 
@@ -195,8 +213,14 @@ class TrainingCurves:
 
 
 def _table(panel: Panel, curves: Mapping[str, Curve]) -> Table:
+    findings = [judge(claim, curves) for claim in panel.claims]
+    return Table(f"{panel.title}, {panel.note}", rows(panel, curves), findings)
+
+
+def rows(panel: Panel, curves: Mapping[str, Curve]) -> list[Mapping[str, Cell]]:
+    """A row for each optimizer."""
     excess = mean_excess(curves)
-    rows: list[Mapping[str, Cell]] = []
+    found: list[Mapping[str, Cell]] = []
     for name in panel.grids:
         curve = curves.get(name)
         remarks = [] if curve else ["no stepsize has finished runs that did not diverge"]
@@ -204,11 +228,11 @@ def _table(panel: Panel, curves: Mapping[str, Curve]) -> Table:
             remarks.append("best α lies at the edge of the grid")
         if curve and curve.diverged:
             remarks.append(f"{curve.diverged} of {len(panel.grids[name].rules)} α diverged")
-        rows.append(
+        found.append(
             {
                 "optimizer": name,
                 "best_lr": curve.rule.lr if curve else None,
-                "final_cost": curve.last("cost") if curve else None,
+                "final_cost": curve.final_cost() if curve else None,
                 "mean_excess_cost": excess.get(name),
                 "train_nll": curve.last("train_nll") if curve else None,
                 "test_nll": curve.last("test_nll") if curve else None,
@@ -216,13 +240,16 @@ def _table(panel: Panel, curves: Mapping[str, Curve]) -> Table:
                 "remarks": "; ".join(remarks),
             }
         )
-    return Table(f"{panel.title}, {panel.note}", rows, [judge(claim, curves) for claim in panel.claims])
+    return found
 
 
 def _chart(panel: Panel, curves: Mapping[str, Curve]) -> Chart:
-    lines = []
-    for name, curve in curves.items():
-        decay = "/√t" if panel.grids[name].schedule == "inverse_sqrt" else ""
-        label = f"{name}, α = {curve.rule.lr:.3g}{decay}"
-        lines.append(Line(label, curve.by_epoch("epoch")[0], curve.by_epoch("cost"), STYLES[name]))
+    lines = [line(panel.grids[name], name, curve, "cost", STYLES[name]) for name, curve in curves.items()]
     return Chart(panel.title, panel.note, "epoch", panel.cost, lines, log_y=True, whole_x=True)
+
+
+def line(grid: Grid, name: str, curve: Curve, measure: str, style: Style) -> Line:
+    """A measure of an optimizer, named with its stepsize."""
+    decay = "/√t" if grid.schedule == "inverse_sqrt" else ""
+    label = f"{name}, α = {curve.rule.lr:.3g}{decay}"
+    return Line(label, curve.by_epoch("epoch")[0], curve.by_epoch(measure), style)

@@ -35,11 +35,13 @@ class Network:
     Args:
         module: from inputs to outputs (examples, classes) or (examples, outputs, classes).
         train, test: the examples.
+        noisy: whether the module takes a second argument, the generator of the noise it is trained with.
     """
 
     module: torch.nn.Module
     train: Examples
     test: Examples
+    noisy: bool = False
 
     @property
     def parameters(self) -> list[torch.Tensor]:
@@ -50,15 +52,15 @@ class Network:
         return len(self.train.targets)
 
     def cost(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-        return cross_entropy(*self._answers(self.train.rows(batch)))
+        return cross_entropy(*self._answers(self.train.rows(batch), *([noise] if self.noisy else [])))
 
     def evaluate(self) -> Mapping[str, float]:
         """`measures`, on as many of the first training examples as there are test examples."""
         first = self.train.rows(slice(len(self.test.targets)))
         return measures(self._answers_in_chunks(first), self._answers_in_chunks(self.test))
 
-    def _answers(self, examples: Examples) -> Answers:
-        return self.module(examples.inputs).flatten(0, -2), examples.targets.flatten()
+    def _answers(self, examples: Examples, *noise: torch.Generator) -> Answers:
+        return self.module(examples.inputs, *noise).flatten(0, -2), examples.targets.flatten()
 
     @torch.no_grad()
     def _answers_in_chunks(self, examples: Examples) -> Answers:
@@ -74,6 +76,15 @@ def seeded(make: Callable[[], M], seed: int) -> M:
         return make()
 
 
-def network(make: Callable[[], torch.nn.Module], seed: int, train: Examples, test: Examples) -> Network:
+def network(
+    make: Callable[[], torch.nn.Module], seed: int, train: Examples, test: Examples, noisy: bool = False
+) -> Network:
     """The problem with the network that `make` makes, its random start decided by `seed` alone."""
-    return Network(seeded(make, seed), train, test)
+    return Network(seeded(make, seed), train, test, noisy)
+
+
+def dropped(x: torch.Tensor, rate: float, noise: torch.Generator | None) -> torch.Tensor:
+    """Each element zeroed with probability `rate`, others scaled by 1/(1 - rate); without noise, all kept."""
+    if noise is None or rate == 0:
+        return x
+    return x * (torch.rand(x.shape, generator=noise) >= rate) / (1 - rate)

@@ -25,20 +25,23 @@ def average(optimizer: Optimizer, problem: Problem) -> Mapping[str, float]:
 
 @torch.no_grad()
 def vanished(optimizer: Optimizer, problem: Problem) -> Mapping[str, float]:
-    """ "vanished", the share of parameters with √v̂ < ε, where ε alone decides the stepsize (section 6.3).
+    """ "vanished", the share of parameters with √v̂ < ε, where ε decides the stepsize (section 6.3), and
+    "median_root_v", the median of √v̂ over all parameters, in the unit of a gradient.
 
-    For Adam without options of its own; 0 before the first step.
+    For Adam without options of its own; both are 0 before the first step.
     """
-    few, all_ = 0, 0
+    roots, below = [], 0
     for group in optimizer.param_groups:
         rule: Any = optimizer.rule_of(group)
         for p in group["params"]:
-            all_ += p.numel()
             if optimizer.state.get(p):
                 state = optimizer.state[p]
-                corrected = state["v"] / (1 - rule.beta2 ** float(state["step"]))
-                few += int((corrected.sqrt() < rule.eps).sum())
-    return {"vanished": few / all_}
+                roots.append((state["v"] / (1 - rule.beta2 ** float(state["step"]))).sqrt().flatten())
+                below += int((roots[-1] < rule.eps).sum())
+    if not roots:
+        return {"vanished": 0.0, "median_root_v": 0.0}
+    every = torch.cat(roots)
+    return {"vanished": below / every.numel(), "median_root_v": every.median().item()}
 
 
 OBSERVERS: Mapping[str, Observer] = {"average": average, "vanished": vanished}
