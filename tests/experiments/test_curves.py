@@ -8,7 +8,7 @@ import pytest
 
 from adamas.experiments import ExperimentError, discovery, figures, pictures
 from adamas.experiments.figures import Finding
-from adamas.experiments.figures._curves import Claim, Comparison, Grid, Panel, TrainingCurves
+from adamas.experiments.figures._curves import Claim, Comparison, Curve, Grid, Panel, TrainingCurves
 from adamas.experiments.runs.training import Training
 from adamas.rules import SGD, Adagrad, Adam
 
@@ -54,6 +54,22 @@ def test_the_best_has_the_lowest_mean_cost() -> None:
         "SGD Nesterov": (1.0, True),
     }
     assert curves["Adam"].last("cost") == pytest.approx(1.0)
+
+
+def test_the_final_cost_is_that_of_the_last_epoch_in_however_many_parts() -> None:
+    costs = (9.0, 4.0, 2.0, 1.0)
+    for parts, final in ((1, 1.0), (2, 1.5), (4, 4.0)):
+        epochs = [{"epoch": i / parts, "cost": cost} for i, cost in enumerate((0.0, *costs))]
+        curve = Curve(Adam(), [epochs], edge=False, diverged=0)
+        assert curve.final_cost() == final
+        assert curve.until(2 / parts).by_epoch("cost").tolist() == [[9.0, 4.0]]
+
+
+def test_parts_and_observers_reach_the_runs() -> None:
+    grids = {**PANEL.grids, "Adam": Grid([Adam()], observers=("vanished",))}
+    runs = dataclasses.replace(PANEL, parts=3, grids=grids).runs()
+    assert {run.parts for run in runs} == {3}
+    assert {(type(run.rule), run.observers) for run in runs} == {(Adam, ("vanished",)), (SGD, ())}
 
 
 def test_a_rule_that_diverged_in_one_seed_is_never_the_best() -> None:

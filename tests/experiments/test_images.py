@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn import datasets
 
 from adamas.experiments import ExperimentError, images
 
@@ -60,6 +61,37 @@ def test_digits() -> None:
     check(images.find("digits").load(), 1437, 360, 64)
 
 
+def test_photos_are_patches_of_every_quadrant_and_no_two_are_the_same() -> None:
+    found = images.find("photos").load()
+    assert (found.train.shape, found.test.shape) == ((1664, 768), (416, 768))
+    every = np.concatenate([found.train, found.test])
+    assert every.dtype == np.float32
+    assert (every.min(), every.max()) == (0, 1)
+    # Two plain bits of sky may be alike; that these are few says that patches do not overlap.
+    assert len(np.unique(every, axis=0)) > 2_070
+    labels = np.concatenate([found.train_labels, found.test_labels])
+    assert labels.dtype == np.int64
+    assert np.bincount(labels).tolist() == [260] * 8
+
+
+def test_a_patch_is_a_square_of_its_photograph() -> None:
+    found = images.find("photos").load()
+    (photo, _) = datasets.load_sample_images().images
+    corner = (photo[:16, :16].transpose(2, 0, 1) / np.float32(255)).reshape(-1).astype(np.float32)
+    every, labels = (
+        np.concatenate(each)
+        for each in zip((found.train, found.train_labels), (found.test, found.test_labels), strict=True)
+    )
+    (place,) = np.flatnonzero((every == corner).all(axis=1))
+    assert labels[place] == 0
+
+
+def test_a_set_has_the_pixels_of_its_shape() -> None:
+    for name in ("digits", "photos"):
+        found = images.find(name)
+        assert math.prod(found.shape) == found.load().train.shape[1]
+
+
 @pytest.mark.realdata
 def test_mnist_is_whole() -> None:
     found = images.find("mnist").load()
@@ -71,5 +103,7 @@ def test_mnist_is_whole() -> None:
 
 
 def test_an_unknown_set_lists_those_there_are() -> None:
-    with pytest.raises(ExperimentError, match="unknown image set 'cats'; known: digits, mnist"):
+    with pytest.raises(
+        ExperimentError, match="unknown image set 'cats'; known: cifar10, digits, mnist, photos"
+    ):
         images.find("cats")

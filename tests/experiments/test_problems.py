@@ -6,7 +6,8 @@ import torch
 from scipy import sparse
 
 from adamas.experiments import ExperimentError, problems, texts
-from adamas.experiments.problems import Option, Problem, text_transformer
+from adamas.experiments.problems import Option, Problem, images_cnn, text_transformer
+from adamas.experiments.problems._network import dropped
 from adamas.experiments.problems._softmax import Dense, Sparse, softmax_regression
 from adamas.experiments.runs.training import Training
 from adamas.rules import Adam
@@ -23,7 +24,17 @@ TRANSFORMER: dict[str, Option] = {
     "layers": 2,
     "heads": 2,
 }
+CNN: dict[str, Option] = {
+    "data": "photos",
+    "count": 400,
+    "channels": 4,
+    "units": 12,
+    "dropout_input": 0.0,
+    "dropout_units": 0.0,
+}
+NOISY: dict[str, Option] = {**CNN, "dropout_input": 0.2, "dropout_units": 0.5}
 NETWORKS: list[tuple[str, dict[str, Option], float]] = [
+    ("images_cnn", CNN, math.log(10)),
     ("images_mlp", {"data": "digits", "width": 12}, math.log(10)),
     ("text_transformer", TRANSFORMER, math.log(96)),
 ]
@@ -107,7 +118,9 @@ def test_a_transformer_learns_the_real_text_in_every_format() -> None:
         assert (end["train_nll"] or math.inf) < 0.9 * (start["train_nll"] or 0)
 
 
-@pytest.mark.parametrize(("name", "options", "start"), PROBLEMS + NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "options", "start"), [*PROBLEMS, *NETWORKS, ("images_cnn", NOISY, math.log(10))]
+)
 def test_the_noise_drawn_does_not_depend_on_the_parameters(
     name: str, options: dict[str, Option], start: float
 ) -> None:
@@ -165,6 +178,37 @@ def test_dropout_is_fresh_for_each_batch() -> None:
     generator = noise()
     first, second = (features.dropped(0.5, generator).x.toarray() for _ in range(2))
     assert not np.array_equal(first, second)
+
+
+def test_dropout_of_units_zeroes_at_its_rate_keeps_the_mean_and_needs_noise() -> None:
+    x = torch.full((200, 100), 3.0)
+    found = dropped(x, 0.2, noise())
+    assert found.unique().tolist() == [0, pytest.approx(3 / 0.8)]
+    assert (found == 0).double().mean().item() == pytest.approx(0.2, abs=0.01)
+    assert torch.equal(dropped(x, 0.2, None), x)
+    assert torch.equal(dropped(x, 0.0, noise()), x)
+
+
+def test_the_convolutional_networks_noise_is_the_generators_and_only_training_has_it() -> None:
+    plain, noisy = build("images_cnn", CNN), build("images_cnn", NOISY)
+    batch = torch.arange(100)
+    assert plain.evaluate() == noisy.evaluate()
+    generator = noise()
+    costs = [noisy.cost(batch, each).item() for each in (generator, generator, noise())]
+    assert costs[0] != costs[1]
+    assert costs[0] == costs[2] != plain.cost(batch, noise()).item()
+
+
+def test_the_convolutional_network_is_the_papers() -> None:
+    module = images_cnn.Cnn((3, 32, 32), channels=64, units=1_000, dropout_input=0.2, dropout_units=0.5)
+    shapes = [tuple(p.shape) for p in module.parameters() if p.ndim > 1]
+    convolutions = [(64, 3, 5, 5), (64, 64, 5, 5), (128, 64, 5, 5)]
+    assert shapes == [*convolutions, (1_000, 128 * 4 * 4), (10, 1_000)]
+
+
+def test_a_convolutional_network_trains_on_the_first_images_there_are() -> None:
+    assert build("images_cnn", CNN).examples == 400
+    assert build("images_cnn", {**CNN, "count": 10_000}).examples == 1_664
 
 
 def test_an_unknown_problem_lists_those_there_are() -> None:

@@ -113,7 +113,7 @@ def read_archive(path: Path) -> dict[str, bytes]:
     names = {f"cifar-10-batches-py/{source.name}": source.name for source in BATCHES}
     found = {}
     try:
-        with tarfile.open(path, "r|gz") as archive:
+        with tarfile.open(path, "r:gz") as archive:
             for member in archive:
                 file = archive.extractfile(member) if member.name in names else None
                 if file:
