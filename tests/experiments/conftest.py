@@ -44,11 +44,11 @@ CLAIM = claims.Claim("one is one", "section 2", lambda preset: claims.Measured("
 
 @contextlib.contextmanager
 def world(folder: Path) -> Iterator[Path]:
-    """A results folder with the records of the only figure of the paper, `paper`; beside it there are a
-    figure `not_paper` and a claim `one`, and nothing else.
+    """A results folder with the records of the only figure of the paper, `counterexample`; beside it
+    there are a figure `not_paper` and a claim `one`, and nothing else.
     """
     made: dict[ModuleType, dict[str, Any]] = {
-        figures: {"paper": FIGURE, "not_paper": dataclasses.replace(FIGURE, of_paper=False)},
+        figures: {"counterexample": FIGURE, "not_paper": dataclasses.replace(FIGURE, of_paper=False)},
         claims: {"one": CLAIM},
     }
     store = Store(folder / "results")

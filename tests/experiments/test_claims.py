@@ -25,8 +25,8 @@ def test_claims_are_those_of_the_paper_s_figures_and_of_the_package(made_up: Pat
     assert (code, err) == (0, "")
     rows = json.loads(out)
     assert [(row["name"], row["claim"], row["verdict"]) for row in rows] == [
-        ("paper", "Adam & SGD are <b>alike</b>", "fails"),
-        ("paper", "SGD is slower", "holds"),
+        ("counterexample", "Adam & SGD are <b>alike</b>", "fails"),
+        ("counterexample", "SGD is slower", "holds"),
         ("one", "one is one", "holds"),
     ]
     assert all(row.keys() == {"name", "preset", "claim", "source", "measured", "verdict"} for row in rows)
@@ -47,7 +47,7 @@ def test_names_keep_to_some(made_up: Path) -> None:
 
 def test_an_unknown_name_is_told_with_those_there_are(made_up: Path) -> None:
     code, out, err = command("two", "--results", str(made_up))
-    known = "figures: not_paper, paper; claims: one"
+    known = "figures: counterexample, not_paper; claims: one"
     assert (code, out, err) == (2, "", f"adamas: unknown figure or claim 'two'; {known}\n")
 
 

@@ -60,6 +60,7 @@ def test_the_page_says_all_that_was_found(made: Path) -> None:
         "section 2",
         "SYNTHETIC",
         "Preset demo.",
+        "The paper's proof of convergence (theorem 4.1) has a gap",
         "8 done, in 8 seconds",
         "images_softmax",
         "0.1, 0.2",
@@ -76,7 +77,7 @@ def test_links_stay_on_the_disk_and_lead_somewhere(made: Path) -> None:
     assert {link[1:] for link in parsed.links if link.startswith("#")} <= parsed.ids
     records = [json.loads((made.parent / link).read_text()) for link in beside if link.startswith("runs/")]
     assert len(records) == 8
-    assert {"paper-demo.png", "paper-demo.svg"} <= set(beside)
+    assert {"counterexample-demo.png", "counterexample-demo.svg"} <= set(beside)
 
 
 def test_headings_skip_no_level(made: Path) -> None:
@@ -99,11 +100,13 @@ def test_a_chart_has_the_means_and_the_range_of_the_seeds(made: Path) -> None:
 
 
 def test_where_all_diverged_the_page_is_made_and_says_so(made_up: Path) -> None:
-    for run in figures.load("paper").runs("demo"):
+    for run in figures.load("counterexample").runs("demo"):
         Store(made_up).write(run.configuration(), {"status": "diverged", "epochs": [], "seconds": 1.0})
-    done = CliRunner().invoke(app, ["reproduce", "paper", "--results", str(made_up)], catch_exceptions=False)
+    done = CliRunner().invoke(
+        app, ["reproduce", "counterexample", "--results", str(made_up)], catch_exceptions=False
+    )
     assert done.exit_code == 0
-    text = " ".join(Parsed(made_up / "paper-demo.html").text.split())
+    text = " ".join(Parsed(made_up / "counterexample-demo.html").text.split())
     assert "There is no finished run to draw" in text
     assert "8 diverged" in text
     assert "not measured" in text

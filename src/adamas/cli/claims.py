@@ -54,7 +54,7 @@ def claims(
             # The verdict first: the columns beside it are long.
             order = ("verdict", "claim", "source", "measured")
             shown = table(None, [{name: getattr(each.finding, name) for name in order} for each in judged])
-            shown.leading = 1
+            shown.leading, shown.columns[0].max_width, shown.columns[2].max_width = 1, 12, 16
             out.print(shown)
         say(out, report.count(judged))
     if failed + raised:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 from ..charts import Chart, Level, Line, Style
 
 FEW = 8  # curves whose values fit into one box under the pointer
+SHORT = 8  # an axis that plotly would divide by halves
 PIXELS = 4 / 3  # of a point
 
 
@@ -97,7 +98,11 @@ def _stroke(name: str, group: str, style: Style) -> dict[str, Any]:
 def _layout(chart: Chart) -> dict[str, Any]:
     axis = {"automargin": True, "gridcolor": "#e3e6ea", "linecolor": "#8a929c", "zeroline": False}
     ticks = {"showline": True, "ticks": "outside", "exponentformat": "power"}
-    x, y = {"title": {"text": chart.x}}, {"title": {"text": chart.y}}
+    x: dict[str, Any] = {"title": {"text": chart.x}}
+    y = {"title": {"text": chart.y}}
+    first, last = _ends(chart)
+    if chart.whole_x and last - first < SHORT:
+        x |= {"dtick": 1}
     return {
         "template": "none",
         "xaxis": {**axis, **ticks, **x, "type": "log" if chart.log_x else "linear"},
