@@ -29,7 +29,9 @@ def test_claims_are_those_of_the_paper_s_figures_and_of_the_package(made_up: Pat
         ("counterexample", "SGD is slower", "holds"),
         ("one", "one is one", "holds"),
     ]
-    assert all(row.keys() == {"name", "preset", "claim", "source", "measured", "verdict"} for row in rows)
+    assert all(
+        row.keys() == {"name", "table", "preset", "claim", "source", "measured", "verdict"} for row in rows
+    )
     assert all(row["verdict"] in get_args(Verdict) for row in rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from adamas.experiments.discovery import names
 
 from ._app import CPUS, RESULTS, Jobs, Json, Preset, Results, app
 from ._output import FAILED, console, ending, progress_console, say, table
+
+if TYPE_CHECKING:
+    from adamas.experiments.report import Judged
 
 FIGURES, CLAIMS = "adamas.experiments.figures", "adamas.experiments.claims"
 
@@ -46,20 +49,29 @@ def claims(
         measured, raised = report.measure(others, preset, progress)
     judged = [*(each for one in reports for each in one.judged()), *measured]
     if as_json:
-        rows = [{"name": each.name, "preset": preset, **asdict(each.finding)} for each in judged]
+        rows = [{"name": j.name, "table": j.table, "preset": preset, **asdict(j.finding)} for j in judged]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
     else:
         out = console()
         if judged:
-            # The verdict first: the columns beside it are long.
-            order = ("verdict", "claim", "source", "measured")
-            shown = table(None, [{name: getattr(each.finding, name) for name in order} for each in judged])
+            shown = table(None, [_row(each) for each in judged])
             shown.leading, shown.columns[0].max_width, shown.columns[2].max_width = 1, 12, 16
             out.print(shown)
         say(out, report.count(judged))
     if failed + raised:
         say(progress, f"{failed + raised} runs or claims raised, see above")
         raise typer.Exit(FAILED)
+
+
+def _row(judged: Judged) -> dict[str, str]:
+    finding, of = judged.finding, f"{judged.table}: " if judged.table else ""
+    # The verdict first: the columns beside it are long.
+    return {
+        "verdict": finding.verdict,
+        "claim": finding.claim,
+        "source": finding.source,
+        "measured": of + finding.measured,
+    }
 
 
 def _split(only: list[str]) -> tuple[list[str], list[str]]:

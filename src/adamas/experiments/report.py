@@ -19,10 +19,11 @@ from .store import Record, Store
 
 
 class Judged(NamedTuple):
-    """A finding, and the name of the figure or the claim that it comes from."""
+    """A finding, the name of the figure or the claim that it comes from, the title of its table."""
 
     name: str
     finding: Finding
+    table: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +53,7 @@ class Report:
 
     def judged(self) -> list[Judged]:
         """The findings of all its tables."""
-        return [Judged(self.name, finding) for table in self.tables for finding in table.findings]
+        return [Judged(self.name, each, table.title) for table in self.tables for each in table.findings]
 
 
 def of_paper() -> list[str]:
