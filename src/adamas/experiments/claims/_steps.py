@@ -1,0 +1,44 @@
+"""What the claims share: a rule on a sequence of gradients, on the reference in float64."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from adamas.backends import reference
+from adamas.rules import Rule
+
+Array = NDArray[np.float64]
+
+# An ε for gradients of 0, which divide nothing by nothing where it is 0; it changes no digit of any other.
+TINY = 1e-100
+
+
+def states(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Iterator[tuple[Array, ...]]:
+    """The parameter and the slots of `rule` after each row of `gradients`.
+
+    The parameter begins as `start`, which is broadcast to the shape of a row.
+    """
+    rows = np.asarray(gradients, np.float64)
+    p = np.array(np.broadcast_to(np.asarray(start, np.float64), rows.shape[1:]))
+    slots: tuple[Array, ...] = reference.init(rule, p)
+    carried = tuple(rule.carried.values())
+    for t, g in enumerate(rows, start=1):
+        carried = rule.carry(t, *carried)
+        p, *new = reference.step(rule, t, p, g, slots, carried=carried)
+        slots = tuple(new)
+        yield p, *slots
+
+
+def iterates(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Array:
+    """θ_0, which is `start`, to θ_T: one row more than `gradients`."""
+    rows = np.asarray(gradients, np.float64)
+    first = np.broadcast_to(np.asarray(start, np.float64), rows.shape[1:])
+    return np.stack([first, *(p for p, *_ in states(rule, rows, start))])
+
+
+def steps(rule: Rule, gradients: ArrayLike) -> Array:
+    """θ_t - θ_{t-1}, a row for each of `gradients`; from 0, so that θ has few digits to lose."""
+    return np.diff(iterates(rule, gradients), axis=0)
