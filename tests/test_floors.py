@@ -28,6 +28,7 @@ HOMES = {
     "optax": {"optax"},
     "scipy": {"minimize", "experiments"},
     "sklearn": {"experiments"},
+    "threadpoolctl": {"experiments"},
     "pooch": {"experiments"},
     "matplotlib": {"experiments", "bench"},
     "jinja2": {"experiments"},

@@ -36,6 +36,7 @@ NOISY: dict[str, Option] = {**CNN, "dropout_input": 0.2, "dropout_units": 0.5}
 NETWORKS: list[tuple[str, dict[str, Option], float]] = [
     ("images_cnn", CNN, math.log(10)),
     ("images_mlp", {"data": "digits", "width": 12}, math.log(10)),
+    ("images_mlp", {"data": "digits", "width": 12, "count": 400}, math.log(10)),
     ("text_transformer", TRANSFORMER, math.log(96)),
 ]
 
@@ -216,3 +217,17 @@ def test_an_unknown_problem_lists_those_there_are() -> None:
         ExperimentError, match=r"unknown problem 'knapsack'; known: .*images_softmax, .*words_softmax"
     ):
         problems.load("knapsack")
+
+
+def test_dropout_draws_from_the_noise_alone_and_not_where_it_is_measured() -> None:
+    plain = build("images_mlp", {"data": "digits", "width": 50})
+    noisy = build("images_mlp", {"data": "digits", "width": 50, "dropout": 0.5})
+    assert noisy.evaluate() == plain.evaluate()
+    batch, generator = torch.arange(noisy.examples), noise()
+    state = torch.get_rng_state()
+    one, other = noisy.cost(batch, generator), noisy.cost(batch, generator)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert one.item() != other.item()
+    assert noisy.cost(batch, noise()).item() == one.item()
+    # Of the mean over many masks: what is kept is scaled, so that no layer sees less than without dropout.
+    assert one.item() == pytest.approx(plain.cost(batch, noise()).item(), rel=0.05)

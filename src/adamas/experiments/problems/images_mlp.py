@@ -4,33 +4,55 @@ from __future__ import annotations
 
 import torch
 from torch import nn
+from torch.nn.functional import relu
 
 from .. import images
-from ._network import Examples, Network, network
+from ._network import Examples, Network, dropped, network
 
 
-def identity(data: str, width: int) -> str:
+class Mlp(nn.Module):
+    """Two hidden layers, of which dropout zeroes units, not pixels: the paper says no more of it.
+
+    Args:
+        pixels: inputs.
+        width: units in each hidden layer.
+        dropout: the probability that a hidden unit is zeroed.
+    """
+
+    def __init__(self, pixels: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(pixels, width), nn.Linear(width, width)
+        self.last = nn.Linear(width, 10)
+        self.dropout = dropout
+
+    def forward(self, pixels: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
+        """(n, pixels) to (n, 10), before the softmax."""
+        hidden = dropped(relu(self.first(pixels)), self.dropout, noise)
+        outputs: torch.Tensor = self.last(dropped(relu(self.second(hidden)), self.dropout, noise))
+        return outputs
+
+
+def identity(data: str, width: int, dropout: float = 0.0, count: int = 0) -> str:
     """The images' name and checksum; `data` is a key of `images.SETS`."""
     return images.find(data).identity()
 
 
-def prepare(data: str, width: int) -> None:
+def prepare(data: str, width: int, dropout: float = 0.0, count: int = 0) -> None:
     """Gets and checks the files."""
     images.find(data).load()
 
 
-def build(seed: int, data: str, width: int) -> Network:
-    """`width` units in each hidden layer (1,000 in the paper), started as torch starts linear layers."""
+def build(seed: int, data: str, width: int, dropout: float = 0.0, count: int = 0) -> Network:
+    """`width` units in each hidden layer (1,000 in the paper), started as torch starts linear layers.
+
+    Trained on the first `count` images, all of them with 0.
+    """
     loaded = images.find(data).load()
-    pixels = loaded.train.shape[1]
-
-    def make() -> nn.Module:
-        first, second, last = nn.Linear(pixels, width), nn.Linear(width, width), nn.Linear(width, 10)
-        return nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), last)
-
+    rows = slice(count or None)
     return network(
-        make,
+        lambda: Mlp(loaded.train.shape[1], width, dropout),
         seed,
-        Examples(torch.from_numpy(loaded.train), torch.from_numpy(loaded.train_labels)),
+        Examples(torch.from_numpy(loaded.train[rows]), torch.from_numpy(loaded.train_labels[rows])),
         Examples(torch.from_numpy(loaded.test), torch.from_numpy(loaded.test_labels)),
+        noisy=dropout > 0,
     )

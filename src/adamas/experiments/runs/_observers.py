@@ -44,4 +44,23 @@ def vanished(optimizer: Optimizer, problem: Problem) -> Mapping[str, float]:
     return {"vanished": below / every.numel(), "median_root_v": every.median().item()}
 
 
-OBSERVERS: Mapping[str, Observer] = {"average": average, "vanished": vanished}
+def memory(optimizer: Optimizer, problem: Problem) -> Mapping[str, float]:
+    """ "memory", the bytes of the tensors in the optimizer's state."""
+    states = (value for p in problem.parameters for value in optimizer.state.get(p, {}).values())
+    return {"memory": float(sum(value.nbytes for value in states if isinstance(value, torch.Tensor)))}
+
+
+@torch.no_grad()
+def penalty(optimizer: Optimizer, problem: Problem) -> Mapping[str, float]:
+    """ "penalty", the L2 term (l2 / 2) |θ|² of what is minimized."""
+    groups = optimizer.param_groups
+    terms = (group["weight_decay"] / 2 * (p.double() ** 2).sum() for group in groups for p in group["params"])
+    return {"penalty": float(sum(terms))}
+
+
+OBSERVERS: Mapping[str, Observer] = {
+    "average": average,
+    "memory": memory,
+    "penalty": penalty,
+    "vanished": vanished,
+}

@@ -1,0 +1,140 @@
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adamas.experiments import figures, pictures
+from adamas.experiments.figures import Finding
+from adamas.experiments.figures._versus import Path, excess
+from adamas.experiments.figures.fig2 import (
+    FIGURE,
+    fails_under_dropout,
+    faster,
+    linear_memory,
+    slower_step,
+)
+from adamas.experiments.runs import Run
+from adamas.experiments.runs.sums import SumOfFunctions
+
+PANEL = FIGURE.versus["demo"]
+
+
+def path(
+    objective: tuple[float, ...], seconds: float = 1.0, memory: float = 1.0, diverged: bool = False
+) -> Path:
+    """With records of these objectives, so many seconds an epoch of ten mini-batches."""
+    epochs = np.arange(len(objective), dtype=float)
+    return Path(epochs, epochs * seconds, np.array(objective), memory, 10, diverged)
+
+
+def record(costs: tuple[float | None, ...], status: str = "done") -> dict[str, Any]:
+    rest = {"test_nll": 0.6, "test_error": 0.1, "penalty": 0.25, "memory": 2.0**20}
+    epochs = [
+        {"epoch": float(epoch), "cost": cost, "train_nll": 1 / (1 + epoch), **rest}
+        for epoch, cost in enumerate(costs)
+    ]
+    return {"status": status, "epochs": epochs, "clock": [float(each) for each in range(len(costs))]}
+
+
+def records() -> dict[Run, dict[str, Any]]:
+    return {run: record((None, 2.0, 1.0)) for run in FIGURE.runs("demo")}
+
+
+def test_the_excess_by_epoch_leaves_the_start_out_and_by_time_ends_with_the_shortest() -> None:
+    paths = {"Adam": path((4, 2, 0), 1), "SFO": path((4, 2, 0), 2)}
+    assert excess(paths, by_time=False) == {"Adam": 1, "SFO": 1}
+    # In the two seconds that Adam takes, SFO goes from 4 to 2.
+    assert excess(paths, by_time=True) == pytest.approx({"Adam": 2, "SFO": 3})
+
+
+@pytest.mark.parametrize(("sfo", "verdict"), [((4, 3, 3), "holds"), ((4, 2.2, 0), "fails")])
+def test_adam_is_ahead_by_a_factor_of_the_excess(sfo: tuple[float, ...], verdict: str) -> None:
+    found = faster({"Adam": path((4, 2, 0)), "SFO": path(sfo)}, by_time=False)
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("seconds", "verdict"), [(4, "holds here only partly"), (6, "holds"), (11, "holds here only partly")]
+)
+def test_an_iteration_of_sfo_takes_5_to_10_times_as_long(seconds: float, verdict: str) -> None:
+    found = slower_step({"Adam": path((4, 2, 0)), "SFO": path((4, 2, 0), seconds)})
+    assert found.verdict == verdict
+    assert found.measured.startswith(f"{seconds:.1f} ×: {seconds * 100:.3g} ms and 100 ms an iteration")
+
+
+@pytest.mark.parametrize(("memory", "verdict"), [((10, 20, 41), "holds"), ((10, 20, 60), "fails")])
+def test_linear_is_the_same_a_mini_batch(memory: tuple[float, ...], verdict: str) -> None:
+    paths = [
+        Path(np.zeros(1), np.zeros(1), np.zeros(1), each, batches, False)
+        for each, batches in zip(memory, (10, 20, 40), strict=True)
+    ]
+    assert linear_memory(paths, 3).verdict == verdict
+    assert linear_memory(paths[:2], 3).verdict == "not measured"
+
+
+@pytest.mark.parametrize(
+    ("sfo", "verdict"),
+    [
+        (path((4, 3, 2.1)), "holds"),
+        (path((4, 3, 1.9)), "fails"),
+        (path((4, 3, 1e9)), "holds"),
+        (path((4, float("nan")), diverged=True), "holds"),
+    ],
+)
+def test_sfo_converges_if_it_goes_half_of_adams_way(sfo: Path, verdict: str) -> None:
+    assert fails_under_dropout({"Adam": path((4, 2, 0)), "SFO": sfo}).verdict == verdict
+
+
+def findings(found: Mapping[Run, Any]) -> list[Finding]:
+    return [finding for table in FIGURE.tables("demo", found) for finding in table.findings]
+
+
+def test_what_has_no_records_is_not_measured_and_draws_all_the_same() -> None:
+    assert {finding.verdict for finding in findings({})} == {"not measured"}
+    assert len(pictures.draw("title", FIGURE.charts("demo", {})).axes) == 6
+
+
+def test_all_is_in_the_tables_and_charts() -> None:
+    _, table = FIGURE.tables("demo", records())
+    names = [row["optimizer"] for row in table.rows]
+    assert names == ["Adam, α = 0.001", "SFO", "SFO", "SFO", "Adam, dropout", "SFO, dropout"]
+    assert [row["mini_batches"] for row in table.rows[1:4]] == [3, 6, 12]
+    assert {row["final_objective"] for row in table.rows} == {1 / 3 + 0.25}
+    above, below = FIGURE.charts("demo", records())
+    assert [chart.x for chart in (*above, *below)] == [
+        "epoch",
+        "epoch",
+        "wall time (s)",
+        "epoch",
+        "mini-batches",
+        "mini-batches",
+    ]
+    assert [line.name for line in above[1].lines] == ["Adam, α = 0.001", "SFO"]
+
+
+def test_a_rule_that_diverged_is_never_the_best() -> None:
+    found = records()
+    for rule in PANEL.rules[:-1]:
+        found[PANEL.adam(rule)] = record((None, None), "diverged")
+    best = PANEL.best(found)
+    assert best is not None
+    assert best[0] == PANEL.rules[-1]
+
+
+def test_figure_2_is_what_the_paper_says() -> None:
+    assert figures.load("fig2") is FIGURE
+    assert FIGURE.of_paper
+    runs = FIGURE.runs("paper")
+    assert len(set(runs)) == len(runs)
+    of_a = [run for run in runs if not isinstance(run, SumOfFunctions) and "count" not in dict(run.options)]  # type: ignore[attr-defined]
+    assert {(run.epochs, run.batch, dict(run.options)["width"], run.l2) for run in of_a} == {  # type: ignore[attr-defined]
+        (200, 128, 1_000, 0.0)
+    }
+    rules = {type(run.rule).__name__ for run in of_a}  # type: ignore[attr-defined]
+    assert rules == {"Adagrad", "RMSprop", "SGD", "Adadelta", "Adam"}
+    of_b = [run for run in runs if isinstance(run, SumOfFunctions)]
+    assert {run.batch for run in of_b} == {128}
+    assert sorted(dict(run.options).get("dropout", 0) for run in of_b) == [0, 0, 0, 0.5]
+    for preset in figures.PRESETS:
+        assert len(set(FIGURE.runs(preset))) == len(FIGURE.runs(preset))
