@@ -272,7 +272,7 @@ FIGURE = Convolutional(
             epochs=3,
             parts=4,
             adam=(3e-4, 1e-3),
-            adagrad=(3e-3, 1e-2),
+            adagrad=(1e-3, 3e-3),
             sgd=(1e-2, 3e-2),
         ),
         "paper": Size(
