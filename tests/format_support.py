@@ -13,6 +13,7 @@ import numpy.typing as npt
 from adamas import formats
 from adamas.backends import Envelope
 from adamas.backends.numba import Job, ThreadPool, compile_rule
+from adamas.backends.numba.randomness import MULTIPLIERS
 from adamas.formats import BLOCK, Format
 from adamas.rules import NONNEGATIVE, SIGNED, Rule
 
@@ -60,11 +61,12 @@ class Stored:
         self.write(values)
 
     def write(self, values: Values) -> None:
-        """Store values, each as one of the two numbers beside it."""
+        """Store values, each as one of the two beside it: a float16 towards zero, others to nearest."""
         if self.format.scaled:
-            self.codes[:], self.scales[:] = encode_blocks(self.format, values, np.uint32(1 << 19))
+            self.codes[:], self.scales[:] = encode_blocks(self.format, values, np.uint32(1 << 31))
         else:
-            self.codes[:] = encode(self.format, values, np.uint32(1 << 15))
+            half = 0 if self.format.name == "float16" else 1 << 31
+            self.codes[:] = encode(self.format, values, np.uint32(half))
 
     @property
     def data(self) -> Values:
@@ -194,10 +196,12 @@ def representable(format: str, values: Values) -> Values:
 
 
 def words(key: int, ordinal: int, n: int) -> Values:
-    """The random bits of each element of a tensor in a step: what `toolbox.py` compiles, in NumPy."""
+    """The random bits of the first rounded array of a tensor in a step: what kernels compute, in NumPy."""
     with np.errstate(over="ignore"):
         mixed = np.uint64(key) + np.uint64(ordinal) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        x = np.arange(n, dtype=np.uint32) * np.uint32(0x9E3779B9) + np.uint32(mixed >> np.uint64(32))
-        x = (x ^ (x >> np.uint32(16))) * np.uint32(0x85EBCA6B)
-        return x ^ (x >> np.uint32(13))
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed ^= mixed >> np.uint64(31)
+        counter = np.arange(n, dtype=np.uint32) * np.uint32(0x9E3779B9) + np.uint32(mixed >> np.uint64(32))
+        folded = counter ^ (counter >> np.uint32(17)) ^ np.uint32(mixed & np.uint64(0xFFFFFFFF))
+        return folded * np.uint32(MULTIPLIERS[0])

@@ -14,6 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rule_cases import gradients, parameters
 
+from adamas.backends import Envelope
 from adamas.formats import BLOCK
 from adamas.rules import SIGNED, Adam, Rule
 
@@ -155,3 +156,20 @@ def test_an_element_is_rounded_without_bias_over_the_steps() -> None:
     assert ups.mean() == pytest.approx(32, abs=5 * 4 / 256)
     # The variance of 64 coins is 16; that of N of its samples scatters by 16 √(2 / N).
     assert ups.var() == pytest.approx(16, abs=5 * 16 * (2 / N) ** 0.5)
+
+
+# NaN.
+
+
+@pytest.mark.parametrize("scale", [1.0, float(np.uint32(0x7FFFFFFF).view(np.float32))], ids=str)
+def test_all_in_bfloat16_a_nan_stays_one(scale: float) -> None:
+    """Nothing looks for it there: its lower half must be empty, whatever the upper one and the rounding."""
+    codes = np.arange(1 << 16, dtype=np.uint32).repeat(16) << np.uint32(16)
+    values = codes.view(np.float32)
+    driver = Driver(Adam(), [np.ones(values.size)], "bfloat16", "bfloat16")
+    with np.errstate(invalid="ignore"):
+        driver.step(np.ones(values.size))
+        driver.step(values, envelope=Envelope(scale=scale))
+    expected = np.isnan(values) | np.isnan(scale)
+    for array in driver.arrays:
+        assert np.isnan(array.values[expected]).all()

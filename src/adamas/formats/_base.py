@@ -2,7 +2,7 @@
 
 `decode` and `encode` are elementwise and use `xp` for what arrays and compiled scalars spell
 differently, as the rules do: `xp.bits(x)`, the 32 bits of a float32; `xp.from_bits(b)`, back;
-`xp.u32(x)`, a conversion, as `u8`, `u16`, `f32`; `xp.where/minimum/maximum`. Every operation on
+`xp.u32(x)`, a conversion, as `u8`, `u16`, `i8`, `i32`, `f32`; `xp.where/minimum/maximum`. Every operation on
 codes is wrapped in `xp.u32`, for a compiled unsigned number would widen.
 """
 
@@ -29,6 +29,8 @@ def _from_bits(b: Any) -> Any:
 numpy_bits: Any = SimpleNamespace(
     bits=lambda x: np.asarray(x, np.float32).view(np.uint32),
     from_bits=_from_bits,
+    i8=lambda x: np.asarray(x).astype(np.int8),
+    i32=lambda x: np.asarray(x).astype(np.int32),
     u8=lambda x: np.asarray(x).astype(np.uint8),
     u16=lambda x: np.asarray(x).astype(np.uint16),
     u32=lambda x: np.asarray(x).astype(np.uint32),
@@ -51,11 +53,13 @@ class Format:
         stored: dtype of a stored element.
         compute: dtype of its value, float32 or float64.
         decode: stored element to value; None where they are the same.
-        encode: value, and random bits of which the lowest 20 count, to stored element.
+        encode: value, and 32 random bits, of which the highest count most, to stored element.
         rounds: whether `encode` uses the random bits.
         signed: whether values may be negative.
         scaled: whether each `BLOCK` elements share a scale, the largest magnitude times `margin`:
             a value is then decode(code) times the scale, and encode takes the value over it.
+        paired: `encode` where everything is computed from numbers in formats that have this; two
+            elements are then read as one word of 32 bits, and written as one.
         bytes: a parameter, scales included.
     """
 
@@ -68,6 +72,7 @@ class Format:
     signed: bool = True
     scaled: bool = False
     margin: float = 1.0
+    paired: Callable[..., Any] | None = None
 
     @property
     def bytes(self) -> float:

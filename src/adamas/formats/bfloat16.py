@@ -16,10 +16,24 @@ def decode(code):
 
 def encode(x, random):
     """float32 to uint16; infinity stays, and so does NaN, which the sum below could carry into a number."""
-    rounded = xp.u32(xp.bits(x) + xp.u32(random & xp.u32(0xFFFF)))
+    rounded = xp.u32(xp.bits(x) + xp.u32(random >> xp.u32(16)))
     return xp.u16(xp.u32(xp.where(x != x, xp.u32(0x7FC00000), rounded)) >> xp.u32(16))
 
 
+def encode_paired(x, random):
+    """The same for what is computed from halves: NaN then has nothing in its lower half to be carried."""
+    return xp.u16(xp.u32(xp.bits(x) + xp.u32(random >> xp.u32(16))) >> xp.u32(16))
+
+
 FORMATS = dict.fromkeys(
-    (True, False), Format("bfloat16", np.dtype(np.uint16), np.dtype(np.float32), decode, encode, rounds=True)
+    (True, False),
+    Format(
+        "bfloat16",
+        np.dtype(np.uint16),
+        np.dtype(np.float32),
+        decode,
+        encode,
+        rounds=True,
+        paired=encode_paired,
+    ),
 )

@@ -16,8 +16,8 @@ def decode(code):
 def encode(x, random):
     """float32 to uint16; below the normal numbers the noise is one step of the fixed grid of 2^-24."""
     bits = xp.bits(x)
-    normal = xp.from_bits(xp.u32(xp.u32(bits + xp.u32(random & xp.u32(0x1FFF))) & xp.u32(0xFFFFE000)))
-    noise = xp.f32(xp.u32(random & xp.u32(0xFFF))) * xp.f32(2.0**-36) + xp.f32(2.0**-37 - 2.0**-25)
+    normal = xp.from_bits(xp.u32(xp.u32(bits + xp.u32(random >> xp.u32(19))) & xp.u32(0xFFFFE000)))
+    noise = xp.f32(xp.u32(random >> xp.u32(20))) * xp.f32(2.0**-36) + xp.f32(2.0**-37 - 2.0**-25)
     # Between 0 and 2^-14, without the ends: noise would give a zero another sign.
     small = xp.u32(xp.u32(bits & xp.u32(0x7FFFFFFF)) - xp.u32(1)) < xp.u32(0x387FFFFF)
     return xp.float_to_half(xp.where(x != x, x, xp.where(small, x + noise, normal)))

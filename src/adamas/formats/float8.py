@@ -13,27 +13,24 @@ from ._base import Format, xp
 _SIGNED, _NONNEGATIVE = (127 - 15) << 23, (127 - 31) << 23
 # Of half the smallest positive signed code, 1.125 * 2^-15: from there on up rounds away from zero.
 _HALF = ((127 - 16) << 23) + (1 << 20)
+# Of the smallest value that is rounded to the code after the smallest.
+_ONE = _SIGNED + (1 << 20) - 0x7FFFF
 
 
 def decode_signed(code):
     """uint8 to float32, exactly."""
-    code = xp.u32(code)
-    magnitude = xp.u32(code & xp.u32(127))
-    bits = xp.u32(
-        xp.u32(xp.u32(magnitude << xp.u32(20)) + xp.u32(_SIGNED))
-        | xp.u32(code << xp.u32(24)) & xp.u32(1 << 31)
-    )
-    return xp.from_bits(xp.where(magnitude == xp.u32(0), xp.u32(0), bits))
+    spread = xp.u32(xp.u32(xp.i32(xp.i8(code))) << xp.u32(20))
+    bits = xp.u32(xp.u32(spread & xp.u32(0x87F00000)) | xp.u32(_SIGNED))
+    return xp.from_bits(xp.where(xp.u32(spread & xp.u32(0x07F00000)) == xp.u32(0), xp.u32(0), bits))
 
 
 def encode_signed(x, random):
     """float32 below 1.9375 in magnitude to the nearest uint8 code."""
     bits = xp.bits(x)
     magnitude = xp.u32(bits & xp.u32(0x7FFFFFFF))
-    rounded = xp.u32(magnitude + xp.u32(0x7FFFF))
-    low = xp.where(magnitude > xp.u32(_HALF), xp.u32(_SIGNED + (1 << 20)), xp.u32(_SIGNED))
-    code = xp.u32(xp.u32(xp.maximum(rounded, low) - xp.u32(_SIGNED)) >> xp.u32(20))
-    return xp.u8(xp.u32(code | xp.u32(xp.u32(bits >> xp.u32(24)) & xp.u32(128))))
+    rounded = xp.u32(xp.maximum(magnitude, xp.u32(_ONE)) + xp.u32(0x7FFFF - _SIGNED & 0xFFFFFFFF))
+    code = xp.where(magnitude > xp.u32(_HALF), xp.u32(rounded >> xp.u32(20)), xp.u32(0))
+    return xp.u8(xp.where(bits > xp.u32(0x7FFFFFFF), xp.u32(code | xp.u32(128)), code))
 
 
 def decode_nonnegative(code):
@@ -46,9 +43,8 @@ def decode_nonnegative(code):
 def encode_nonnegative(x, random):
     """float32 in [0, 1.875] to the uint8 code below or above, keeping the mean; positive to positive."""
     bits = xp.bits(x)
-    rounded = xp.u32(bits + xp.u32(random & xp.u32(0xFFFFF)))
-    low = xp.where(bits == xp.u32(0), xp.u32(_NONNEGATIVE), xp.u32(_NONNEGATIVE + (1 << 20)))
-    return xp.u8(xp.u32(xp.u32(xp.maximum(rounded, low) - xp.u32(_NONNEGATIVE)) >> xp.u32(20)))
+    rounded = xp.maximum(xp.u32(bits + xp.u32(random >> xp.u32(12))), xp.u32(_NONNEGATIVE + (1 << 20)))
+    return xp.u8(xp.where(bits == xp.u32(0), xp.u32(0), xp.u32(rounded >> xp.u32(20))))
 
 
 # A little above 1 / 1.875, so that no quotient is rounded above 1.875, whose sum with random bits would

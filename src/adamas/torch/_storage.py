@@ -163,7 +163,7 @@ def _encode(values: Tensor, format: Format) -> Tensor:
     padded[:n] = flat
     blocks = padded.reshape(-1, BLOCK)
     scales = np.maximum(np.abs(blocks).max(axis=1) * np.float32(format.margin), np.finfo(np.float32).tiny)
-    half = np.uint32(0x7FFFF)
+    half = np.uint32(0x7FFFFFFF)
     state = np.zeros(_order_at(n) + values.dim(), np.uint8)
     with np.errstate(invalid="ignore"):  # infinity over the infinite scale of its block is NaN
         codes = format.encode(blocks / scales[:, None], half)

@@ -19,7 +19,7 @@ from ... import formats
 from ...formats import Format
 from ...rules import Rule
 from ...rules._base import Update
-from . import toolbox
+from . import randomness, toolbox
 from .cache import load_module
 from .emit import ENVELOPE, emit_norm, emit_step
 from .source import arithmetic
@@ -112,5 +112,6 @@ def _compile(
 @functools.cache
 def _stamp() -> str:
     """Changes with the toolbox and the formats, which Numba's own cache does not watch."""
-    files = [Path(str(toolbox.__file__)), *sorted(Path(str(formats.__file__)).parent.glob("*.py"))]
+    files = [Path(str(module.__file__)) for module in (toolbox, randomness)]
+    files += sorted(Path(str(formats.__file__)).parent.glob("*.py"))
     return "toolbox " + hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

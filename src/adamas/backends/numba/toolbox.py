@@ -1,6 +1,6 @@
 """What generated kernels are made of: typed access to addresses, the `xp` of a scalar, the tile counter.
 
-Every kernel file begins with `from adamas.backends.numba.toolbox import *`.
+Every kernel file begins with `from adamas.backends.numba.toolbox import *`, and of `randomness`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,19 @@ from .._base import bind as rebind
 
 __all__ = [
     "access",
-    "advanced_key",
     "bind",
     "claim_tile",
     "flush",
+    "half_of",
     "inline",
     "inline_late",
     "int_at",
     "kernel",
     "kernel_of_sums",
-    "more_bits",
-    "random_bits",
     "scratch",
-    "tile_key",
+    "short_nan",
     "where",
+    "with_half",
     "xp",
 ]
 
@@ -64,7 +63,7 @@ def _scopes(module: Any, arrays: Sequence[str]) -> Any:
     )
 
 
-def access(name: str, arrays: str, stored: Any) -> tuple[Any, Any]:
+def access(name: str, arrays: str, stored: Any, unit: int = 1) -> tuple[Any, Any]:
     """`load(address, i)` and `store(address, i, x)` of array `name` among `arrays` (names, space-separated).
 
     The arrays of a step do not overlap. Telling LLVM so, with alias scopes, spares the run-time
@@ -72,10 +71,11 @@ def access(name: str, arrays: str, stored: Any) -> tuple[Any, Any]:
     about five arrays.
     """
     others = [array for array in arrays.split() if array != name]
+    align = stored.bitwidth // 8 // unit
 
     def element(context: Any, builder: Any, address: Any, index: Any) -> Any:
-        pointer = builder.inttoptr(address, ir.PointerType(context.get_data_type(stored)))
-        return builder.gep(pointer, [index])
+        pointer = builder.inttoptr(address, ir.PointerType(ir.IntType(stored.bitwidth // unit)))
+        return builder.bitcast(builder.gep(pointer, [index]), ir.PointerType(context.get_data_type(stored)))
 
     def mark(builder: Any, instruction: Any) -> Any:
         instruction.set_metadata("alias.scope", _scopes(builder.module, [name]))
@@ -85,19 +85,22 @@ def access(name: str, arrays: str, stored: Any) -> tuple[Any, Any]:
     @intrinsic
     def load(typing_context: Any, address: Any, index: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            return mark(builder, builder.load(element(context, builder, *args)))
+            return mark(builder, builder.load(element(context, builder, *args), align=align))
 
         return stored(types.int64, types.int64), generate
 
     @intrinsic
     def store(typing_context: Any, address: Any, index: Any, value: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            mark(builder, builder.store(args[2], element(context, builder, args[0], args[1])))
+            mark(builder, builder.store(args[2], element(context, builder, *args[:2]), align=align))
             return context.get_dummy_value()
 
         return types.void(types.int64, types.int64, stored), generate
 
     return load, store
+
+
+_WORD = ir.IntType(32)
 
 
 @intrinsic
@@ -182,64 +185,59 @@ def _minimum(x, y):  # type: ignore[no-untyped-def]
     return x if x < y or x != x else y
 
 
+@intrinsic
+def _below_normal(typing_context: Any, x: Any) -> Any:
+    """Whether the exponent is zero: one instruction, where a magnitude and a comparison are two."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        width, exponent = (32, 0x7F800000) if x == types.float32 else (64, 0x7FF0000000000000)
+        word = ir.IntType(width)
+        masked = builder.and_(builder.bitcast(args[0], word), ir.Constant(word, exponent))
+        return builder.icmp_unsigned("==", masked, ir.Constant(word, 0))
+
+    return types.boolean(x), generate
+
+
 @inline
-def flush(x, tiny):  # type: ignore[no-untyped-def]
+def flush(x, zero):  # type: ignore[no-untyped-def]
     """Zero below the smallest normal number: decaying state must not end in denormals, which are slow."""
-    return where(abs(x) < tiny, tiny - tiny, x)  # a literal 0 would widen
+    return where(_below_normal(x), zero, x)  # type: ignore[call-arg]
 
 
 @inline
-def tile_key(key, ordinal):  # type: ignore[no-untyped-def]
-    """The key of a tensor's random bits in one step, from the step's key and the tensor's number."""
-    mixed = np.uint64(key) + np.uint64(ordinal) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    return np.uint32(mixed >> np.uint64(32))
+def short_nan(x):  # type: ignore[no-untyped-def]
+    """A float32 as it is, or NaN with nothing in its lower half."""
+    bits = xp.bits(x)
+    return xp.from_bits(np.uint32(bits & where(x != x, np.uint32(0xFFFF0000), np.uint32(0xFFFFFFFF))))
 
 
 @intrinsic
-def random_bits(typing_context: Any, key: Any, index: Any) -> Any:
-    """32 bits for element i: a counter, mixed as MurmurHash3 does, so that order does not matter.
-
-    Written in LLVM's terms because Numba multiplies 32-bit numbers in 64, which costs vectors dearly.
-    """
+def half_of(typing_context: Any, word: Any, half: Any) -> Any:
+    """The lower (0) or upper (1) 16 bits of 32."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = ir.IntType(32)
-        x = builder.mul(builder.trunc(args[1], word), ir.Constant(word, 0x9E3779B9))
-        x = builder.add(x, args[0])
-        x = builder.xor(x, builder.lshr(x, ir.Constant(word, 16)))
-        x = builder.mul(x, ir.Constant(word, 0x85EBCA6B))
-        return builder.xor(x, builder.lshr(x, ir.Constant(word, 13)))
+        shift = builder.shl(builder.trunc(args[1], _WORD), ir.Constant(_WORD, 4))
+        return builder.trunc(builder.lshr(args[0], shift), ir.IntType(16))
 
-    return types.uint32(types.uint32, types.int64), generate
+    return types.uint16(types.uint32, types.int64), generate
 
 
 @intrinsic
-def advanced_key(typing_context: Any, key: Any, first: Any) -> Any:
-    """The key for which `random_bits(_, j)` are those of element first + j of the tensor."""
+def with_half(typing_context: Any, word: Any, half: Any, code: Any) -> Any:
+    """32 bits, of which these 16 are zero, with a code there."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        word = ir.IntType(32)
-        return builder.add(args[0], builder.mul(builder.trunc(args[1], word), ir.Constant(word, 0x9E3779B9)))
+        shift = builder.shl(builder.trunc(args[1], _WORD), ir.Constant(_WORD, 4))
+        return builder.or_(args[0], builder.shl(builder.zext(args[2], _WORD), shift))
 
-    return types.uint32(types.uint32, types.int64), generate
-
-
-@intrinsic
-def more_bits(typing_context: Any, bits: Any, shift: Any) -> Any:
-    """The bits from `shift`, at most 12, on: twenty for another array of the same element."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return builder.lshr(args[0], args[1])
-
-    return types.uint32(types.uint32, types.uint32), generate
+    return types.uint32(types.uint32, types.int64, types.uint16), generate
 
 
 # Numba resolves attributes of modules only, so the namespace of a kernel is one.
 xp: Any = python_types.ModuleType("xp")
 xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
 xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
-xp.u8, xp.u16, xp.u32, xp.f32 = np.uint8, np.uint16, np.uint32, np.float32
+xp.u8, xp.u16, xp.u32, xp.i8, xp.i32, xp.f32 = np.uint8, np.uint16, np.uint32, np.int8, np.int32, np.float32
 xp.bits, xp.from_bits = _bitcast(types.float32, types.uint32), _bitcast(types.uint32, types.float32)
 xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
 
