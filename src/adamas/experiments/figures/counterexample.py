@@ -7,10 +7,10 @@ and distances, γ = β1²/√β2 < 1, α/√t, and β1 λ^(t-1) with λ < 1. AMS
 
 (a) is their Theorem 1 with C = 3: β1 = 0, β2 = 1/(1 + C²). (b) is the same with momentum that decays, and
 with costs that need no projection, which the paper does not have. In both, gradients, β1 and λ are so
-small that the bound itself is soon exceeded. (c) and (d) are their section 5, β1 = .9 and β2 = .99, where we let β1 decay as
-the theorem asks, and they do not. With gradients of 1010 no run is long enough to reach the bound; with
-random costs the best fixed point shows after a million rounds only, so (d) has long runs alone. They do not
-give their α: ours is half of the feasible set.
+small that the bound itself is soon exceeded. (c) and (d) are their section 5, β1 = .9 and β2 = .99, where we
+let β1 decay as the theorem asks, and they do not. With gradients of 1010 no run is long enough
+to reach the bound; with random costs the best fixed point shows after a million rounds only, so (d) has long
+runs alone. They do not give their α: ours is half of the feasible set.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def _theorem(claim: str, panel: Panel, results: Mapping[str, Played]) -> Finding
 
 
 def _corollary(claim: str, panel: Panel, results: Mapping[str, Played]) -> Finding:
-    """It fails where Adam, late, does no better than the worst fixed point: then regret is linear in T."""
+    """Late, Adam has to do better than the worst fixed point, else its regret is linear, and to improve."""
     if "Adam" not in results:
         return Finding(claim, COROLLARY, "runs are missing", "not measured")
     late = late_regret(results["Adam"])

@@ -33,6 +33,11 @@ class Scalars:
     minimum = staticmethod(min)
 
     @staticmethod
+    def where(condition: bool, one: float, other: float) -> float:
+        """The one or the other."""
+        return one if condition else other
+
+    @staticmethod
     def full_like(point: float, value: float) -> float:
         """One element is all there is."""
         return value

@@ -1,0 +1,258 @@
+import dataclasses
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adamas.backends import reference
+from adamas.experiments import figures, streams
+from adamas.experiments.bounds import gamma, theorem_bound
+from adamas.experiments.runs.online import Online, Scalars, Scheduled, recorded_rounds
+from adamas.experiments.store import key
+from adamas.rules import SGD, Adagrad, Adam, AdaMax, AMSGrad, Rule
+
+THREE = {"large": 3.0, "small": 1.0, "period": 3, "order": "in turn"}
+RULE = Adam(lr=0.5, beta1=0.8, beta2=0.9)
+
+
+def online(stream: str, rounds: int, rule: Rule = RULE, decay: float = 0.9, **options: Any) -> Online:
+    return Online(stream, tuple(sorted(options.items())), rule, decay, rounds, seed=0)
+
+
+def literal(run: Online) -> tuple[list[float], list[np.ndarray], list[np.ndarray]]:
+    """Algorithm 1 with α/√t, β1 λ^(t-1) and 1 - β1^t: costs, points and gradients by round."""
+    stream = streams.load(run.stream).build(run.seed, run.rounds, **dict(run.options))
+    rule: Any = run.rule
+    point = stream.start
+    m, v = 0.0 * point, 0.0 * point
+    costs, points, gradients = [], [point], []
+    for t in range(1, run.rounds + 1):
+        costs.append(stream.cost(t, point))
+        g = stream.gradient(t, point)
+        beta1 = rule.beta1 * run.decay ** (t - 1)
+        m, v = beta1 * m + (1 - beta1) * g, rule.beta2 * v + (1 - rule.beta2) * g * g
+        m_hat, v_hat = m / (1 - rule.beta1**t), v / (1 - rule.beta2**t)
+        point = stream.project(point - rule.lr / math.sqrt(t) * m_hat / (np.sqrt(v_hat) + rule.eps))
+        points.append(point)
+        gradients.append(g)
+    return costs, points, gradients
+
+
+RUNS = [
+    online("least_squares", 12, dimensions=2),
+    online("logistic", 12, dimensions=2),
+    online("rare", 12, **THREE),
+    online("rare", 12, **THREE, edges="flat"),
+    online("rare", 12, large=1010.0, small=10.0, period=101, order="random"),
+]
+each_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run.describe())
+
+
+@each_run
+def test_points_are_those_of_algorithm_1(run: Online) -> None:
+    _, points, _ = literal(run)
+    for record in run.execute().epochs:
+        assert record["x"] == pytest.approx(np.ravel(points[int(record["epoch"])])[0], rel=1e-9, abs=1e-12)
+
+
+@each_run
+def test_regret_is_that_against_the_best_of_a_fine_grid(run: Online) -> None:
+    costs, points, _ = literal(run)
+    stream = streams.load(run.stream).build(run.seed, run.rounds, **dict(run.options))
+    axis = np.linspace(-1, 1, 201)
+    vector = isinstance(points[0], np.ndarray)
+    grid = [np.array(pair) for pair in itertools.product(axis, axis)] if vector else axis.tolist()
+    last = run.execute().epochs[-1]
+    rounds = int(last["epoch"])
+    least = min(sum(stream.cost(t, x) for t in range(1, rounds + 1)) for x in grid[:: 7 if vector else 1])
+    regret = sum(costs[:rounds]) - least
+    # The grid is a subset, so its best is no better; and on it costs change by little from point to point.
+    assert regret - 1e-9 <= last["regret"] <= regret + (0.05 if vector else 1e-9)
+    assert last["average_regret"] == pytest.approx(last["regret"] / rounds)
+    assert last["best"] * rounds == pytest.approx(sum(costs[:rounds]) - last["regret"])
+
+
+@pytest.mark.parametrize("name", ["least_squares", "logistic"])
+@pytest.mark.parametrize("rounds", [1, 7, 200])
+def test_the_best_point_is_optimal(name: str, rounds: int) -> None:
+    """Of a convex function, a point is best if a step against its gradient is projected back on it."""
+    stream = streams.load(name).build(3, 200, dimensions=4)
+    best, least = stream.best(rounds)
+    gradient = sum(stream.gradient(t, best) for t in range(1, rounds + 1))
+    np.testing.assert_allclose(stream.project(best - gradient / rounds), best, atol=1e-6)
+    assert least == pytest.approx(sum(stream.cost(t, best) for t in range(1, rounds + 1)), abs=1e-9)
+
+
+@each_run
+def test_gradients_are_those_of_the_costs_and_bounded(run: Online) -> None:
+    stream = streams.load(run.stream).build(1, 40, **dict(run.options))
+    random = np.random.default_rng(0)
+    for t in range(1, 41):
+        x = random.uniform(-0.9, 0.9, np.shape(stream.start))
+        x = x if np.ndim(stream.start) else float(x)
+        direction = random.standard_normal(np.shape(stream.start))
+        h = 1e-6
+        slope = (stream.cost(t, x + h * direction) - stream.cost(t, x - h * direction)) / (2 * h)
+        gradient = stream.gradient(t, x)
+        assert np.sum(gradient * direction) == pytest.approx(slope, rel=1e-5, abs=1e-7)
+        assert np.max(np.abs(gradient)) <= stream.gradient_bound
+
+
+@each_run
+def test_a_longer_stream_begins_like_a_shorter_one(run: Online) -> None:
+    short, long = (streams.load(run.stream).build(5, n, **dict(run.options)) for n in (10, 500))
+    x = 0.3 + 0 * short.start
+    assert [short.cost(t, x) for t in range(1, 11)] == [long.cost(t, x) for t in range(1, 11)]
+
+
+def test_flat_edges_make_no_difference_inside_and_end_the_slope_outside() -> None:
+    flat, lines = (streams.load("rare").build(0, 3, **THREE, edges=edges) for edges in ("flat", "projected"))
+    for t, (outside, beyond) in enumerate([(-1.5, 2.0), (1.5, -2.0), (1.5, -2.0)], start=1):
+        assert flat.cost(t, 0.5) == lines.cost(t, 0.5)
+        assert (flat.gradient(t, outside), flat.gradient(t, beyond)) == (0, lines.gradient(t, beyond))
+    assert flat.project(5.0) == 5.0
+    assert lines.project(5.0) == 1.0
+
+
+@pytest.mark.parametrize(
+    "rule", [Adam(), AMSGrad(), AMSGrad(bias_correction=False), AdaMax(), Adagrad(), SGD()], ids=str
+)
+def test_floats_have_the_bits_of_arrays(rule: Rule) -> None:
+    scheduled = Scheduled(rule, 1.0)
+    scalar, array = 0.25, np.array([0.25])
+    slots, others = reference.init(rule, scalar, Scalars), reference.init(rule, array)
+    for t, g in enumerate([1.5, -0.25, 3.0, 0.125, -7.0], start=1):
+        scalar, *slots = reference.step(scheduled, t, scalar, g, slots, xp=Scalars)
+        array, *others = reference.step(scheduled, t, array, np.array([g]), others)
+        assert scalar == array[0]
+
+
+def test_the_schedule_is_the_papers() -> None:
+    rule = Adam(lr=0.3, beta1=0.8, beta2=0.99)
+    for t in (1, 2, 9):
+        beta1, gain1, *_, step, _, _ = Scheduled(rule, 0.9).scalars(t)
+        assert (beta1, gain1) == pytest.approx((0.8 * 0.9 ** (t - 1), 1 - 0.8 * 0.9 ** (t - 1)))
+        assert step == pytest.approx(0.3 / math.sqrt(t) * math.sqrt(1 - 0.99**t) / (1 - 0.8**t))
+    assert Scheduled(SGD(lr=2.0), 1.0).scalars(4) == (1.0,)
+
+
+def test_records_are_at_whole_periods() -> None:
+    assert recorded_rounds(100, 1, 1) == [1, 10, 100]
+    assert recorded_rounds(100, 1, 3) == [3, 30, 99]
+    assert recorded_rounds(2, 4, 3) == []
+
+
+def test_a_configuration_says_its_kind_and_everything() -> None:
+    run = online("rare", 9, **THREE)
+    configuration = run.configuration()
+    assert configuration["kind"] == "online"
+    assert configuration["options"] == THREE
+    assert configuration["rule"]["name"] == "Adam"
+    changes: list[dict[str, Any]] = [{"decay": 0.5}, {"rounds": 8}, {"seed": 1}, {"rule": AMSGrad(lr=0.5)}]
+    others = [dataclasses.replace(run, **change) for change in changes]
+    assert len({key(each.configuration()) for each in (run, *others)}) == 5
+    assert run.epochs == 9
+
+
+def test_runs_repeat_to_the_bit() -> None:
+    run = online("logistic", 40, dimensions=3)
+    one, other = run.execute(), run.execute()
+    assert (one.status, one.epochs) == ("done", other.epochs)
+    assert len(one.clock) == len(one.epochs)
+
+
+# The bound.
+
+
+def test_the_bound_is_what_the_theorem_prints() -> None:
+    """By hand: α = .5, β1 = .5, β2 = .25 (γ = .5), λ = .9, T = 4, D = 2, D∞ = 1, G∞ = 3, d = 2."""
+    rule = Adam(lr=0.5, beta1=0.5, beta2=0.25)
+    measured = {"root_v": 1.5, "gradient_norms": 6.0, "diameter": 2.0, "widest": 1.0, "dimensions": 2.0}
+    terms = theorem_bound(rule, 0.9, 4, measured, 3.0)
+    assert gamma(rule) == 0.5
+    # D² / (2α(1-β1)) = 4 / .5 = 8, times √4 · 1.5 = 3
+    assert terms.distance == pytest.approx(24)
+    # α(1+β1)G∞ / ((1-β1)√(1-β2)(1-γ)²) = 2.25 / (.5 · √.75 · .25), times 6
+    assert terms.gradients == pytest.approx(2.25 / (0.125 * math.sqrt(0.75)) * 6)
+    # D∞²G∞√(1-β2) / (2α(1-β1)(1-λ)²) = 3 √.75 / (.5 · .01), times d
+    assert terms.momentum == pytest.approx(2 * 600 * math.sqrt(0.75))
+
+
+def test_what_the_bound_takes_is_what_happened() -> None:
+    run = online("least_squares", 12, dimensions=2)
+    _, points, gradients = literal(run)
+    last = run.execute().epochs[-1]
+    v = np.zeros(2)
+    for g in gradients:
+        v = 0.9 * v + 0.1 * g * g
+    assert last["root_v"] == pytest.approx(np.sqrt(v / (1 - 0.9**12)).sum())
+    assert last["gradient_norms"] == pytest.approx(np.sqrt(np.square(gradients).sum(axis=0)).sum())
+    best, _ = streams.load(run.stream).build(0, 12, dimensions=2).best(12)
+    sides = np.ptp(np.array([*points, best]), axis=0)
+    assert last["diameter"] == pytest.approx(np.linalg.norm(sides))
+    assert last["widest"] == pytest.approx(sides.max())
+
+
+# The counterexamples.
+
+
+@pytest.mark.parametrize("edges", ["projected", "flat"])
+@pytest.mark.parametrize("beta1", [0.0, 0.25])
+def test_adams_regret_is_linear_and_amsgrads_is_not(edges: str, beta1: float) -> None:
+    """Reddi, Kale & Kumar 2018, Theorem 1: at x = 1 three rounds cost C - 2 where the best cost 2 - C."""
+    adam = online("rare", 3_000, Adam(1.0, beta1, 0.1), **THREE, edges=edges).execute().epochs[-1]
+    theirs = AMSGrad(1.0, beta1, 0.1, bias_correction=False)
+    amsgrad = online("rare", 3_000, theirs, **THREE, edges=edges).execute().epochs[-1]
+    assert adam["average_regret"] >= 2 / 3 * 0.99
+    assert adam["x"] == pytest.approx(1, abs=0.05)
+    assert amsgrad["average_regret"] < 0.05
+    assert amsgrad["x"] == pytest.approx(-1, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["regret", "counterexample"])
+@pytest.mark.parametrize("preset", figures.PRESETS)
+def test_the_conditions_of_the_theorem_are_met_in_every_run(name: str, preset: figures.Preset) -> None:
+    runs = figures.load(name).runs(preset)
+    assert len(set(runs)) == len(runs)
+    adams = [run.rule for run in runs if isinstance(run.rule, Adam)]
+    assert adams
+    assert all(gamma(rule) < 1 and rule.bias_correction for rule in adams)
+    assert all(0 < run.decay < 1 for run in runs)
+
+
+def small(name: str, **changes: Any) -> tuple[Any, dict[Any, Any]]:
+    """The figure with short runs of its demo, and their records."""
+    figure = figures.load(name)
+    panels = [dataclasses.replace(panel, **changes) for panel in figure.panels["demo"]]
+    figure = dataclasses.replace(figure, panels={"demo": panels})
+    return figure, {run: dataclasses.asdict(run.execute()) for run in figure.runs("demo")}
+
+
+def test_the_counterexample_says_that_the_theorem_fails() -> None:
+    figure, records = small("counterexample", rounds=4_000)
+    tables = figure.tables("demo", records)
+    verdicts = [[finding.verdict for finding in table.findings] for table in tables[:2]]
+    assert verdicts == [["fails", "fails", "holds"]] * 2
+    assert "exceeds from T = " in tables[0].findings[0].measured
+    assert tables[2].findings[0].source == "section 4, Corollary 4.2"
+    rows = figure.charts("demo", records)
+    assert [[len(chart.lines) for chart in row] for row in rows] == [[4, 4, 3], [2, 2, 2]]
+
+
+def test_the_regret_figure_draws_the_bound_above_the_regret() -> None:
+    figure, records = small("regret", rounds=300, seeds=(0, 1))
+    for table, chart in zip(figure.tables("demo", records), figure.charts("demo", records)[0], strict=True):
+        assert table.findings[1].verdict == "holds"
+        measured, _, bound = chart.lines
+        assert measured.values.shape == bound.values.shape == (2, len(measured.x))
+        assert (bound.values > measured.values).all()
+
+
+@pytest.mark.parametrize("name", ["regret", "counterexample"])
+def test_what_has_no_records_is_said_to_have_none(name: str) -> None:
+    figure = figures.load(name)
+    tables = figure.tables("demo", {})
+    assert {finding.verdict for table in tables for finding in table.findings} == {"not measured"}
+    assert all(not chart.lines for row in figure.charts("demo", {}) for chart in row)
