@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,17 +10,32 @@ from numpy.typing import ArrayLike, NDArray
 from adamas.backends import reference
 from adamas.rules import Rule
 
+from ..figures import Preset
+
 Array = NDArray[np.float64]
 
 # An ε for gradients of 0, which divide nothing by nothing where it is 0; it changes no digit of any other.
 TINY = 1e-100
+# What float64 may leave of an equation: some thousand roundings of 1e-16 each.
+ROUNDING = 1e-12
+# How many elements are stepped side by side, each with gradients of its own.
+ELEMENTS: Mapping[Preset, int] = {"demo": 100, "quick": 500, "paper": 2_000}
+
+
+def kinds(steps: int, elements: int) -> dict[str, Array]:
+    """Stationary gradients by what they are: random and the same at every call, (steps, elements)."""
+    random, shape = np.random.default_rng(0), (steps, elements)
+    return {
+        "constant": np.ones(shape),
+        "normal": random.normal(size=shape),
+        "uniform in [-1, 1]": random.uniform(-1, 1, shape),
+        "normal of mean 1": random.normal(1, 1, shape),
+        "exponential": random.exponential(size=shape),
+    }
 
 
 def states(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Iterator[tuple[Array, ...]]:
-    """The parameter and the slots of `rule` after each row of `gradients`.
-
-    The parameter begins as `start`, which is broadcast to the shape of a row.
-    """
+    """The parameter and the slots of `rule` after each row of `gradients`, from `start` on."""
     rows = np.asarray(gradients, np.float64)
     p = np.array(np.broadcast_to(np.asarray(start, np.float64), rows.shape[1:]))
     slots: tuple[Array, ...] = reference.init(rule, p)
@@ -34,9 +49,8 @@ def states(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Iterator
 
 def iterates(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Array:
     """θ_0, which is `start`, to θ_T: one row more than `gradients`."""
-    rows = np.asarray(gradients, np.float64)
-    first = np.broadcast_to(np.asarray(start, np.float64), rows.shape[1:])
-    return np.stack([first, *(p for p, *_ in states(rule, rows, start))])
+    first = np.broadcast_to(np.asarray(start, np.float64), np.shape(gradients)[1:])
+    return np.stack([first, *(p for p, *_ in states(rule, gradients, start))])
 
 
 def steps(rule: Rule, gradients: ArrayLike) -> Array:

@@ -1,0 +1,28 @@
+"""Section 5: without bias correction AdaGrad is no limit of Adam, for the updates become infinite.
+
+The first step is α / √(1 - β2) then. It holds if the distance from AdaGrad's iterates grows without end: by
+five or more for every hundred of 1 - β2, where ten is what follows from the first step.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from ..figures import Preset, verdict
+from . import Claim, Measured
+from .adagrad_limit import GAINS, STEPS, distances
+
+
+def measure(preset: Preset) -> Measured:
+    """The distances without bias correction."""
+    found = distances(preset, bias_correction=False)
+    texts = [f"{distance:.3g} α at 1 - β2 = {gain:g}" for gain, distance in zip(GAINS, found, strict=True)]
+    text = f"without it, largest distance from AdaGrad's iterates in {STEPS} steps: {', '.join(texts)}"
+    return Measured(text, verdict([b >= 5 * a for a, b in pairwise(found)]))
+
+
+CLAIM = Claim(
+    "Without bias correction Adam does not become AdaGrad: with 1 - β2 to 0 its updates become infinite",
+    "section 5",
+    measure,
+)
