@@ -67,7 +67,7 @@ def test_the_printed_bounds_are_exceeded_by_as_much_as_known(number: str) -> Non
 
 
 def test_the_shrinking_gradients_take_adamax_beyond_its_bound() -> None:
-    assert "1.009 α" in finding("adamax_bound").measured
+    assert "1.0091 α" in finding("adamax_bound").measured
 
 
 def test_a_limit_that_is_not_reached_is_not_said_to_hold(monkeypatch: pytest.MonkeyPatch) -> None:
