@@ -1,0 +1,60 @@
+"""What the claims about the moments share: a rule on gradients of where it is, and those to average over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from adamas.backends import reference
+from adamas.rules import Adam, Rule
+
+from ._steps import Array
+
+MEAN, SQUARE = 0.5, 1.25  # E[g] and E[g²] of `stationary`
+CORRELATION = 0.5  # of successive gradients: stationary is all that section 3 asks, not independent
+CHANCE = 4.0  # standard errors: a dozen estimates are all within, but for once in a thousand times
+
+
+class Taken(NamedTuple):
+    """A step: its number, its gradient, how far it went; the parameter and the slots after it."""
+
+    t: int
+    g: Array
+    moved: Array
+    p: Array
+    slots: tuple[Array, ...]
+
+
+def walk(rule: Rule, start: Array, gradient: Callable[[int, Array], Array], steps: int) -> Iterator[Taken]:
+    """Takes steps in float64; `gradient` is given a step's number, from 1, and the parameter before it."""
+    p, slots = start, list(reference.init(rule, start))
+    for t in range(1, steps + 1):
+        g, before = gradient(t, p), p
+        p, *slots = reference.step(rule, t, p, g, slots)
+        yield Taken(t, g, p - before, p, tuple(slots))
+
+
+def corrected(rule: Adam, taken: Taken) -> tuple[Array, Array]:
+    """m̂ and v̂, which `rule` does not store: it corrects in the scalar of its step."""
+    m, v = taken.slots
+    return m / (1 - rule.beta1**taken.t), v / (1 - rule.beta2**taken.t)
+
+
+def stationary(coordinates: int) -> Callable[[int, Array], Array]:
+    """Gradients of the same distribution at every step: Gaussian, with a mean, correlated in time."""
+    random = np.random.default_rng(0)
+    last = random.standard_normal(coordinates)
+
+    def gradient(t: int, p: Array) -> Array:
+        nonlocal last
+        last = CORRELATION * last + (1 - CORRELATION**2) ** 0.5 * random.standard_normal(coordinates)
+        return np.asarray(MEAN + last)
+
+    return gradient
+
+
+def mean(sample: Array) -> tuple[float, float]:
+    """Over the coordinates, and its standard error."""
+    return float(sample.mean()), float(sample.std(ddof=1) / sample.size**0.5)
