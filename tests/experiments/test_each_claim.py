@@ -2,10 +2,11 @@
 
 import functools
 import re
+from pathlib import Path
 
 import pytest
 
-from adamas.experiments import claims
+from adamas.experiments import claims, discovery
 from adamas.experiments.claims import adagrad_limit, adamax_limit
 from adamas.experiments.figures import Finding
 
@@ -68,6 +69,15 @@ def test_the_printed_bounds_are_exceeded_by_as_much_as_known(number: str) -> Non
 
 def test_the_shrinking_gradients_take_adamax_beyond_its_bound() -> None:
     assert "1.0091 α" in finding("adamax_bound").measured
+
+
+def test_a_new_file_is_a_new_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "newcomer.py").write_text("CLAIM = 'the new claim'\n")
+    folders = [*claims.__path__, str(tmp_path)]
+    monkeypatch.setattr(claims, "__path__", folders)
+    monkeypatch.setattr(claims.__spec__, "submodule_search_locations", folders)
+    assert discovery.names(claims.__name__) == sorted([*CLAIMS, "newcomer"])
+    assert str(claims.load("newcomer")) == "the new claim"
 
 
 def test_a_limit_that_is_not_reached_is_not_said_to_hold(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,39 @@
+"""Section 2.1: how many steps an optimum is away can be told from α, whatever the scale of the cost."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from adamas.backends import reference
+from adamas.rules import Adam
+
+from ..figures import Preset, verdict
+from . import Claim, Measured
+
+DISTANCE = 10.0
+ALPHAS, SCALES = (0.01, 0.03, 0.1), (1e-3, 1.0, 1e3)
+WITHIN = 2.0  # a factor: "the right order of magnitude" is asked for
+
+
+def taken(alpha: float, scale: float) -> int:
+    """Steps until x, from `DISTANCE`, is first within a tenth of it of the optimum of ½ scale x²."""
+    rule, x, t = Adam(lr=alpha), np.full(1, DISTANCE), 0
+    slots = reference.init(rule, x)
+    while abs(x[0]) > DISTANCE / 10:
+        t += 1
+        x, *new = reference.step(rule, t, x, scale * x, slots)
+        slots = tuple(new)
+    return t
+
+
+def measure(preset: Preset) -> Measured:
+    """Steps taken over those that it is away, distance / α."""
+    ratios = [taken(alpha, scale) * alpha / DISTANCE for alpha in ALPHAS for scale in SCALES]
+    return Measured(
+        f"for α of .01 to .1 and costs scaled by 10⁻³ to 10³, {min(ratios):.2f} to {max(ratios):.2f} × "
+        f"distance / α steps are taken (a factor of {WITHIN:g} allowed)",
+        verdict([min(ratios) >= 1 / WITHIN, max(ratios) <= WITHIN]),
+    )
+
+
+CLAIM = Claim("α tells in how many steps an optimum at a known distance is reached", "section 2.1", measure)
