@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -26,9 +25,20 @@ Results = Annotated[
     Path, typer.Option(help="Folder for records and pictures; runs recorded there are not run again.")
 ]
 Jobs = Annotated[
-    int, typer.Option(min=1, help="Processes; each may need 1 GB of memory.", show_default="one a CPU")
+    int | None,
+    typer.Option(min=1, help="Runs at once; each may need 1 GB of memory.", show_default="one a CPU"),
 ]
-RESULTS, CPUS = Path("adamas-results"), os.cpu_count() or 1
+Engine = Annotated[
+    str,
+    typer.Option(
+        help="What executes the runs. local: processes here. ray: a Ray cluster (pip install 'adamas[ray]')."
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(help="The Ray cluster: auto, or host:port.", show_default="one is started here"),
+]
+RESULTS = Path("adamas-results")
 
 
 def version(asked: bool) -> None:

@@ -11,7 +11,7 @@ import typer
 from adamas.experiments import ExperimentError
 from adamas.experiments.discovery import names
 
-from ._app import CPUS, RESULTS, Jobs, Json, Preset, Results, app
+from ._app import RESULTS, Address, Engine, Jobs, Json, Preset, Results, app
 from ._output import FAILED, console, ending, progress_console, say, table
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def claims(
     ] = None,
     preset: Preset = "demo",
     results: Results = RESULTS,
-    jobs: Jobs = CPUS,
+    jobs: Jobs = None,
+    engine: Engine = "local",
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Each claim of the paper: where it is made, what was measured, and whether it holds.
@@ -37,15 +39,18 @@ def claims(
     then what has no figure is measured.
 
     Exit status: 0 all is measured, whatever the verdicts; 1 a run raised (the rest is done); 2 bad input: an
-    unknown name, an unwritable folder, missing or corrupt data, an unreadable record; 130 interrupted.
+    unknown name or engine, a cluster that does not answer, an unwritable folder, missing or corrupt data, an
+    unreadable record; 130 interrupted.
     """
     from adamas.experiments import report
+    from adamas.experiments.engines import Workers
     from adamas.experiments.store import Store
 
     progress = progress_console()
     with ending(progress, results):
         figures, others = _split(only) if only else (report.of_paper(), names(CLAIMS))
-        reports, failed = report.execute(figures, preset, Store(results), jobs, progress)
+        workers = Workers(engine, jobs, address)
+        reports, failed = report.execute(figures, preset, Store(results), workers, progress)
         measured, raised = report.measure(others, preset, progress)
     judged = [*(each for one in reports for each in one.judged()), *measured]
     if as_json:

@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from adamas.experiments.discovery import names
 
-from ._app import CPUS, RESULTS, Jobs, Json, Preset, Results, app
+from ._app import RESULTS, Address, Engine, Jobs, Json, Preset, Results, app
 from ._output import FAILED, console, ending, progress_console, say, table
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ def reproduce(
     ],
     preset: Preset = "demo",
     results: Results = RESULTS,
-    jobs: Jobs = CPUS,
+    jobs: Jobs = None,
+    engine: Engine = "local",
+    address: Address = None,
     as_json: Json = False,
 ) -> None:
     """Run a figure of the paper again: a table, the paper's finding beside the measured one, pictures, page.
@@ -40,21 +42,25 @@ def reproduce(
     checksums are verified. Every run is stored the moment it ends: interrupt or kill the command, and give it
     again to go on.
 
-    Exit status: 0 all is done; 1 a run raised (its traceback is shown, the rest is done); 2 bad input: an
-    unknown figure, an unwritable folder, missing or corrupt data, an unreadable record; 130 interrupted.
+    Exit status: 0 all is done; 1 a run raised (its traceback is shown and kept, the rest is done); 2 bad
+    input: an unknown figure or engine, a cluster that does not answer, an unwritable folder, missing or
+    corrupt data, an unreadable record; 130 interrupted.
     """
+    from adamas.experiments.engines import Workers
     from adamas.experiments.reproduce import reproduce as run
 
     progress = progress_console()
     with ending(progress, results):
-        done = run(figure, preset, results, jobs, progress)
+        done = run(figure, preset, results, Workers(engine, jobs, address), progress)
     if as_json:
         print(json.dumps(_plain(figure, preset, done), indent=1, allow_nan=False, ensure_ascii=False))
     else:
         _print(done)
     if done.failures:
-        progress.print(
-            f"{done.failures} runs or claims raised, see above; give the same command again to repeat them"
+        say(
+            progress,
+            f"{done.failures} runs or claims raised, see above; give the same command again to repeat them "
+            f"(the tracebacks of runs are kept in {results / 'failures'})",
         )
         raise typer.Exit(FAILED)
 

@@ -8,17 +8,18 @@ from collections.abc import Generator, Sequence
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from .grid import Failure
+from .engines import Ended, Event, Lost, Started
 from .runs import Run
+from .store import FAILED
 
 
-def show(
-    ended: Generator[Run | Failure], runs: Sequence[Run], stored: int, console: Console
-) -> list[Failure]:
-    """Shows the ends of these runs on `console`; returns the failures. `stored` runs were there before."""
+def show(events: Generator[Event], runs: Sequence[Run], stored: int, console: Console) -> list[Run]:
+    """Shows on `console` what happens to these runs; returns those that failed. `stored` were there."""
     total = len(runs)
     console.print(f"{total} runs to do, {stored} already stored")
-    failures: list[Failure] = []
+    failed: list[Run] = []
+    running: set[Run] = set()
+    done = 0
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -30,17 +31,35 @@ def show(
     # The speed is taken over ten minutes: long runs end rarely.
     bar = Progress(*columns, console=console, speed_estimate_period=600, disable=not console.is_terminal)
     # Closed here and now, also on an interrupt, because that ends the processes.
-    with contextlib.closing(ended), bar:
+    with contextlib.closing(events), bar:
         # Epochs, not runs, are what takes time.
         task = bar.add_task(f"0/{total} runs", total=sum(run.epochs for run in runs))
-        for done, end in enumerate(ended, start=1):
-            run = end.run if isinstance(end, Failure) else end
-            if isinstance(end, Failure):
-                failures.append(end)
-                text = f"failed: {run.describe()}\n{end.traceback}"
-                console.print(text, style="red", end="", markup=False, soft_wrap=True)
-            elif not console.is_terminal:
-                console.print(f"[{done}/{total}] {run.describe()}", markup=False, soft_wrap=True)
-            failed = f", {len(failures)} failed" if failures else ""
-            bar.update(task, advance=run.epochs, description=f"{done}/{total} runs{failed}")
-    return failures
+        for event in events:
+            if isinstance(event, Started):
+                running.add(event.run)
+            else:
+                running.discard(event.run)
+            if isinstance(event, Ended):
+                done += 1
+                bar.advance(task, event.run.epochs)
+                if event.record["status"] == FAILED:
+                    failed.append(event.run)
+            _tell(event, f"[{done}/{total}]", console)
+            counts = f"{done}/{total} runs, {len(running)} running, {len(failed)} failed"
+            bar.update(task, description=counts)
+    return failed
+
+
+def _tell(event: Event, place: str, console: Console) -> None:
+    """In a line of its own: what must not be overlooked, and every end where there is no bar."""
+    text, style = event.run.describe(), None
+    if isinstance(event, Ended) and event.record["status"] == FAILED:
+        text, style = f"failed: {text}\n{event.record['traceback'].rstrip()}", "red"
+    elif isinstance(event, Lost):
+        text, style = f"its process was killed, it will be tried again: {text}", "red"
+    elif isinstance(event, Started) or console.is_terminal:
+        return
+    else:
+        diverged = event.record["status"] == "diverged"
+        text = f"{place} {text}{' (diverged)' if diverged else ''}"
+    console.print(text, style=style, markup=False, soft_wrap=True)

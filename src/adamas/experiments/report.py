@@ -13,6 +13,7 @@ from rich.console import Console
 
 from . import ExperimentError, claims, discovery, figures, grid, progress
 from .charts import Chart
+from .engines import Workers
 from .figures import Figure, Finding, Preset, Table, Verdict
 from .runs import Run
 from .store import Record, Store
@@ -63,13 +64,13 @@ def of_paper() -> list[str]:
 
 
 def execute(
-    names: Sequence[str], preset: Preset, store: Store, jobs: int, console: Console
+    names: Sequence[str], preset: Preset, store: Store, workers: Workers, console: Console
 ) -> tuple[list[Report], int]:
-    """Executes what these figures lack in `jobs` processes, all in one grid; returns how many runs raised.
+    """Executes what these figures lack, all in one grid; returns how many runs raised.
 
     Raises:
-        ExperimentError: before any run: no such figure, an unwritable folder, missing or corrupt data, or
-            an unreadable record.
+        ExperimentError: before any run: no such figure, an unwritable folder, missing or corrupt data, an
+            unreadable record, or no such workers; later: a record that cannot be written.
         KeyboardInterrupt: the user's; what has ended is stored.
     """
     loaded = {name: figures.load(name) for name in names}
@@ -81,8 +82,9 @@ def execute(
     missing = [run for run in every if run not in stored]
     failures = []
     if missing:
-        grid.prepare(missing)
-        failures = progress.show(grid.execute(missing, store, jobs), missing, len(stored), console)
+        with workers.connect() as execute:
+            grid.prepare(missing)
+            failures = progress.show(grid.execute(missing, store, execute), missing, len(stored), console)
         stored |= _stored(missing, store)
     reports = [
         Report(name, preset, figure, runs[name], {run: stored[run] for run in runs[name] if run in stored})

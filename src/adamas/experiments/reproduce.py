@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from . import claims, discovery, page, pictures, report
+from .engines import Workers
 from .figures import Preset
 from .files import write_atomically
 from .report import Judged, Report
@@ -37,7 +38,7 @@ class Reproduction:
     failures: int
 
 
-def reproduce(name: str, preset: Preset, folder: Path, jobs: int, console: Console) -> Reproduction:
+def reproduce(name: str, preset: Preset, folder: Path, workers: Workers, console: Console) -> Reproduction:
     """Executes what is not stored in `folder` yet, then draws: this figure, or `ALL` of the paper.
 
     Raises:
@@ -46,7 +47,7 @@ def reproduce(name: str, preset: Preset, folder: Path, jobs: int, console: Conso
     """
     store = Store(folder)
     reports, failed = report.execute(
-        report.of_paper() if name == ALL else [name], preset, store, jobs, console
+        report.of_paper() if name == ALL else [name], preset, store, workers, console
     )
     others = discovery.names(claims.__name__) if name == ALL else []
     measured, raised = report.measure(others, preset, console)

@@ -16,6 +16,7 @@ from . import ExperimentError
 from .files import write_atomically
 
 SCHEMA = 1
+FAILED = "failed"
 
 Record = Mapping[str, Any]
 """A run's stored form, plain JSON values:
@@ -23,7 +24,8 @@ Record = Mapping[str, Any]
 - `schema`: the number of this form, `SCHEMA`;
 - `configuration`: `Run.configuration()`, the seed and the data's identity among it;
 - `versions`: of Python and the packages that the numbers can depend on;
-- `status`, `epochs`, `seconds`: see `run.Outcome`.
+- `status`, `epochs`, `clock`, `seconds`: see `runs.Outcome`; or, of a run that raised,
+- `status`, which is `FAILED`, and `traceback`, a text.
 """
 
 
@@ -44,9 +46,23 @@ def key(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def record(configuration: Mapping[str, Any], measured: Mapping[str, Any]) -> Record:
+    """The record of a run that was executed here, with the versions installed here."""
+    return {"schema": SCHEMA, "configuration": configuration, "versions": versions(), **measured}
+
+
+def encode(record: Record) -> bytes:
+    """A record as its file has it.
+
+    Raises:
+        TypeError, ValueError: it is no JSON.
+    """
+    return json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
+
+
 @dataclass(frozen=True)
 class Store:
-    """A results folder: records in `runs/`, figures beside it."""
+    """A results folder: records in `runs/`, those of runs that failed in `failures/`, figures beside them."""
 
     folder: Path
 
@@ -71,16 +87,32 @@ class Store:
             ) from error
 
     def write(self, configuration: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
-        """Stores a record; at no moment is there a partial one under its name."""
-        record = {
-            "schema": SCHEMA,
-            "configuration": configuration,
-            "versions": versions(),
-            **measured,
-        }
-        write_atomically(
-            self.path(configuration), json.dumps(record, indent=1, allow_nan=False).encode() + b"\n"
-        )
+        """Stores the record of what was measured, as `put` does."""
+        self.put(record(configuration, measured))
+
+    def put(self, record: Record) -> None:
+        """Stores a record; at no moment is there a partial one under its name.
+
+        One of a run that failed goes to `failures/`, where `read` does not look, so that the run is tried
+        again; when it then succeeds, it is removed there.
+
+        Raises:
+            ExperimentError: it cannot be written.
+            TypeError, ValueError: it is no JSON.
+        """
+        content = encode(record)
+        path = self.path(record["configuration"])
+        failure = self.folder / "failures" / path.name
+        target = failure if record["status"] == FAILED else path
+        try:
+            target.parent.mkdir(exist_ok=True)
+            write_atomically(target, content)
+            if target != failure:
+                failure.unlink(missing_ok=True)
+        except OSError as error:
+            raise ExperimentError(
+                f"{target} cannot be written: {error.strerror}. What is stored stays: mend it and go on"
+            ) from error
 
     def read(self, configuration: Mapping[str, Any]) -> Record | None:
         """The record of this configuration, None if there is none yet.

@@ -1,0 +1,119 @@
+"""Processes of this machine, as many as runs are to go on at once."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import multiprocessing
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+
+from .. import ExperimentError
+from ..runs import Run
+from ..store import Record
+from . import Ended, Event, Execute, Lost, Started, attempt, insist
+
+
+@contextlib.contextmanager
+def connect(jobs: int | None, address: str | None) -> Iterator[Execute]:
+    """Processes that are started when there are runs; see `Engine.connect`.
+
+    Raises:
+        ExperimentError: an address, of which there is none here.
+    """
+    if address is not None:
+        raise ExperimentError(f"the engine 'local' has no address, got {address!r}: add --engine ray")
+    # What was killed is tried again alone, after all others: the likely reason is a lack of memory.
+    yield functools.partial(insist, functools.partial(_execute, jobs or os.cpu_count() or 1), _alone)
+
+
+def _alone(runs: Sequence[Run]) -> Generator[Event]:
+    return _execute(1, runs)
+
+
+def _execute(jobs: int, runs: Sequence[Run]) -> Generator[Event]:
+    others = set(multiprocessing.active_children())
+    waiting, idle = deque(runs), [_Worker() for _ in range(min(jobs, len(runs)))]
+    workers = list(idle)
+    busy: dict[Future[Record], tuple[_Worker, Run]] = {}
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                run, worker = waiting.popleft(), idle.pop()
+                busy[worker.submit(run)] = worker, run
+                yield Started(run)
+            for future in wait(busy, return_when=FIRST_COMPLETED).done:
+                worker, run = busy.pop(future)
+                idle.append(worker)
+                yield _end(run, future)
+    finally:
+        for worker in workers:
+            worker.pool.shutdown(wait=False, cancel_futures=True)
+        for process in set(multiprocessing.active_children()) - others:
+            process.terminate()
+
+
+def _end(run: Run, future: Future[Record]) -> Event:
+    try:
+        return Ended(run, future.result())
+    except BrokenProcessPool:
+        return Lost(run)
+
+
+class _Worker:
+    """One process, and another when that was killed.
+
+    Each is a pool of its own, because a pool that loses a process gives up all of its runs.
+    """
+
+    def __init__(self) -> None:
+        self.pool = _pool()
+
+    def submit(self, run: Run) -> Future[Record]:
+        """Starts the run."""
+        with _inherited():
+            try:
+                return self.pool.submit(attempt, run)
+            except BrokenProcessPool:
+                self.pool = _pool()
+                return self.pool.submit(attempt, run)
+
+
+def _pool() -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker)
+
+
+def _start_worker() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # A pool's worker waits for tasks for ever when its parent is killed.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+    os._exit(1)
+
+
+@contextlib.contextmanager
+def _inherited() -> Iterator[None]:
+    """What a process started meanwhile is to have from its first moment on.
+
+    It ignores interrupts, because Ctrl-C is for this process alone; and the libraries that it loads have
+    one thread.
+    """
+    handler, threads = signal.signal(signal.SIGINT, signal.SIG_IGN), os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads
