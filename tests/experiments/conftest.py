@@ -2,12 +2,14 @@
 
 import contextlib
 import dataclasses
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import grid_support
 import pytest
 import torch
 from typer.testing import CliRunner
@@ -87,3 +89,25 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert (result.exit_code, result.stderr) == (0, "")
     assert str(folder / "all-demo.html") in result.stdout
     return folder / "all-demo.html"
+
+
+@pytest.fixture(scope="session")
+def command(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The command of `grid_support`."""
+    return grid_support.make(tmp_path_factory.mktemp("command"))
+
+
+@pytest.fixture(scope="session")
+def results(command: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of that command, when nothing disturbed it."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    process = grid_support.start(command, folder)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert errors.startswith(f"{grid_support.RUNS} runs to do, 0 already stored\n")
+    assert f"[{grid_support.RUNS}/{grid_support.RUNS}]" in errors
+    shown = json.loads(output)
+    assert [Path(file).name for file in shown["files"]] == ["tiny-demo.png", "tiny-demo.svg"]
+    assert all(Path(file).stat().st_size > 1000 for file in shown["files"])
+    assert len(grid_support.records(folder)) == grid_support.RUNS
+    return folder

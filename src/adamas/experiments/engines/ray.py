@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import socket
+import sys
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
@@ -42,16 +43,18 @@ def connect(jobs: int | None, address: str | None) -> Iterator[Execute]:
     Raises:
         ExperimentError: there is no cluster at the address, or it cannot be used.
     """
-    if address is None:
-        _start(jobs or os.cpu_count() or 1)
-    else:
-        _join(address)
-    try:
-        task = ray.remote(num_cpus=1, max_retries=0)(_stream)
-        execute = functools.partial(_execute, task, jobs)
-        yield functools.partial(insist, execute, execute)
-    finally:
-        ray.shutdown()
+    # What Ray has to say, as of a worker that died, it prints; standard output is for results.
+    with contextlib.redirect_stdout(sys.stderr):
+        if address is None:
+            _start(jobs or os.cpu_count() or 1)
+        else:
+            _join(address)
+        try:
+            task = ray.remote(num_cpus=1, max_retries=0)(_stream)
+            execute = functools.partial(_execute, task, jobs)
+            yield functools.partial(insist, execute, execute)
+        finally:
+            ray.shutdown()
 
 
 def _start(cpus: int) -> None:
@@ -81,9 +84,10 @@ def _join(address: str) -> None:
             # Ray itself would try for two minutes, and then end the process.
             socket.create_connection((host.strip("[]"), int(port)), PATIENCE).close()
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
-    except (OSError, OverflowError, RuntimeError, ValueError, SystemExit) as error:
+    except (OSError, RuntimeError, ValueError, SystemExit) as error:
         raise ExperimentError(
-            f"no Ray cluster at {address!r}: {error}. Start one (ray start --head), or leave out --address"
+            f"no Ray cluster at {address!r}: {error}. Start one (ray start --head), set RAY_AUTH_MODE=token"
+            " if it asks for one, or leave out --address"
         ) from error
 
 
