@@ -1,5 +1,7 @@
 """What every engine does, of the engines themselves; what their processes do is in test_grid and test_ray."""
 
+import os
+import signal
 import sys
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ import pytest
 
 from adamas.experiments import ExperimentError, grid
 from adamas.experiments.engines import LOST, Ended, Event, Lost, Started, Workers, attempt, insist
+from adamas.experiments.engines.local import _inherited
 from adamas.experiments.runs import Outcome
 from adamas.experiments.store import Store, record
 
@@ -97,6 +100,11 @@ def test_a_record_that_cannot_be_written_ends_the_grid(tmp_path: Path) -> None:
     (tmp_path / "failures").write_text("in the way")
     with pytest.raises(ExperimentError, match=r"failures/.*\.json cannot be written: File exists"):
         list(grid.execute([Short("b", None)], store, losing()))
+
+
+def test_an_interrupt_while_a_process_is_started_is_not_lost() -> None:
+    with pytest.raises(KeyboardInterrupt), _inherited():
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def test_an_unknown_engine_is_named_with_those_there_are() -> None:

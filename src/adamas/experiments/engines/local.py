@@ -53,7 +53,7 @@ def _execute(jobs: int, runs: Sequence[Run]) -> Generator[Event]:
                 yield _end(run, future)
     finally:
         for worker in workers:
-            worker.pool.shutdown(wait=False, cancel_futures=True)
+            worker.close()
         for process in set(multiprocessing.active_children()) - others:
             process.terminate()
 
@@ -72,23 +72,25 @@ class _Worker:
     """
 
     def __init__(self) -> None:
-        self.pool = _pool()
+        self.pool: ProcessPoolExecutor | None = None
 
     def submit(self, run: Run) -> Future[Record]:
         """Starts the run."""
-        with _inherited():
-            try:
+        with contextlib.suppress(BrokenProcessPool):
+            if self.pool is not None:
                 return self.pool.submit(attempt, run)
-            except BrokenProcessPool:
-                self.pool = _pool()
-                return self.pool.submit(attempt, run)
+        self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker)
+        with _inherited():  # by the process, which is started with its first run
+            return self.pool.submit(attempt, run)
 
-
-def _pool() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker)
+    def close(self) -> None:
+        """Lets the process end; it does after its run."""
+        if self.pool is not None:
+            self.pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where `_inherited` cannot do it
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -104,16 +106,18 @@ def _end_with_parent() -> None:
 def _inherited() -> Iterator[None]:
     """What a process started meanwhile is to have from its first moment on.
 
-    It ignores interrupts, because Ctrl-C is for this process alone; and the libraries that it loads have
-    one thread.
+    It takes no interrupts, because Ctrl-C is for this process alone; here one that comes meanwhile is not
+    lost, but waits. And the libraries that the process loads have one thread.
     """
-    handler, threads = signal.signal(signal.SIGINT, signal.SIG_IGN), os.environ.get("OMP_NUM_THREADS")
+    mask = getattr(signal, "pthread_sigmask", None)  # which Windows lacks
+    before = mask(signal.SIG_BLOCK, {signal.SIGINT}) if mask else None
+    threads = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
-        if threads is None:
-            del os.environ["OMP_NUM_THREADS"]
-        else:
+        os.environ.pop("OMP_NUM_THREADS")
+        if threads is not None:
             os.environ["OMP_NUM_THREADS"] = threads
+        if mask:
+            mask(signal.SIG_SETMASK, before)
