@@ -33,6 +33,7 @@ HOMES = {
     "matplotlib": {"experiments", "bench"},
     "jinja2": {"experiments"},
     "plotly": {"experiments"},
+    "pyarrow": {"experiments"},
     "ray": {"experiments"},
     "rich": {"cli", "experiments", "bench"},
     "typer": {"cli"},

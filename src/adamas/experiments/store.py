@@ -17,6 +17,7 @@ from .files import write_atomically
 
 SCHEMA = 1
 FAILED = "failed"
+PARTS = ("failures", "runs")  # the later hides the earlier
 
 Record = Mapping[str, Any]
 """A run's stored form, plain JSON values:
@@ -42,8 +43,11 @@ def versions() -> dict[str, str]:
 
 def key(configuration: Mapping[str, Any]) -> str:
     """The SHA-256 of a configuration as canonical JSON: sorted keys, no spaces, in hexadecimal."""
-    text = json.dumps(configuration, sort_keys=True, separators=(",", ":"), allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(_canonical(configuration).encode()).hexdigest()
+
+
+def _canonical(configuration: Mapping[str, Any]) -> str:
+    return json.dumps(configuration, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def record(configuration: Mapping[str, Any], measured: Mapping[str, Any]) -> Record:
@@ -121,29 +125,55 @@ class Store:
             ExperimentError: what is stored there is not a record of this configuration.
         """
         path = self.path(configuration)
-        try:
-            record = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise ExperimentError(
-                f"{path} cannot be read as a record: {error}. Delete it to run it again"
-            ) from error
-        problem = _problem(record, configuration)
-        if problem:
-            raise ExperimentError(f"{path} is not a record of this run: {problem}. Delete it to run it again")
-        return record  # type: ignore[no-any-return]
+        return _read(path) if path.exists() else None
+
+    def every(self) -> tuple[list[Record], list[ExperimentError]]:
+        """All records, in an order of their own, and what is wrong with each file that is none.
+
+        A run that failed is among them, unless it was done since.
+
+        Raises:
+            ExperimentError: there is no such folder.
+        """
+        if not (self.folder / "runs").is_dir():
+            raise ExperimentError(f"there are no results in {self.folder}. Name another folder (--results)")
+        paths = {path.name: path for part in PARTS for path in sorted((self.folder / part).glob("*.json"))}
+        records, errors = [], []
+        for path in paths.values():
+            try:
+                records.append(_read(path))
+            except ExperimentError as error:
+                errors.append(error)
+        return sorted(records, key=lambda record: _canonical(record["configuration"])), errors
 
 
-def _problem(record: Any, configuration: Mapping[str, Any]) -> str | None:
-    """Why this is not a record of the configuration, None if it is one."""
+def _read(path: Path) -> Record:
+    try:
+        record = json.loads(path.read_bytes())
+        problem = _problem(record, path.stem)
+    except (OSError, ValueError) as error:
+        raise ExperimentError(
+            f"{path} cannot be read as a record: {error}. Delete it to run it again"
+        ) from error
+    if problem:
+        raise ExperimentError(f"{path} is not a record of this run: {problem}. Delete it to run it again")
+    return record  # type: ignore[no-any-return]
+
+
+def _problem(record: Any, name: str) -> str | None:
+    """Why this is not a record of the configuration whose `key` is the name, None if it is one."""
     if not isinstance(record, dict):
         return "it is not an object"
     if record.get("schema") != SCHEMA:
         return f"its schema is {record.get('schema')!r}, expected {SCHEMA}"
-    missing = {"configuration", "versions", "status", "epochs", "seconds"} - record.keys()
+    failed = record.get("status") == FAILED
+    measured = {"traceback"} if failed else {"epochs", "seconds"}
+    missing = {"configuration", "versions", "status", *measured} - record.keys()
     if missing:
         return f"it lacks {', '.join(sorted(missing))}"
-    if key(record["configuration"]) != key(configuration):
+    if not isinstance(record["configuration"], dict) or key(record["configuration"]) != name:
         return "its configuration is another one"
+    epochs = [] if failed else record["epochs"]
+    if not (isinstance(epochs, list) and all(isinstance(epoch, dict) for epoch in epochs)):
+        return "its epochs are no list of objects"
     return None
