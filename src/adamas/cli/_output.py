@@ -45,6 +45,8 @@ def ending(
     """
     try:
         yield
+    except BrokenPipeError:  # an OSError, but who reads has just left, as `head` does
+        raise
     except mistakes as error:
         say(console, f"adamas: {error}")
         raise typer.Exit(BAD_INPUT) from None

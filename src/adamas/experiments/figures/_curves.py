@@ -127,8 +127,7 @@ class Panel:
         return [run for grid in self.grids.values() for rule in grid.rules for run in self._seeds(rule, grid)]
 
     def _seeds(self, rule: Rule, grid: Grid) -> list[Run]:
-        options = tuple(sorted(self.options.items()))
-        data = problems.load(self.problem).identity(**self.options)
+        options, data = problems.fields(self.problem, self.options)
         fixed = (self.problem, options, data, rule, grid.schedule, self.l2, self.batch, self.epochs)
         return [
             Training(*fixed, seed=seed, parts=self.parts, observers=grid.observers) for seed in self.seeds

@@ -88,7 +88,7 @@ class Versus:
 
     def _problem(self, count: int, dropout: float) -> tuple[tuple[tuple[str, Option], ...], str]:
         options = {**self.options, "count": count, **({"dropout": dropout} if dropout else {})}
-        return tuple(sorted(options.items())), problems.load(self.problem).identity(**options)
+        return problems.fields(self.problem, options)
 
     def runs(self) -> list[Run]:
         """All of them."""

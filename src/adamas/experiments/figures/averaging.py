@@ -74,16 +74,8 @@ class Panels:
 
     def runs(self, setting: Setting, decay: float) -> list[Run]:
         """One a seed; the iterates do not depend on `decay`, the average's."""
-        data = problems.load("images_softmax").identity(data=self.data)
-        fixed = (
-            "images_softmax",
-            (("data", self.data),),
-            data,
-            Adam(lr=setting.lr),
-            setting.schedule,
-            L2,
-            BATCH,
-        )
+        options, data = problems.fields("images_softmax", {"data": self.data})
+        fixed = ("images_softmax", options, data, Adam(lr=setting.lr), setting.schedule, L2, BATCH)
         phase, observers = (("average", decay),), ("average",)
         return [
             Training(*fixed, self.epochs, seed, parts=self.parts, phase=phase, observers=observers)

@@ -71,8 +71,7 @@ class Sweep:
 
     def runs(self, beta1: float, beta2: float, lr: float, corrected: bool) -> list[Run]:
         """One a seed."""
-        options = tuple(sorted(self.options.items()))
-        data = problems.load("images_vae").identity(**self.options)
+        options, data = problems.fields("images_vae", self.options)
         rule = Adam(lr=lr, beta1=beta1, beta2=beta2, bias_correction=corrected)
         fixed = ("images_vae", options, data, rule, "constant", 0.0, BATCH, self.late)
         return [Training(*fixed, seed=seed) for seed in self.seeds]

@@ -59,8 +59,7 @@ class Panel:
 
     def runs(self, state_format: str) -> list[Run]:
         """One a seed."""
-        options = tuple(sorted(self.options.items()))
-        data = problems.load(self.problem).identity(**self.options)
+        options, data = problems.fields(self.problem, self.options)
         # Float32 is what there is without the option.
         phase = () if state_format == BASE else (("state_format", state_format),)
         fixed = (self.problem, options, data, RULE, "constant", 0.0, self.batch, self.epochs)

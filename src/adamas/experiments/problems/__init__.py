@@ -52,6 +52,11 @@ class ProblemModule(Protocol):
     def build(self, seed: int, **options: Option) -> Problem: ...
 
 
+def fields(name: str, options: Mapping[str, Option]) -> tuple[tuple[tuple[str, Option], ...], str]:
+    """The `options` and the `data` of a run on the problem of that name: sorted pairs, and its identity."""
+    return tuple(sorted(options.items())), load(name).identity(**options)
+
+
 def load(name: str) -> ProblemModule:
     """The problem of that name, a module of this package."""
     return cast(ProblemModule, discovery.load(__name__, name))

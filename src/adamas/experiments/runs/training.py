@@ -19,7 +19,7 @@ from adamas.rules import Rule
 from adamas.schedules import inverse_sqrt
 from adamas.torch import Optimizer
 
-from .. import problems
+from .. import ExperimentError, problems
 from ..problems import Option, Problem
 from . import Outcome
 from ._observers import OBSERVERS
@@ -81,7 +81,12 @@ class Training:
 
     def describe(self) -> str:
         options = ", ".join(f"{name} {value}" for name, value in self.options)
-        rule = f"{type(self.rule).__name__} lr {self.rule.lr:g} {self.schedule}"
+        chosen = "".join(
+            f" {field.name} {getattr(self.rule, field.name)}"
+            for field in dataclasses.fields(cast(Any, self.rule))
+            if field.name != "lr" and getattr(self.rule, field.name) != field.default
+        )
+        rule = f"{type(self.rule).__name__} lr {self.rule.lr:g}{chosen} {self.schedule}"
         phase = "".join(f", {name} {value}" for name, value in self.phase)
         return f"{rule}{phase}, {self.problem} ({options}), seed {self.seed}"
 
@@ -121,6 +126,8 @@ def _parts(run: Training, examples: int, order: torch.Generator) -> Iterator[Seq
     """The mini-batches of each part of each epoch, every epoch in a new order."""
     for _ in range(run.epochs):
         batches = torch.randperm(examples, generator=order).split(run.batch)
+        if run.parts > len(batches):
+            raise ExperimentError(f"an epoch of {len(batches)} mini-batches has no {run.parts} parts")
         ends = [len(batches) * part // run.parts for part in range(run.parts + 1)]
         yield from (batches[start:end] for start, end in pairwise(ends))
 
