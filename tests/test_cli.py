@@ -45,7 +45,10 @@ def test_info_is_a_table_and_json() -> None:
     code, out, _ = adamas_command("info", "--json")
     facts = json.loads(out)
     assert code == 0
-    assert facts.keys() == {"python", "adamas", "numpy", "numba", "torch", "cpus", "cache"}
+    assert facts.keys() == {
+        *("python", "adamas", "numpy", "numba", "scikit-learn", "scipy", "torch"),
+        *("cpus", "cache"),
+    }
     code, out, _ = adamas_command("info")
     assert code == 0
     assert all(str(value) in out for value in facts.values())

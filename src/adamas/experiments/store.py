@@ -33,7 +33,7 @@ Record = Mapping[str, Any]
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that results can depend on; "not installed" where one is not."""
     found = {"python": platform.python_version()}
-    for package in ("adamas", "numpy", "numba", "torch"):
+    for package in ("adamas", "numpy", "numba", "scikit-learn", "scipy", "torch"):
         try:
             found[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
