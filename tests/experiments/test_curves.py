@@ -159,3 +159,8 @@ def test_a_new_file_is_a_new_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_an_unknown_figure_lists_those_there_are() -> None:
     with pytest.raises(ExperimentError, match=r"unknown figure 'fig9'; known: .*fig1"):
         figures.load("fig9")
+
+
+def test_of_nothing_no_verdict_follows() -> None:
+    with pytest.raises(ValueError, match="not measured"):
+        figures.verdict([])

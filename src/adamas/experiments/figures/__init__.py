@@ -35,7 +35,13 @@ class Finding:
 
 
 def verdict(parts: Sequence[bool]) -> Verdict:
-    """Of a claim whose parts hold or do not."""
+    """Of a claim whose parts hold or do not.
+
+    Raises:
+        ValueError: there are no parts, of which nothing follows.
+    """
+    if not parts:
+        raise ValueError("a verdict needs a part at least; of none the claim is not measured")
     return "holds" if all(parts) else "holds here only partly" if any(parts) else "fails"
 
 
