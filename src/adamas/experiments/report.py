@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, get_args
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from . import ExperimentError, claims, discovery, figures, grid, progress
 from .charts import Chart
 from .engines import Workers
-from .figures import Figure, Finding, Preset, Table, Verdict
+from .figures import Figure, Finding, Preset, Records, Table, Verdict
 from .runs import Run
 from .store import Record, Store
 
@@ -35,7 +35,7 @@ class Report:
     preset: Preset
     figure: Figure
     runs: Sequence[Run]
-    records: Mapping[Run, Record]
+    records: Records
 
     @property
     def title(self) -> str:

@@ -11,7 +11,8 @@ from adamas.rules import SGD, Adam, Rule
 
 from .. import problems
 from ..figures import Preset, verdict
-from ..figures.fig1 import BATCH, L2, MOMENTUM
+from ..figures._settings import MOMENTUM
+from ..figures.fig1 import BATCH, L2
 from ..runs.training import Training
 from . import Claim, Measured
 

@@ -15,6 +15,7 @@ Preset = Literal["demo", "quick", "paper"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
 Verdict = Literal["holds", "holds here only partly", "fails", "not measured"]
 Cell = str | float | None
+Records = Mapping[Run, Record]  # those that exist
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class Table:
 
 
 class Figure(Protocol):
-    """What a figure can do. `records` holds those that exist, by run."""
+    """What a figure can do."""
 
     @property
     def title(self) -> str: ...
@@ -69,11 +70,11 @@ class Figure(Protocol):
         """Everything to be run for it."""
         ...
 
-    def tables(self, preset: Preset, records: Mapping[Run, Record]) -> Sequence[Table]:
+    def tables(self, preset: Preset, records: Records) -> Sequence[Table]:
         """The numbers."""
         ...
 
-    def charts(self, preset: Preset, records: Mapping[Run, Record]) -> Sequence[Sequence[Chart]]:
+    def charts(self, preset: Preset, records: Records) -> Sequence[Sequence[Chart]]:
         """What it shows, in rows of one length; charts are there even where records are missing."""
         ...
 

@@ -16,10 +16,7 @@ from ..charts import STYLES, Chart, Line, Style, by_epoch
 from ..problems import Option
 from ..runs import Run
 from ..runs.training import Training
-from ..store import Record
-from . import Cell, Finding, Preset, Table, verdict
-
-Records = Mapping[Run, Record]
+from . import Cell, Finding, Preset, Records, Table, verdict
 
 
 @dataclass(frozen=True)

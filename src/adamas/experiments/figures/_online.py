@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +13,11 @@ from adamas.rules import Adam
 from .. import streams
 from ..bounds import theorem_bound
 from ..charts import BLACK, Line, Style, by_epoch
-from ..runs import Run
 from ..runs.online import Online
 from ..store import Record
+from . import Records
 
 Array = NDArray[np.float64]
-Records = Mapping[Run, Record]
 
 BOUND = Style(BLACK, "dash", 1.0)
 GUIDE = Style("#888888", "dot", 1.0)

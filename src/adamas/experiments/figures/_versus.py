@@ -16,9 +16,8 @@ from ..problems import Option
 from ..runs import Run
 from ..runs.sums import SumOfFunctions
 from ..runs.training import Training
-from ..store import Record
+from . import Records
 
-Records = Mapping[Run, Record]
 Values = NDArray[np.float64]
 
 

@@ -24,8 +24,7 @@ from .. import problems
 from ..charts import BLUE, GREEN, SKY, Chart, Line, Style, by_epoch
 from ..runs import Run
 from ..runs.training import Training
-from ..store import Record
-from . import Cell, Finding, Preset, Table, verdict
+from . import Cell, Finding, Preset, Records, Table, verdict
 from .fig1 import BATCH, L2
 
 ITERATE, EXPONENTIAL, ARITHMETIC = "last iterate", "exponential average", "arithmetic mean"
@@ -36,7 +35,6 @@ STYLES = {ITERATE: Style(SKY), EXPONENTIAL: Style(BLUE), ARITHMETIC: Style(GREEN
 SOURCE = "section 7.2"
 CALMER = 0.5  # what counts as less noisy is our choice, made beforehand: half the roughness (see `roughness`)
 
-Records = Mapping[Run, Record]
 Array = NDArray[np.float64]
 
 

@@ -24,8 +24,8 @@ from ..bounds import gamma
 from ..charts import STYLES, Chart, Level, Line, Style
 from ..problems import Option
 from ..runs.online import Online
-from . import Cell, Finding, Preset, Table, verdict
-from ._online import FALLING, Played, Records, bound_line, guide, played
+from . import Cell, Finding, Preset, Records, Table, verdict
+from ._online import FALLING, Played, bound_line, guide, played
 
 ALPHA = 1.0
 DECADES = 1.0  # the last of T, over which AMSGrad's steepness is measured

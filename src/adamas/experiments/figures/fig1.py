@@ -1,8 +1,9 @@
 """Figure 1: training cost of L2-regularized multinomial logistic regression (Kingma & Ba 2014, section 6.1).
 
-All that is chosen for it is chosen here. The paper gives: mini-batches of 128; stepsize α/√t; for each
-optimizer the best hyperparameters of a "dense grid"; (a) MNIST as vectors of 784, 45 epochs; (b) IMDB, the
-10,000 most frequent words, half of the features dropped at random, 160 epochs. What it leaves open is marked.
+All that is chosen for it is chosen here and in `_settings`. The paper gives: mini-batches of 128; stepsize
+α/√t; for each optimizer the best hyperparameters of a "dense grid"; (a) MNIST as vectors of 784, 45 epochs;
+(b) IMDB, the 10,000 most frequent words, half of the features dropped at random, 160 epochs. What it leaves
+open is marked.
 """
 
 from __future__ import annotations
@@ -13,19 +14,15 @@ from collections.abc import Sequence
 from adamas.rules import SGD, Adagrad, Adam, RMSprop
 
 from ._curves import Claim, Comparison, Grid, Panel, TrainingCurves
+from ._settings import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
 
 BATCH = 128
 DROPOUT = 0.5
 L2 = 1e-4  # open
-MOMENTUM = 0.9  # open: the paper searches it as well, by a grid it does not give
-RMSPROP_DECAY = 0.99  # open
-EPS = 1e-8  # the paper's for Adam (Algorithm 1); open for AdaGrad and RMSProp
-BETA1, BETA2 = 0.9, 0.999  # the paper's "good default settings" (Algorithm 1)
 
 # The grids of α, in powers of ten: open. Steps of SGD are scaled by the gradient, so its α are larger.
 ADAPTIVE = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0)
 NESTEROV = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
-DIGITS_SHIFT = 0.5  # the digits of the demo are few: fewer steps, so larger ones
 
 # What counts as alike and as slower is our choice, made beforehand: factors of the mean excess cost.
 ALIKE = (1 / 1.5, 1.5)
@@ -40,8 +37,7 @@ def grids(shift: float = 0.0) -> dict[str, Grid]:
     AdaGrad has two. The paper gives α/√t for these experiments without exception; but AdaGrad's steps shrink
     by themselves, and section 5 of the paper equates it, α fixed, with Adam at α/√t. So both are shown.
     """
-    adaptive = [float(f"{10 ** (exponent + shift):.3g}") for exponent in ADAPTIVE]
-    sgd = [float(f"{10 ** (exponent + shift):.3g}") for exponent in NESTEROV]
+    adaptive, sgd = powers(ADAPTIVE, shift), powers(NESTEROV, shift)
     adagrad = [Adagrad(lr=lr, eps=EPS) for lr in adaptive]
     return {
         "AdaGrad": Grid(adagrad),

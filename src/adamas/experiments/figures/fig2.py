@@ -1,8 +1,8 @@
 """Figure 2: training cost of a network of two hidden layers (Kingma & Ba 2014, section 6.2).
 
-All that is chosen for it is chosen here, beforehand. The paper gives: MNIST; two fully connected hidden
-layers of 1,000 rectified linear units; mini-batches of 128; (a) with dropout, 200 epochs; (b) a deterministic
-cross-entropy with L2 weight decay, Adam beside SFO. What it leaves open is marked.
+All that is chosen for it is chosen here and in `_settings`, beforehand. The paper gives: MNIST; two fully
+connected hidden layers of 1,000 rectified linear units; mini-batches of 128; (a) with dropout, 200 epochs;
+(b) a deterministic cross-entropy with L2 weight decay, Adam beside SFO. What it leaves open is marked.
 """
 
 from __future__ import annotations
@@ -18,18 +18,15 @@ from adamas.rules import SGD, Adadelta, Adagrad, Adam, RMSprop
 from ..charts import Chart
 from ..problems import Option
 from ..runs import Run
-from . import Cell, Finding, Preset, Table, verdict
+from . import Cell, Finding, Preset, Records, Table, verdict
 from ._curves import Claim, Comparison, Grid, Panel, TrainingCurves
-from ._versus import Path, Records, Versus, charts, excess
+from ._settings import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
+from ._versus import Path, Versus, charts, excess
 
 BATCH = 128
 DROPOUT = 0.5  # open; of the hidden units
 L2 = 1e-4  # open
-MOMENTUM = 0.9  # open
-RMSPROP_DECAY = 0.99  # open
 ADADELTA_DECAY, ADADELTA_EPS = 0.95, 1e-6  # open; those of AdaDelta's paper
-EPS = 1e-8  # the paper's for Adam (Algorithm 1); open for AdaGrad and RMSProp
-BETA1, BETA2 = 0.9, 0.999  # the paper's "good default settings" (Algorithm 1)
 DEFAULT = Adam(lr=1e-3, beta1=BETA1, beta2=BETA2, eps=EPS)
 
 # The grids of a fixed α, in powers of ten: open. AdaDelta's own is 1.
@@ -38,7 +35,6 @@ ADAGRAD = (-3.0, -2.5, -2.0, -1.5, -1.0)
 NESTEROV = (-2.5, -2.0, -1.5, -1.0, -0.5)
 ADADELTA = (-1.0, -0.5, 0.0, 0.5, 1.0)
 WHOLE, INNER = slice(None), slice(1, -1)  # of a grid
-DIGITS_SHIFT = 0.5  # the digits of the demo are few: fewer steps, so larger ones
 
 # What counts as slower is our choice, made beforehand: the factor of Figure 1, of the mean excess cost.
 SLOWER = (1.5, math.inf)
@@ -55,7 +51,7 @@ def grids(part: slice, shift: float = 0.0) -> dict[str, Grid]:
     """By optimizer, this part of its grid, moved by so many powers of ten."""
 
     def lrs(exponents: Sequence[float]) -> list[float]:
-        return [float(f"{10 ** (exponent + shift):.3g}") for exponent in exponents[part]]
+        return powers(exponents[part], shift)
 
     adadelta = [Adadelta(lr=lr, rho=ADADELTA_DECAY, eps=ADADELTA_EPS) for lr in lrs(ADADELTA)]
     nesterov = [SGD(lr=lr, momentum=MOMENTUM, nesterov=True) for lr in lrs(NESTEROV)]

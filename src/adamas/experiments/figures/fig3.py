@@ -1,8 +1,8 @@
 """Figure 3: training cost of a convolutional network, c64-c64-c128-1000 (Kingma & Ba 2014, section 6.3).
 
-All that is chosen for it is chosen here. The paper gives: CIFAR-10, whitened; the network; dropout noise on
-the input and on the fully connected layer, or none; mini-batches of 128; the first 3 epochs, and 45. What it
-leaves open is marked.
+All that is chosen for it is chosen here and in `_settings`. The paper gives: CIFAR-10, whitened; the network;
+dropout noise on the input and on the fully connected layer, or none; mini-batches of 128; the first 3 epochs,
+and 45. What it leaves open is marked.
 """
 
 from __future__ import annotations
@@ -18,13 +18,11 @@ from .. import cifar
 from ..charts import BLUE, GREEN, ORANGE, Chart, Dash, Level, Line, Style
 from ..problems import Option
 from ..runs import Run
-from . import Finding, Preset, Table, verdict
-from ._curves import Claim, Comparison, Curve, Grid, Panel, Records, compare, line, mean_excess, rows
+from . import Finding, Preset, Records, Table, verdict
+from ._curves import Claim, Comparison, Curve, Grid, Panel, compare, line, mean_excess, rows
+from ._settings import BETA1, BETA2, EPS, MOMENTUM
 
 BATCH = 128
-MOMENTUM = 0.9  # open
-EPS = 1e-8  # the paper's for Adam (Algorithm 1); open for AdaGrad
-BETA1, BETA2 = 0.9, 0.999  # the paper's "good default settings" (Algorithm 1)
 L2 = 0.0  # open: section 6.3 names none
 SCHEDULE = "constant"  # open: section 6.3 names none
 

@@ -26,7 +26,8 @@ from ..problems import Option
 from ..runs import Run
 from ..runs.training import Training
 from ..store import Record
-from . import Cell, Finding, Preset, Table, verdict
+from . import Cell, Finding, Preset, Records, Table, verdict
+from ._settings import powers
 
 BETA1, BETA2 = (0.0, 0.9), (0.99, 0.999, 0.9999)
 DECADES = (-5.0, -4.0, -3.0, -2.0, -1.0)
@@ -42,7 +43,6 @@ SOURCE = "section 6.4, Figure 4"
 STYLES = {True: Style(ORANGE, marked=True), False: Style(BLUE, "dash", marked=True)}
 NAMES = {True: "with bias correction", False: "without"}
 
-Records = Mapping[Run, Record]
 Array = NDArray[np.float64]
 
 
@@ -67,7 +67,7 @@ class Sweep:
 
     @property
     def stepsizes(self) -> list[float]:
-        return [float(f"{10**exponent:.3g}") for exponent in self.exponents]
+        return powers(self.exponents)
 
     def runs(self, beta1: float, beta2: float, lr: float, corrected: bool) -> list[Run]:
         """One a seed."""

@@ -23,7 +23,7 @@ from ..problems import Option
 from ..runs import Run
 from ..runs.training import Training
 from ..store import Record
-from . import Cell, Finding, Preset, Table
+from . import Cell, Finding, Preset, Records, Table
 
 RULE = Adam(lr=1e-3)
 BASE = "float32"
@@ -33,8 +33,6 @@ SEEDS = (0, 1, 2, 3, 4)
 FEW = (0, 1)  # for the demo
 HEADS = 4
 STYLES = {BASE: Style(SKY, width=4), "bfloat16": Style(BLUE), "float8": Style(ORANGE, "dash")}
-
-Records = Mapping[Run, Record]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from adamas.rules import Adam
 
 from ..charts import STYLES, Chart, Line
 from ..runs.online import Online
-from . import Finding, Preset, Table, verdict
-from ._online import FALLING, Played, Records, bound_line, guide, played
+from . import Finding, Preset, Records, Table, verdict
+from ._online import FALLING, Played, bound_line, guide, played
 
 RULE = Adam(lr=1.0)  # open: half a side of the box; the β's and ε are the paper's defaults
 DECAY = 0.99  # λ: open; with "close to 1, e.g. 1 - 10⁻⁸" the bound's third term is 10¹² times as large
