@@ -87,6 +87,18 @@ def test_a_rule_that_lacks_a_seed_is_never_the_best() -> None:
     assert PANEL.curves(found)["Adam"].rule.lr == 0.1
 
 
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_where_the_best_may_be_one_without_a_record_nothing_is_concluded(seeds: tuple[int, ...]) -> None:
+    found = {run: each for run, each in records().items() if run.rule.lr != 2.0 or run.seed not in seeds}
+    figure = TrainingCurves("title", {"demo": [PANEL]})
+    (table,) = figure.tables("demo", found)
+    assert table.rows[1]["remarks"] == "best α lies at the edge of the grid; 1 of 3 α have no record"
+    assert table.rows[0]["remarks"] == ""
+    assert table.findings[0].verdict == "not measured"
+    assert table.findings[0].measured.startswith("SGD Nesterov: 1 of 3 α have no record: SGD Nesterov has 4")
+    assert len(figure.charts("demo", found)[0][0].lines) == 2
+
+
 def finding(low: float, high: float) -> Finding:
     claim = Claim("said", "section 6", [Comparison("SGD Nesterov", "Adam", low, high)])
     panel = dataclasses.replace(PANEL, claims=[claim])

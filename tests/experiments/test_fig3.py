@@ -77,6 +77,23 @@ def test_second_moments_have_vanished_where_most_have(share: float, verdict: str
     assert findings(SHORT, COSTS, share)[3].measured.count("after 3 epochs") == 1
 
 
+def test_second_moments_of_an_adam_that_may_not_be_the_best_are_not_judged() -> None:
+    figure = Convolutional("title", {"demo": dataclasses.replace(SIZE, adam=(0.1, 0.2))})
+    found = {
+        run: record(run, 0.2, 1.0)
+        for run in figure.runs("demo")
+        if run.rule != Adam(lr=0.2)  # and the only other one has its record
+    }
+    table = figure.tables("demo", found)[0]
+    assert [finding.verdict for finding in table.findings] == [
+        "not measured",
+        "not measured",
+        "not measured",
+        "not measured",
+    ]
+    assert table.findings[3].measured.startswith("1 of 2 α have no record: after 3 epochs √v̂ < ε")
+
+
 def test_without_records_nothing_is_measured_and_the_picture_is_empty() -> None:
     assert {finding.verdict for finding in findings(SIZE, {})} == {"not measured"}
     assert len(pictures.draw("", FIGURE.charts("paper", {})).axes) == 4

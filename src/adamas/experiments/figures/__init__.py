@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast, get_args
 
 from .. import discovery
@@ -33,6 +33,12 @@ class Finding:
     source: str
     measured: str
     verdict: Verdict
+
+    def unless(self, reason: str) -> Finding:
+        """This one; or, where there is a reason not to judge it, what was measured, without a verdict."""
+        if not reason:
+            return self
+        return replace(self, measured=f"{reason}: {self.measured}", verdict="not measured")
 
 
 def verdict(parts: Sequence[bool]) -> Verdict:

@@ -66,12 +66,16 @@ class Curve:
         epochs: what each seed's run recorded, by epoch.
         edge: whether a better stepsize may lie beyond the grid.
         diverged: how many rules of the grid diverged.
+        missing: how many lack a record: the best may be one of them.
+        rules: how many there are.
     """
 
     rule: Rule
     epochs: Sequence[Sequence[Mapping[str, float]]]
     edge: bool
     diverged: int
+    missing: int = 0
+    rules: int = 1
 
     def by_epoch(self, measure: str) -> NDArray[np.float64]:
         """A measure from the first record after the start on, (seeds, records)."""
@@ -85,6 +89,10 @@ class Curve:
         """The training cost over the last epoch, however many records it has, the mean over seeds."""
         epochs = self.by_epoch("epoch")[0]
         return float(self.by_epoch("cost")[:, epochs > epochs[-1] - 1].mean())
+
+    def lacking(self) -> str:
+        """Why it cannot be told whether this is the best of its grid; empty where it can."""
+        return f"{self.missing} of {self.rules} α have no record" if self.missing else ""
 
     def until(self, epoch: float) -> Curve:
         """The curve up to this epoch."""
@@ -134,7 +142,8 @@ class Panel:
         """The best rule of each optimizer: the lowest mean training cost over all epochs, that is, by the
         measure that the claims compare; a rule that diverged is never the best.
 
-        An optimizer is absent where no rule has all its records, or all diverged.
+        An optimizer is absent where no rule has all its records, or all diverged. Where some lack a record,
+        its curve is the best of the others, and nothing is to be concluded from it (see `compare`).
         """
         best = {name: self._best(grid, records) for name, grid in self.grids.items()}
         return {name: curve for name, curve in best.items() if curve is not None}
@@ -150,6 +159,8 @@ class Panel:
                 [r["epochs"] for r in found],
                 rule in (grid.rules[0], grid.rules[-1]),
                 len(whole) - len(done),
+                len(runs) - len(whole),
+                len(runs),
             )
             for rule, found in done.items()
         ]
@@ -165,11 +176,11 @@ def mean_excess(curves: Mapping[str, Curve]) -> dict[str, float]:
 
 def judge(claim: Claim, curves: Mapping[str, Curve]) -> Finding:
     """What the curves say of the claim."""
-    return compare(claim, mean_excess(curves), "mean excess cost")
+    return compare(claim, curves, mean_excess(curves), "mean excess cost")
 
 
-def compare(claim: Claim, values: Mapping[str, float], measure: str) -> Finding:
-    """What the values of a measure of this name, by optimizer, say of the claim."""
+def compare(claim: Claim, curves: Mapping[str, Curve], values: Mapping[str, float], measure: str) -> Finding:
+    """What the values of a measure of this name, of these curves, say of the claim."""
     lines, held = [], []
     for comparison in claim.comparisons:
         one, other = comparison.one, comparison.other
@@ -179,7 +190,10 @@ def compare(claim: Claim, values: Mapping[str, float], measure: str) -> Finding:
         ratio = values[one] / values[other]
         held.append(comparison.low <= ratio <= comparison.high)
         lines.append(f"{one} has {ratio:.2f} × the {measure} of {other} ({_wanted(comparison)})")
-    return Finding(claim.claim, claim.source, "; ".join(lines), verdict(held))
+    compared = dict.fromkeys(name for each in claim.comparisons for name in (each.one, each.other))
+    lacking = [f"{name}: {curves[name].lacking()}" for name in compared if curves[name].missing]
+    found = Finding(claim.claim, claim.source, "; ".join(lines), verdict(held))
+    return found.unless(", ".join(lacking))
 
 
 def _wanted(comparison: Comparison) -> str:
@@ -223,7 +237,9 @@ def rows(panel: Panel, curves: Mapping[str, Curve]) -> list[Mapping[str, Cell]]:
         if curve and curve.edge:
             remarks.append("best α lies at the edge of the grid")
         if curve and curve.diverged:
-            remarks.append(f"{curve.diverged} of {len(panel.grids[name].rules)} α diverged")
+            remarks.append(f"{curve.diverged} of {curve.rules} α diverged")
+        if curve and curve.missing:
+            remarks.append(curve.lacking())
         found.append(
             {
                 "optimizer": name,

@@ -218,13 +218,10 @@ def findings(epochs: int, curves: Mapping[str, Curve]) -> list[Finding]:
     """What the curves of a variant, so many epochs long, say of the paper's claims."""
     early = {name: curve.until(INITIAL) for name, curve in curves.items()}
     finals = {name: curve.final_cost() for name, curve in curves.items()}
-    eventually = [compare(claim, finals, f"final cost, after {epochs} epochs,") for claim in EVENTUALLY]
-    if epochs < ENOUGH:
-        eventually = [
-            dataclasses.replace(each, measured=f"too early to tell: {each.measured}", verdict="not measured")
-            for each in eventually
-        ]
-    initially = compare(INITIALLY, mean_excess(early), f"mean excess cost, over {INITIAL} epochs,")
+    final = f"final cost, after {epochs} epochs,"
+    early_to_tell = "too early to tell" if epochs < ENOUGH else ""
+    eventually = [compare(claim, curves, finals, final).unless(early_to_tell) for claim in EVENTUALLY]
+    initially = compare(INITIALLY, early, mean_excess(early), f"mean excess cost, over {INITIAL} epochs,")
     return [initially, *eventually, _vanishing(curves.get("Adam"))]
 
 
@@ -240,12 +237,8 @@ def _vanishing(adam: Curve | None) -> Finding:
             f"after {epoch:g} epochs √v̂ < ε for {share:.2%} of the parameters, median √v̂ "
             f"{curve.last('median_root_v'):.1e}"
         )
-    return Finding(
-        VANISHING,
-        source,
-        f"{'; '.join(dict.fromkeys(said))} (at least {VANISHED:.0%} expected; ε = {EPS:g})",
-        verdict(held),
-    )
+    measured = f"{'; '.join(dict.fromkeys(said))} (at least {VANISHED:.0%} expected; ε = {EPS:g})"
+    return Finding(VANISHING, source, measured, verdict(held)).unless(adam.lacking())
 
 
 FIGURE = Convolutional(
