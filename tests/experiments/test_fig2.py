@@ -1,3 +1,4 @@
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,12 +56,43 @@ def test_adam_is_ahead_by_a_factor_of_the_excess(sfo: tuple[float, ...], verdict
 
 
 @pytest.mark.parametrize(
-    ("seconds", "verdict"), [(4, "holds here only partly"), (6, "holds"), (11, "holds here only partly")]
+    ("seconds", "verdict"), [(4, "fails"), (5, "holds"), (6, "holds"), (10, "holds"), (11, "fails")]
 )
 def test_an_iteration_of_sfo_takes_5_to_10_times_as_long(seconds: float, verdict: str) -> None:
     found = slower_step({"Adam": path((4, 2, 0)), "SFO": path((4, 2, 0), seconds)})
     assert found.verdict == verdict
     assert found.measured.startswith(f"{seconds:.1f} ×: {seconds * 100:.3g} ms and 100 ms an iteration")
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("sfo", "by_time", "ratio", "verdict"),
+    [
+        ((4, 1, NAN), False, "0.50", "fails"),
+        ((4, 3.5, NAN), False, "1.75", "holds"),
+        # Over the first second, as both go from 4.
+        ((4, 1, NAN), True, "0.83", "fails"),
+        ((4, 6, NAN), True, "1.67", "holds"),
+    ],
+)
+def test_one_that_diverged_is_compared_until_it_did(
+    sfo: tuple[float, ...], by_time: bool, ratio: str, verdict: str
+) -> None:
+    found = faster({"Adam": path((4, 2, 0)), "SFO": path(sfo, diverged=True)}, by_time)
+    assert found.measured.startswith(f"SFO has {ratio} × the mean excess objective of Adam over the ")
+    assert "until SFO diverged in epoch 2" in found.measured
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize("by_time", [False, True])
+def test_one_that_diverged_at_once_leaves_nothing_to_compare(by_time: bool) -> None:
+    found = faster({"Adam": path((4, 2, 0)), "SFO": path((4, NAN), diverged=True)}, by_time)
+    assert (found.measured, found.verdict) == (
+        "SFO diverged in epoch 1: there is nothing to compare",
+        "not measured",
+    )
 
 
 @pytest.mark.parametrize(("memory", "verdict"), [((10, 20, 41), "holds"), ((10, 20, 60), "fails")])
@@ -71,6 +103,9 @@ def test_linear_is_the_same_a_mini_batch(memory: tuple[float, ...], verdict: str
     ]
     assert linear_memory(paths, 3).verdict == verdict
     assert linear_memory(paths[:2], 3).verdict == "not measured"
+    diverged = linear_memory([*paths[:2], dataclasses.replace(paths[2], diverged=True)], 3)
+    assert diverged.verdict == "not measured"
+    assert diverged.measured == "of 3 numbers of mini-batches, 0 have no record, and with 1 SFO diverged"
 
 
 @pytest.mark.parametrize(
@@ -84,6 +119,25 @@ def test_linear_is_the_same_a_mini_batch(memory: tuple[float, ...], verdict: str
 )
 def test_sfo_converges_if_it_goes_half_of_adams_way(sfo: Path, verdict: str) -> None:
     assert fails_under_dropout({"Adam": path((4, 2, 0)), "SFO": sfo}).verdict == verdict
+
+
+@pytest.mark.parametrize("sfo", [path((4, 3, 2)), path((4, NAN), diverged=True)])
+@pytest.mark.parametrize(
+    ("adam", "said"),
+    [
+        (path((4, NAN), diverged=True), "Adam diverged in epoch 1"),
+        (path((4, 2, 5)), "Adam's objective without noise did not go down: from 4 to 5"),
+        (path((4, 2, 4)), "Adam's objective without noise did not go down: from 4 to 4"),
+    ],
+)
+def test_without_a_way_of_adams_there_is_no_share_of_it(adam: Path, said: str, sfo: Path) -> None:
+    found = fails_under_dropout({"Adam": adam, "SFO": sfo})
+    assert (found.measured, found.verdict) == (said, "not measured")
+
+
+def test_where_sfo_diverged_that_and_adams_way_are_told() -> None:
+    found = fails_under_dropout({"Adam": path((4, 2, 1)), "SFO": path((4, NAN), diverged=True)})
+    assert found.measured == "SFO diverged in epoch 1; Adam's objective without noise went from 4 to 1"
 
 
 def findings(found: Mapping[Run, Any]) -> list[Finding]:
@@ -120,6 +174,19 @@ def test_a_rule_that_diverged_is_never_the_best() -> None:
     best = PANEL.best(found)
     assert best is not None
     assert best[0] == PANEL.rules[-1]
+
+
+def test_where_the_best_may_be_one_without_a_record_nothing_is_concluded() -> None:
+    found = records()
+    del found[PANEL.adam(PANEL.rules[1])]
+    _, table = FIGURE.tables("demo", found)
+    lacking = f"1 of {len(PANEL.rules)} α have no record"
+    assert table.rows[0]["remarks"] == f"best α lies at the edge of the grid; {lacking}"
+    for each in table.findings[:3]:
+        assert each.verdict == "not measured"
+        assert each.measured.startswith(f"Adam: {lacking}: ")
+    assert "not measured" not in {each.verdict for each in table.findings[3:]}
+    assert len(FIGURE.charts("demo", found)[0][1].lines) == 2
 
 
 def test_figure_2_is_what_the_paper_says() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,13 @@ class Path:
     memory: float
     batches: int
     diverged: bool
+
+    def finite(self) -> Path:
+        """Until it diverged, if it did."""
+        end = int(np.isfinite(self.objective).cumprod().sum())
+        return replace(
+            self, epoch=self.epoch[:end], seconds=self.seconds[:end], objective=self.objective[:end]
+        )
 
     @property
     def step(self) -> float:
@@ -120,6 +127,11 @@ class Versus:
         done = [(rule, path) for rule, path in paths if path is not None and not path.diverged]
         return min(done, key=lambda each: float(each[1].objective[1:].mean()), default=None)
 
+    def lacking(self, records: Records) -> str:
+        """Why it cannot be told which of Adam's rules is the best; empty where it can."""
+        missing = sum(self.adam(rule) not in records for rule in self.rules)
+        return f"{missing} of {len(self.rules)} α have no record" if missing else ""
+
     def rivals(self, records: Records) -> dict[str, Path]:
         """Adam's best and SFO on the most examples, where there are any."""
         best, sfo = self.best(records), self.path(self.sfo(self.counts[-1]), records)
@@ -142,13 +154,15 @@ def _values(epochs: Sequence[Mapping[str, float | None]], name: str) -> Values:
 
 def excess(paths: Mapping[str, Path], by_time: bool) -> dict[str, float]:
     """The mean excess objective of each (see `Comparison` in `_curves`), over the epochs or, from the start
-    on, over the wall time that the shortest of them took."""
+    on, over the wall time that the shortest of them took; one that diverged ends before it did."""
+    paths = {name: path.finite() for name, path in paths.items()}
     if by_time:
         moments = np.linspace(0, min(path.seconds[-1] for path in paths.values()), 1_000)
         curves = {name: np.interp(moments, path.seconds, path.objective) for name, path in paths.items()}
     else:
-        curves = {name: path.objective[1:] for name, path in paths.items()}
-    floor = min(float(np.nanmin(path.objective)) for path in paths.values())
+        common = min(len(path.epoch) for path in paths.values())
+        curves = {name: path.objective[1:common] for name, path in paths.items()}
+    floor = min(float(path.objective.min()) for path in paths.values())
     return {name: float(np.mean(curve)) - floor for name, curve in curves.items()}
 
 
