@@ -6,14 +6,14 @@ from typing import Any, NamedTuple
 import pytest
 
 from adamas.experiments import figures, pictures
-from adamas.experiments.figures import Finding, Table
+from adamas.experiments.figures import Finding, Table, fig4
 from adamas.experiments.figures.fig4 import BETA1, BETA2, BiasCorrection, Sweep
 from adamas.experiments.page import _plot
 from adamas.experiments.runs.training import Training
 from adamas.rules import Adam
 
 OPTIONS = {"data": "digits", "hidden": 8, "latent": 2}
-SWEEP = Sweep("note", OPTIONS, (-3.0, -2.0), early=1, late=3, seeds=[0, 1])
+SWEEP = Sweep("note", OPTIONS, (-3.0, -2.0), early=1, late=10, seeds=[0, 1])
 FIGURE = BiasCorrection("Correction", {"demo": SWEEP})
 START = 40.0
 FAILED = None
@@ -34,7 +34,7 @@ Loss = Callable[[At], float | None]
 
 def record(early: float | None, late: float | None, start: float = START) -> dict[str, Any]:
     """As of a run that ended when its loss was no longer finite."""
-    losses = [start, early, early, late]
+    losses = [start, *[early] * 9, late]
     whole = losses[: losses.index(None) + 1] if None in losses else losses
     epochs = [{"epoch": epoch, "train_bound": loss} for epoch, loss in enumerate(whole)]
     return {"status": "diverged" if None in losses else "done", "epochs": epochs}
@@ -109,8 +109,46 @@ def test_a_failed_run_has_no_number_and_counts_as_one_that_stayed_at_its_start()
     assert all(row["remarks"] == "late_without: 2 failed" for row in rows)
     # At one of two α all of the fall is lost.
     assert "0.0% at β2 0.99, 0.0% at β2 0.999, 50.0% at β2 0.9999" in found.findings[1].measured
-    assert "failed after epoch 3: 4 runs without it, 0 with" in found.findings[1].measured
+    assert "failed after epoch 10: 4 runs without it, 0 with" in found.findings[1].measured
     assert [finding.verdict for finding in found.findings] == ["holds", "holds", "fails", "fails"]
+
+
+def test_a_few_epochs_have_no_first_ones_and_no_end_but_are_told() -> None:
+    short = BiasCorrection("", {"demo": dataclasses.replace(SWEEP, late=9)})
+    whole = records(as_the_paper_says)
+    runs = zip(short.runs("demo"), FIGURE.runs("demo"), strict=True)
+    (found,) = short.tables("demo", {one: whole[other] for one, other in runs})
+    assert [each.verdict for each in found.findings] == ["holds", "holds", "not measured", "not measured"]
+    for each in found.findings[2:]:
+        assert each.measured.startswith("too early to tell: ")
+        assert "after epoch 9" in each.measured
+
+
+def test_the_demo_and_the_paper_are_long_enough_and_quick_is_not() -> None:
+    sweeps = fig4.FIGURE.sweeps
+    assert {preset: sweep.late >= fig4.ENOUGH for preset, sweep in sweeps.items()} == {
+        "demo": True,
+        "quick": False,
+        "paper": True,
+    }
+
+
+def test_as_well_leaves_out_where_both_failed() -> None:
+    """All fail with the larger α; with the smaller one, correction fails where β2 is smallest."""
+
+    def loss(at: At) -> float | None:
+        return FAILED if at.lr == 0.01 or (at.corrected and at.beta2 == 0.99) else 20.0
+
+    found = findings(loss)[0]
+    assert found.verdict == "fails"  # at 4 of 6; with the 6 failures it were 10 of 12
+    assert "at 4 of 6 settings, where not both failed, as at 6 more" in found.measured
+    assert "with the best α of each, at 4 of 6 pairs" in found.measured
+
+
+def test_a_lead_on_nothing_but_failures_is_not_measured() -> None:
+    found = findings(lambda at: 20.0 if at.corrected and at.beta2 > 0.99 else FAILED)[3]
+    assert found.verdict == "not measured"
+    assert "after epoch 10 none of the others succeeded" in found.measured
 
 
 def test_a_loss_not_below_the_start_is_failure_too() -> None:
@@ -119,7 +157,9 @@ def test_a_loss_not_below_the_start_is_failure_too() -> None:
 
 def test_where_both_fail_nothing_is_lost_and_nothing_warned() -> None:
     found = table(records(lambda at: FAILED))
-    assert [finding.verdict for finding in found.findings] == ["holds", "fails", "fails", "fails"]
+    verdicts = [finding.verdict for finding in found.findings]
+    assert verdicts == ["not measured", "fails", "fails", "not measured"]
+    assert "after epoch 10 both failed at all 12 settings" in found.findings[0].measured
     assert pictures.draw("", FIGURE.charts("demo", records(lambda at: FAILED))).axes
 
 
@@ -136,7 +176,7 @@ def test_the_picture_has_a_gap_where_a_run_failed() -> None:
     charts = FIGURE.charts("demo", records(unstable))
     assert [len(row) for row in charts] == [len(BETA2)] * 2 * len(BETA1)
     last = charts[2][2]
-    assert last.title == "β1 = 0, β2 = 0.9999, after epoch 3"
+    assert last.title == "β1 = 0, β2 = 0.9999, after epoch 10"
     corrected, without = last.lines
     assert (corrected.name, without.name) == ("with bias correction", "without")
     assert corrected.values.tolist() == [[20, 20], [20.1, 20.1]]
