@@ -87,6 +87,17 @@ def test_what_has_no_records_is_said_to_have_none() -> None:
     assert pictures.draw("", FIGURE.charts("demo", {})).axes
 
 
+def test_runs_that_diverged_are_told_from_those_without_a_record() -> None:
+    found = records()
+    first, second, third, *_ = FIGURE.runs("demo")
+    for run in (first, second):
+        found[run] = found[run] | {"status": "diverged"}
+    for finding in table(found).findings:
+        assert (finding.measured, finding.verdict) == ("2 of 8 runs diverged", "not measured")
+    del found[third]
+    assert table(found).findings[0].measured == "1 of 8 runs have no record and 2 of 8 runs diverged"
+
+
 def test_the_picture_names_the_stepsizes_and_the_averages() -> None:
     charts = FIGURE.charts("demo", records())
     assert [[chart.title for chart in row] for row in charts] == [["Adam, α = 0.1", "Adam, α = 0.2/√t"]] * 2

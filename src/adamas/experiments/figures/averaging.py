@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +91,14 @@ class Panels:
                 results[setting] = Result(done[0], done[1], self.parts)
         return results
 
+    def lacking(self, records: Records) -> str:
+        """What keeps settings from having a result; empty where all have one."""
+        settings = product(self.settings, (self.decay, ALL))
+        found = [records.get(run) for each in settings for run in self.runs(*each)]
+        diverged = sum(record is not None and record["status"] == "diverged" for record in found)
+        counts = {"have no record": found.count(None), "diverged": diverged}
+        return " and ".join(f"{n} of {len(found)} runs {reason}" for reason, n in counts.items() if n)
+
 
 @dataclass(frozen=True)
 class Result:
@@ -124,12 +133,12 @@ class Result:
         return float(np.sqrt(np.mean(np.diff(last_half, 2, axis=1) ** 2)))
 
 
-def judge(panels: Panels, results: Mapping[Setting, Result]) -> list[Finding]:
-    """What the runs say of the paper's two sentences."""
+def judge(results: Mapping[Setting, Result], lacking: str) -> list[Finding]:
+    """What the runs say of the paper's two sentences; not where they lack something (see `lacking`)."""
     noisy = "the last iterate is noisy, and the exponential average less so"
     better = "the exponential average generalizes better than the last iterate"
-    if len(results) < len(panels.settings):
-        return [Finding(claim, SOURCE, "runs are missing", "not measured") for claim in (noisy, better)]
+    if lacking:
+        return [Finding(claim, SOURCE, lacking, "not measured") for claim in (noisy, better)]
     ratios = {s: result.roughness(EXPONENTIAL) / result.roughness(ITERATE) for s, result in results.items()}
     rough = [f"{setting}: {ratio:.2f} × the roughness of the iterate" for setting, ratio in ratios.items()]
     losses = {
@@ -169,7 +178,7 @@ class Averaging:
         results = panels.results(records)
         rows = [_row(setting, point, results.get(setting)) for setting in panels.settings for point in STYLES]
         title = f"Means over the last of {panels.epochs} epochs, {panels.note}"
-        return [Table(title, rows, judge(panels, results))]
+        return [Table(title, rows, judge(results, panels.lacking(records)))]
 
     def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
         """A row of training and one of test NLL; a setting a column."""
