@@ -39,7 +39,7 @@ def theorem_bound(
 
     Args:
         rule: α, β1 and β2.
-        decay: λ in [0, 1).
+        decay: λ in (0, 1).
         rounds: T.
         measured: of a record of `runs.online` at T, "root_v", "gradient_norms", "diameter" and "widest"; and
             "dimensions", d.
