@@ -1,14 +1,18 @@
 """Each claim that is measured without a grid of runs: a new file in `claims` is tested by being there."""
 
 import functools
+import math
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from adamas.experiments import claims, discovery
-from adamas.experiments.claims import adagrad_limit, adamax_limit
+from adamas.experiments.claims import adagrad_limit, adamax_limit, little_tuning, reach, sparse_features
 from adamas.experiments.figures import Finding
+from adamas.experiments.runs.training import Training
 
 CLAIMS = claims.all_claims()
 each_claim = pytest.mark.parametrize("name", CLAIMS)
@@ -86,3 +90,32 @@ def test_a_limit_that_is_not_reached_is_not_said_to_hold(monkeypatch: pytest.Mon
     monkeypatch.setattr(adagrad_limit, "GAINS", [1e-2, 1e-4])
     for name in ("adamax_limit", "adagrad_limit"):
         assert CLAIMS[name].measure("demo").verdict == "holds here only partly"
+
+
+@pytest.mark.parametrize("steps", [30, 3_000])
+def test_an_optimum_that_is_missed_by_an_order_is_not_partly_reached(
+    steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reach, "taken", lambda alpha, scale: steps * 0.1 / alpha)
+    assert CLAIMS["reach"].measure("demo").verdict == "fails"
+
+
+@pytest.mark.parametrize("power", [0.5, 1.0])
+def test_sums_that_grow_like_the_root_of_d_are_not_logarithmic(
+    power: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sparse_features, "chances", lambda d: np.full(d, d ** (2 * power - 2)))
+    assert CLAIMS["sparse_features"].measure("demo").verdict == "fails"
+
+
+def test_where_all_runs_diverge_nothing_is_well_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(little_tuning, "final", lambda rule, preset: math.inf)
+    measured = CLAIMS["little_tuning"].measure("demo")
+    assert measured.verdict == "fails"
+    assert "diverged at 0.001" in measured.text
+
+
+def test_a_run_that_diverged_has_no_final_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    outcome = SimpleNamespace(status="diverged", epochs=[{"cost": 0.1}])
+    monkeypatch.setattr(Training, "execute", lambda self: outcome)
+    assert little_tuning.final(little_tuning.RULES["Adam"][0], "demo") == math.inf

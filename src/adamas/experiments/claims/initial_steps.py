@@ -1,8 +1,10 @@
 """Section 3: what the first steps are without bias correction, for sparse gradients and β2 near 1.
 
-An uncorrected first step is α (1 - β1) / √(1 - β2), a corrected one α. The paper warns of sparse gradients
-as they are what asks for such a β2. (Where an element's first gradient comes late, the corrected step is as
-large: Algorithm 1 corrects by the number of the step, not of the gradients that an element has had.)
+An uncorrected first step is α (1 - β1) / √(1 - β2), a corrected one α. The paper prints "this case of small
+β2" (last paragraph), where a β2 near 1 is meant: at β2 = .9 the uncorrected step is .32 α, so smaller. It
+warns of sparse gradients as they are what asks for such a β2. (Where an element's first gradient comes late,
+the corrected step is as large: Algorithm 1 corrects by the number of the step, not of the gradients that an
+element has had.)
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ def measure(preset: Preset) -> Measured:
     shown = [f"β2 = {beta2:g}: {first:.2f} × and {mean:.2f} ×" for beta2, (first, mean) in ratios.items()]
     return Measured(
         f"uncorrected over corrected, first step and mean |Δ| of {STEPS}, {SPARSITY:.0%} of gradients "
-        f"not 0: {'; '.join(shown)} (at least {LARGER:g} × expected from β2 = {NEAR_ONE[0]:g} on)",
+        f"not 0: {'; '.join(shown)} (at least {LARGER:g} × expected from β2 = {NEAR_ONE[0]:g} on; "
+        f"of a small β2, as the paper prints, it would be false)",
         verdict([ratio >= LARGER for beta2 in NEAR_ONE for ratio in ratios[beta2]]),
     )
 

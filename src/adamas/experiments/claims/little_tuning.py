@@ -32,8 +32,13 @@ def final(rule: Rule, preset: Preset) -> float:
     identity = problems.load("images_softmax").identity(data=data)
     run = Training("images_softmax", (("data", data),), identity, rule, "constant", L2, BATCH, epochs, seed=0)
     run.prepare()
-    cost = run.execute().epochs[-1]["cost"]
+    outcome = run.execute()
+    cost = outcome.epochs[-1]["cost"] if outcome.status == "done" else None
     return math.inf if cost is None else cost
+
+
+def _shown(cost: float) -> str:
+    return f"{cost:.3g}" if math.isfinite(cost) else "diverged"
 
 
 def measure(preset: Preset) -> Measured:
@@ -41,8 +46,9 @@ def measure(preset: Preset) -> Measured:
     shares, shown = {}, []
     for name, rules in RULES.items():
         costs = [final(rule, preset) for rule in rules]
-        shares[name] = sum(cost <= NEAR * min(costs) for cost in costs) / len(costs)
-        listed = ", ".join(f"{cost:.3g} at {rule.lr:g}" for rule, cost in zip(rules, costs, strict=True))
+        near = [math.isfinite(cost) and cost <= NEAR * min(costs) for cost in costs]
+        shares[name] = sum(near) / len(costs)
+        listed = ", ".join(f"{_shown(cost)} at {rule.lr:g}" for rule, cost in zip(rules, costs, strict=True))
         shown.append(f"{name}: cost {listed}; {shares[name]:.0%} within {NEAR - 1:.0%} of the best")
     data, epochs = EPOCHS[preset]
     return Measured(

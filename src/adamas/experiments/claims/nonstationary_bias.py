@@ -2,6 +2,8 @@
 
 v is linear in the squared gradients. So gradients of exactly the expected square give the expectation of v
 without any error of sampling, and each kind of drift is one coordinate.
+
+The paper prints that "β1 can (and should)" be so chosen; as ζ is in an average with β2, β2 is meant.
 """
 
 from __future__ import annotations

@@ -32,7 +32,7 @@ def measure(preset: Preset) -> Measured:
     return Measured(
         f"for α of .01 to .1 and costs scaled by 10⁻³ to 10³, {min(ratios):.2f} to {max(ratios):.2f} × "
         f"distance / α steps are taken (a factor of {WITHIN:g} allowed)",
-        verdict([min(ratios) >= 1 / WITHIN, max(ratios) <= WITHIN]),
+        verdict([min(ratios) >= 1 / WITHIN and max(ratios) <= WITHIN]),
     )
 
 
