@@ -77,6 +77,17 @@ def test_a_pickle_that_asks_for_more_is_refused_before_anything_runs(tmp_path: P
     assert not trace.exists()
 
 
+@pytest.mark.parametrize("name", ["numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype"])
+def test_a_pickle_cannot_change_what_it_names_for_the_next_one(name: str) -> None:
+    """BUILD sets the state of any object, of a function and a class as well."""
+    evil = (
+        b"\x80\x02c" + name.replace(" ", "\n").encode() + b"\nN}" + short(b"array") + number(1) + b"s\x86b."
+    )
+    with pytest.raises(ExperimentError, match="it sets the state"):
+        cifar.read_batch(PATH, evil, COUNT)
+    cifar.read_batch(PATH, batch(), COUNT)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -6,6 +6,7 @@ import io
 import pickle
 import tarfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +68,33 @@ class _Kind:
         """Of a type of one byte, it says nothing."""
 
 
+class _Stand:
+    """What stands for a function or a type of NumPy. A pickle may set the state of anything that it names, so
+    this has none, and takes none; of a plain function or a class the file would change it for all after it.
+    """
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Callable[..., _Pixels | _Kind]) -> None:
+        self._make = make
+
+    def __call__(self, *arguments: Any) -> _Pixels | _Kind:
+        return self._make(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it sets the state of what it names")
+
+
 class _Unpickler(pickle.Unpickler):
     """Admits the three names that a pickled array consists of, each as something harmless, and no other."""
 
-    names = {
-        ("numpy.core.multiarray", "_reconstruct"): lambda kind, shape, code: _Pixels(),
-        ("numpy", "ndarray"): _Pixels,
-        ("numpy", "dtype"): _Kind,
-    }
+    def __init__(self, content: bytes) -> None:
+        super().__init__(io.BytesIO(content), encoding="bytes")
+        self.names = {
+            ("numpy.core.multiarray", "_reconstruct"): _Stand(lambda kind, shape, code: _Pixels()),
+            ("numpy", "ndarray"): _Stand(_Pixels),
+            ("numpy", "dtype"): _Stand(_Kind),
+        }
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self.names:
@@ -89,7 +109,7 @@ def read_batch(path: Path, content: bytes, count: int) -> Batch:
         ExperimentError: cut short, not of this form, or a pickle that asks for more than an array needs.
     """
     try:
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        batch = _Unpickler(content).load()
         pixels, labels = batch[b"data"].array, np.array(batch[b"labels"], np.int64)
     # Bytes that are not a pickle can make it raise almost anything.
     except Exception as error:
