@@ -1,17 +1,20 @@
 import dataclasses
 import itertools
 import math
+import re
 from typing import Any
 
 import numpy as np
 import pytest
 
 from adamas.backends import reference
-from adamas.experiments import figures, streams
+from adamas.experiments import ExperimentError, figures, streams
 from adamas.experiments.bounds import gamma, theorem_bound
+from adamas.experiments.figures import counterexample
+from adamas.experiments.figures._online import Played
 from adamas.experiments.runs.online import Online, Scalars, Scheduled, recorded_rounds
 from adamas.experiments.store import key
-from adamas.rules import SGD, Adagrad, Adam, AdaMax, AMSGrad, Rule
+from adamas.rules import SGD, Adagrad, Adam, AdaMax, AMSGrad, NAdam, Rule
 
 THREE = {"large": 3.0, "small": 1.0, "period": 3, "order": "in turn"}
 RULE = Adam(lr=0.5, beta1=0.8, beta2=0.9)
@@ -153,7 +156,34 @@ def test_a_configuration_says_its_kind_and_everything() -> None:
     changes: list[dict[str, Any]] = [{"decay": 0.5}, {"rounds": 8}, {"seed": 1}, {"rule": AMSGrad(lr=0.5)}]
     others = [dataclasses.replace(run, **change) for change in changes]
     assert len({key(each.configuration()) for each in (run, *others)}) == 5
-    assert run.epochs == 9
+
+
+def test_a_version_is_part_of_a_configuration_from_the_second_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration = online("rare", 9, **THREE).configuration()
+    assert "version" not in configuration
+    monkeypatch.setattr("adamas.experiments.runs.online.VERSION", 2)
+    assert online("rare", 9, **THREE).configuration() == {**configuration, "version": 2}
+
+
+def test_its_length_is_told_in_epochs_of_training() -> None:
+    assert [online("rare", rounds, **THREE).epochs for rounds in (9, 1_000_000)] == [1, 100]
+
+
+@pytest.mark.parametrize(
+    ("rule", "decay", "message"),
+    [
+        (NAdam(), 1.0, "α of NAdam cannot be scheduled: its update has no scalar 'lr', only .*step_g"),
+        (SGD(lr=1.0), 0.9, "β1 of SGD cannot be scheduled: its update has no scalar 'beta1'"),
+    ],
+)
+def test_a_rule_that_cannot_be_scheduled_is_named(rule: Rule, decay: float, message: str) -> None:
+    with pytest.raises(ExperimentError, match=message):
+        Scheduled(rule, decay)
+
+
+def test_an_unknown_order_is_refused() -> None:
+    with pytest.raises(ValueError, match="order must be 'in turn' or 'random', got 'rnd'"):
+        streams.load("rare").build(0, 9, **{**THREE, "order": "rnd"})
 
 
 def test_runs_repeat_to_the_bit() -> None:
@@ -239,6 +269,63 @@ def test_the_counterexample_says_that_the_theorem_fails() -> None:
     assert tables[2].findings[0].source == "section 4, Corollary 4.2"
     rows = figure.charts("demo", records)
     assert [[len(chart.lines) for chart in row] for row in rows] == [[4, 4, 3], [2, 2, 2]]
+
+
+def played(averages: list[float], rounds: list[float]) -> Played:
+    epochs = [
+        {"epoch": t, "average_regret": mean, "regret": t * mean, "x": 1.0}
+        for t, mean in zip(rounds, averages, strict=True)
+    ]
+    return Played([], [{"status": "done", "epochs": [{}, *epochs]}])
+
+
+ROUNDS = [1e5, 2e5, 4e5, 6e5, 8e5, 1e6]
+
+
+@pytest.mark.parametrize(
+    ("averages", "steepness", "verdict"),
+    [
+        ([t**-0.5 for t in ROUNDS], -0.5, "holds"),
+        ([-0.1, -0.1, *[t**0.25 for t in ROUNDS[2:]]], 0.25, "fails"),  # it rises once it is there
+        ([-0.1, 0.0, 0.3, 0.2, 0.1, 0.0], None, "holds"),  # none is left
+        ([0.3, 0.3, 0.3, -0.1, 0.3, 0.1], None, "not measured"),  # two records are no slope
+    ],
+)
+def test_a_rate_is_judged_by_the_regret_there_is_at_the_end(
+    averages: list[float], steepness: float | None, verdict: str
+) -> None:
+    rate = played(averages, ROUNDS).rate(1.0)
+    assert rate.verdict == verdict
+    assert rate.steepness == (None if steepness is None else pytest.approx(steepness))
+    assert not re.search("nan|inf", rate.text)
+
+
+@pytest.mark.parametrize("rounds", [[50.0, 60.0, 70.0, 80.0], [5.0, 10.0, 50.0, 100.0]])
+def test_late_regret_is_that_since_the_last_record_of_the_first_tenth(rounds: list[float]) -> None:
+    """Before the first record there are the rounds from the first on."""
+    assert counterexample.late_regret(played([0.25] * 4, rounds)) == pytest.approx(0.25)
+
+
+def test_runs_that_diverged_are_not_missing_and_no_regret_of_theirs_falls() -> None:
+    figure, records = small("counterexample", rounds=400)
+    records = {run: {**record, "status": "diverged"} for run, record in records.items()}
+    first, *_ = figure.tables("demo", records)
+    assert {finding.measured for finding in first.findings} == {"1 of 1 runs diverged"}
+    assert [finding.verdict for finding in first.findings] == ["not measured", "fails", "fails"]
+    assert all(not chart.lines for row in figure.charts("demo", records) for chart in row)
+
+
+def test_the_corollary_tells_all_that_it_is_judged_by() -> None:
+    figure, records = small("counterexample", rounds=4_000)
+    measured = figure.tables("demo", records)[1].findings[1].measured
+    assert "0.667 of staying at x = 1" in measured
+    assert re.search(r"R\(T\)/T ∝ T\^-?\d\.\d+ .*\(at most -0.45 expected\)", measured)
+
+
+@pytest.mark.parametrize("preset", figures.PRESETS)
+def test_where_theorem_1_of_reddi_et_al_is_cited_alpha_is_as_it_asks(preset: figures.Preset) -> None:
+    panel = figures.load("counterexample").panels[preset][0]  # type: ignore[attr-defined]
+    assert all(0 < rule.lr < (1 - panel.beta2) ** 0.5 for rule in panel.rules.values())
 
 
 def test_the_regret_figure_draws_the_bound_above_the_regret() -> None:

@@ -70,6 +70,12 @@ def test_the_subfunctions_sum_up_to_the_mean_cost_and_the_penalty() -> None:
     assert subfunctions.mean_cost() is None
 
 
+def test_a_version_is_part_of_a_configuration_from_the_second_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    configuration = RUN.configuration()
+    monkeypatch.setattr("adamas.experiments.runs.sums.VERSION", 2)
+    assert RUN.configuration() == {**configuration, "version": 2}
+
+
 def test_the_configuration_is_plain_and_complete() -> None:
     assert RUN.configuration() == {
         "kind": "sums",

@@ -16,12 +16,20 @@ from adamas.backends import bind, reference
 from adamas.rules import Rule
 from adamas.schedules import inverse_sqrt
 
-from .. import streams
+from .. import ExperimentError, streams
 from ..problems import Option
 from ..streams import Point, Stream
 from . import Outcome
 
 __all__ = ["Online", "Scheduled", "recorded_rounds"]
+
+# Of what runs are made of: this module and `streams`. To be counted up with every change there that changes
+# results, else records of before pass for results of now. The first version is not part of a configuration,
+# so that records are found again that are older than this constant.
+VERSION = 1
+ROUNDS_PER_EPOCH = (
+    10_000  # an estimate: a round takes some ten microseconds, an epoch some tenths of a second
+)
 
 
 class Scalars:
@@ -50,6 +58,9 @@ class Scheduled(Rule):
         rule: its `lr` is α, its `beta1`, if it has one, is β1.
         decay: λ; with 1, β1 stays.
 
+    Raises:
+        ExperimentError: α or, unless λ is 1, β1 of this rule is no scalar of its update by itself.
+
     The paper does not say what 1 - β1^t becomes while β1 decays. Here it stays as Algorithm 1 prints it, with
     the constant β1, as in the paper's proof (appendix 10.1); what would leave no bias is 1 - Π_s β1,s. Both
     are the same at t = 1 and as t grows.
@@ -59,8 +70,15 @@ class Scheduled(Rule):
         self._rule, self._decay = rule, decay
         _, _, *names = inspect.signature(rule.form().update).parameters
         names = names[len(rule.form().slots) :]
-        # Of every rule here the steps are proportional to the scalar that it calls so.
-        self._step = names.index("step" if "step" in names else "lr")
+        # Steps are proportional to a scalar of either name; a rule without one has α in more than one scalar.
+        step = "step" if "step" in names else "lr"
+        for scheduled, name in [("α", step), *([("β1", "beta1")] if decay != 1 else [])]:
+            if name not in names:
+                raise ExperimentError(
+                    f"{scheduled} of {type(rule).__name__} cannot be scheduled: its update has no scalar "
+                    f"{name!r}, only {', '.join(names)}. Choose another rule, or for β1 λ = 1"
+                )
+        self._step = names.index(step)
         self._beta1 = names.index("beta1") if decay != 1 else None
         self.form = rule.form  # type: ignore[method-assign]
 
@@ -102,14 +120,15 @@ class Online:
 
     @property
     def epochs(self) -> int:
-        """How long it is, as the progress bar counts."""
-        return self.rounds
+        """How long it is, as the progress bar counts: in epochs of training that take about as long."""
+        return max(1, self.rounds // ROUNDS_PER_EPOCH)
 
     def configuration(self) -> dict[str, Any]:
         """The run as plain data: what a record keeps, and what its name is the hash of."""
         values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         rule = {"name": type(self.rule).__name__, **dataclasses.asdict(cast(Any, self.rule))}
-        return {"kind": "online", **values, "options": dict(self.options), "rule": rule}
+        version = {"version": VERSION} if VERSION > 1 else {}
+        return {"kind": "online", **version, **values, "options": dict(self.options), "rule": rule}
 
     def prepare(self) -> None:
         """Streams are made of random numbers: there is nothing to get."""
@@ -123,7 +142,7 @@ class Online:
         """Plays; one thread is enough.
 
         Raises:
-            ExperimentError: no such stream.
+            ExperimentError: no such stream, or a rule that cannot be scheduled.
         """
         start = time.perf_counter()
         stream = streams.load(self.stream).build(self.seed, self.rounds, **dict(self.options))

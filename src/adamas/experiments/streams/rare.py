@@ -74,9 +74,14 @@ def build(
         order: "in turn", or "random": a round is rare with probability .01, whatever the period.
         edges: "projected" or "flat".
         start: θ_1.
+
+    Raises:
+        ValueError: another order.
     """
     if order == "in turn":
         rare, cycle = np.arange(1, rounds + 1) % int(period) == 1, int(period)
-    else:
+    elif order == "random":
         rare, cycle = np.random.default_rng(seed).uniform(size=rounds) < PROBABILITY, 1
+    else:
+        raise ValueError(f"order must be 'in turn' or 'random', got {order!r}")
     return Rare(float(large), float(small), rare, cycle, edges == "flat", float(start))
