@@ -13,7 +13,9 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from typer.testing import CliRunner
 
 from adamas.cli import app
-from adamas.experiments import figures
+from adamas.experiments import figures, report
+from adamas.experiments.figures import counterexample
+from adamas.experiments.page import _summary
 from adamas.experiments.store import Store
 
 
@@ -111,6 +113,15 @@ def test_where_all_diverged_the_page_is_made_and_says_so(made_up: Path) -> None:
     assert "8 diverged" in text
     assert "not measured" in text
     assert "one is one" not in text  # which is no claim of this figure
+
+
+def test_streams_with_other_options_are_told_apart(tmp_path: Path) -> None:
+    """So that the β's of a panel are not mixed with those of another."""
+    figure = counterexample.FIGURE
+    made = report.Report("counterexample", "demo", figure, figure.runs("demo"), {})
+    groups = _summary.summarize(made, Store(tmp_path), tmp_path).groups
+    betas = [(group.name, group.common["rule beta1"], group.common["rule beta2"]) for group in groups]
+    assert betas == [("rare", "0", "0.1"), ("rare", "0.25", "0.1"), ("rare", "0.9", "0.99")]
 
 
 @pytest.fixture(scope="module")

@@ -24,8 +24,8 @@ PRESETS: Mapping[Preset, str] = {
     "demo": "Small data stand in for the paper's here: images that come with scikit-learn, not MNIST or "
     "CIFAR-10, and SYNTHETIC reviews, not IMDB; the networks are small. It shows that everything runs, "
     "and what it finds need not be what the paper's data would show.",
-    "quick": "The data are the paper's, but training is CUT SHORT: fewer epochs, and in places a part of the "
-    "data or smaller networks, as each chart says.",
+    "quick": "The data of the figures of section 6 are the paper's, but training is CUT SHORT: fewer epochs, "
+    "and in places a part of the data or smaller networks, as each chart says.",
     "paper": "As near to the paper as what it gives allows; where a chart departs from it, its note says so.",
 }
 

@@ -13,16 +13,16 @@ from ..report import Report
 from ..store import Record, Store
 
 MANY = 12  # distinct values, from which on only their ends are told
-APART = ("problem", "data")  # what makes a group of runs
+APART = ("kind", "problem", "data", "stream")  # what makes a group of runs
 Flat = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs on one problem with the same data.
+    """Runs on one problem with the same data, or on one stream with the same options.
 
     Args:
-        name: of the problem.
+        name: of the problem or stream.
         common: what is the same in all of them.
         rows: the values of everything else, a row an update rule.
     """
@@ -87,8 +87,14 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Flat:
 def _groups(runs: Iterable[Flat]) -> list[Group]:
     apart: dict[tuple[Any, ...], list[Flat]] = {}
     for run in runs:
-        apart.setdefault(tuple(run.get(name) for name in ("kind", *APART)), []).append(run)
+        apart.setdefault(_place(run), []).append(run)
     return [_group(alike) for alike in apart.values()]
+
+
+def _place(run: Flat) -> tuple[Any, ...]:
+    """What runs of a group have in common. The options of a stream say what its costs are, as data do."""
+    options = [pair for pair in sorted(run.items()) if "stream" in run and pair[0].startswith("options ")]
+    return *(run.get(name) for name in APART), *options
 
 
 def _group(runs: list[Flat]) -> Group:
@@ -99,8 +105,9 @@ def _group(runs: list[Flat]) -> Group:
         rules.setdefault(run.get("rule name"), []).append(run)
     varied = [name for name in names if name not in common]
     rows = [{name: _values(run.get(name) for run in alike) for name in varied} for alike in rules.values()]
-    title = runs[0].get("problem", runs[0]["kind"])
-    return Group(str(title), {name: _text(runs[0][name]) for name in common}, rows if varied else [])
+    first = runs[0]
+    title = first.get("problem", first.get("stream", first["kind"]))
+    return Group(str(title), {name: _text(first.get(name)) for name in common}, rows if varied else [])
 
 
 def _values(values: Iterable[Any]) -> str:
