@@ -47,12 +47,13 @@ def encode_nonnegative(x, random):
     return xp.u8(xp.where(bits == xp.u32(0), xp.u32(0), xp.u32(rounded >> xp.u32(20))))
 
 
-# A little above 1 / 1.875, so that no quotient is rounded above 1.875, whose sum with random bits would
-# be the code after the last. The mean is kept all the same.
-_MARGIN = (1 + 2.0**-20) / 1.875
+# The largest magnitude becomes the largest code. Of what is rounded at random the scale is a little larger,
+# so that no quotient is rounded above 1.875, whose sum with random bits would be the code after the last:
+# the mean is kept all the same. What is rounded to nearest would grow by that at every step.
+_TOP = 1 / 1.875
 _COMMON = ("float8", np.dtype(np.uint8), np.dtype(np.float32))
 FORMATS = {
-    True: Format(*_COMMON, decode_signed, encode_signed, scaled=True, margin=_MARGIN),
+    True: Format(*_COMMON, decode_signed, encode_signed, scaled=True, margin=_TOP),
     False: Format(
         *_COMMON,
         decode_nonnegative,
@@ -60,6 +61,6 @@ FORMATS = {
         rounds=True,
         signed=False,
         scaled=True,
-        margin=_MARGIN,
+        margin=(1 + 2.0**-20) * _TOP,
     ),
 }

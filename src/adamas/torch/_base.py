@@ -100,13 +100,21 @@ class Base(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        plan = self._plan
-        if plan is None or not plan.gather(self):
-            plan = self._plan = Plan(self)
-            if not plan.gather(self):
-                raise RuntimeError("a parameter, gradient or state changed while the step was being prepared")
-        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        self.last_step = plan.run(1.0 if scale is None else 1 / float(scale), bool(found_inf))
+        try:
+            plan = self._plan
+            if plan is None or not plan.gather(self):
+                plan = self._plan = Plan(self)
+                if not plan.gather(self):
+                    raise RuntimeError(
+                        "a parameter, gradient or state changed as the step was being prepared"
+                    )
+            scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+            self.last_step = plan.run(1.0 if scale is None else 1 / float(scale), bool(found_inf))
+        except BaseException:
+            if self._plan is not None:  # it holds gradients, and may have made state for this step
+                self._plan.withdraw(self)
+                self._plan = None
+            raise
         if self.last_step.skipped:
             self.skipped_steps += 1
             if plan.withdraw(self):

@@ -16,7 +16,7 @@ from ..backends.numba import Job, Kernel, NormJob
 from ..rules import Rule
 from ._phase import Phase
 from ._pool import default_pool
-from ._storage import round_to
+from ._storage import has_own_memory, round_to
 
 __all__ = ["Batch", "Entry", "KernelBatch", "ReferenceBatch", "Step"]
 
@@ -68,10 +68,16 @@ class Entry:
     def aligned_grad(self) -> Tensor:
         """The gradient in the parameter's dtype and memory layout, copied where it has another one."""
         g = self.dense_grad()
-        lazy = g.is_conj() or g.is_neg()
+        lazy = g.is_conj() or g.is_neg() or not has_own_memory(g)
         if g.stride() == self.p.stride() and g.dtype == self.p.dtype and not lazy:
             return g
-        return torch.empty_like(self.p).copy_(g)
+        copied = torch.empty_like(self.p).copy_(g)
+        if not has_own_memory(copied):
+            raise RuntimeError(
+                f"a parameter of shape {tuple(self.p.shape)} has a gradient of type {type(g).__name__}, "
+                f"which cannot be copied into an ordinary tensor; make it one"
+            )
+        return copied
 
 
 class Batch(Protocol):

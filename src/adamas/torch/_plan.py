@@ -19,7 +19,7 @@ from ..rules import SIGNED, Rule
 from ._batch import Batch, Entry, KernelBatch, ReferenceBatch, Step
 from ._counters import Counters, Taken
 from ._phase import AVERAGE, LastStep, Phase
-from ._storage import FORMATS, allocate, as_format, has_shape_of, is_packed, slot_format
+from ._storage import FORMATS, allocate, as_format, has_own_memory, has_shape_of, is_packed, slot_format
 
 if TYPE_CHECKING:
     from ._base import Base
@@ -142,17 +142,18 @@ class Plan:
         return LastStep(norm, factor, skipped)
 
     def withdraw(self, optimizer: Base) -> bool:
-        """After a skipped step, delete the state that this plan made, until the first step it takes.
+        """After a step that was not taken, delete what state this plan made, until the first that it takes.
 
         A rule that does not count would take it for that of a step. True where there was any: the plan
         then no longer holds.
         """
         made = [(p, keys) for p, keys in self._made if keys]
         for p, keys in made:
+            state = optimizer.state.get(p, {})
             for key in keys:
-                del optimizer.state[p][key]
-            if not optimizer.state[p]:
-                del optimizer.state[p]
+                state.pop(key, None)
+            if not state:
+                optimizer.state.pop(p, None)
         return bool(made)
 
     def _measure(self, unscale: float) -> tuple[float | None, float]:
@@ -282,8 +283,8 @@ def _why_not(group: Mapping[str, Any], p: Tensor) -> str | None:
         return f"it is a {p.layout} tensor on {p.device}"
     if p.is_conj() or p.is_neg():
         return "it is lazily conjugated or negated"
-    if type(p).__torch_dispatch__ is not Tensor.__torch_dispatch__:  # such a tensor is others inside
-        return f"it is a {type(p).__name__}"
+    if not has_own_memory(p):
+        return f"it is a {type(p).__name__} without memory of its own"
     if p.dtype not in FORMATS:
         return f"its dtype is {p.dtype}"
     if not torch.ops.aten.is_non_overlapping_and_dense.default(p):

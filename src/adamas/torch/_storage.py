@@ -94,6 +94,11 @@ def is_packed(state: Tensor) -> bool:
     return state.dtype == torch.uint8
 
 
+def has_own_memory(x: Tensor) -> bool:
+    """Whether elements are where the address says: not those of a tensor made of others, or of mere zeros."""
+    return not x._is_zerotensor() and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__
+
+
 def has_shape_of(state: Tensor, p: Tensor) -> bool:
     """Whether a state tensor, in whatever format, is one of a parameter of this shape."""
     if is_packed(state):
@@ -102,14 +107,19 @@ def has_shape_of(state: Tensor, p: Tensor) -> bool:
 
 
 def round_to(target: Tensor, value: Tensor, key: int) -> Tensor:
-    """Float32 values for storage in the dtype of `target`; in 16 bits, rounded so that the mean is kept."""
+    """Values for storage in the dtype of `target`; in 16 bits, rounded so that the mean is kept."""
     dropped = {torch.bfloat16: 16, torch.float16: 13}.get(target.dtype)
     if dropped is None:
         return value
+    value = value.to(torch.float32)
     generator = torch.Generator(value.device).manual_seed(key & 0x7FFFFFFFFFFFFFFF)
     noise = torch.randint(0, 1 << dropped, value.shape, generator=generator, device=value.device)
     bits = (value.contiguous().view(torch.int32) + noise.to(torch.int32)) & (-1 << dropped)
-    return torch.where(value.isnan(), value, bits.view(torch.float32))
+    rounded = torch.where(value.isnan(), value, bits.view(torch.float32))
+    if not value.requires_grad:
+        return rounded
+    # A gradient passes a rounding as it is. The sum is exact, for the two are near each other.
+    return torch.where(value.isfinite(), value + (rounded - value).detach(), value)
 
 
 def decoded(state: Tensor, p: Tensor, signed: bool) -> Tensor:
@@ -134,7 +144,7 @@ def as_format(state: Tensor, p: Tensor, format: Format, signed: bool) -> Tensor:
         values = torch.empty_like(p, dtype=torch.float32, requires_grad=False)
         return _encode(values.copy_(decoded(state, p, signed)), format)
     dtype = p.dtype if p.is_complex() else _DTYPES[format.name]
-    lazy = state.is_conj() or state.is_neg()
+    lazy = state.is_conj() or state.is_neg() or not has_own_memory(state)
     if state.dtype == dtype and state.stride() == p.stride() and state.shape == p.shape and not lazy:
         return state
     return torch.empty_like(p, dtype=dtype, requires_grad=False).copy_(decoded(state, p, signed))

@@ -77,13 +77,16 @@ def compile_rule(
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
-        ValueError: there is no such format.
+        ValueError: there is no such format, or it is scaled and another is float64.
     """
     form = rule.form()
     own = formats.get(str(p))
     chosen = {"p": own, "g": formats.get(g or own.name)}
     for name, slot in form.slots.items():
         chosen[name] = formats.get((slots or {}).get(name, own.compute.name), slot.signed)
+    scaled = [name for name, format in chosen.items() if format.scaled]
+    if scaled and any(format.compute == np.float64 for format in chosen.values()):
+        raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
     n_scalars = len(rule.scalars(1, *rule.carry(1, *rule.carried.values())))
     return _compile(type(rule).__name__, form.update, tuple(chosen.items()), average, n_scalars)
 

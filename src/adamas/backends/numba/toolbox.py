@@ -207,8 +207,7 @@ def flush(x, zero):  # type: ignore[no-untyped-def]
 @inline
 def short_nan(x):  # type: ignore[no-untyped-def]
     """A float32 as it is, or NaN with nothing in its lower half."""
-    bits = xp.bits(x)
-    return xp.from_bits(np.uint32(bits & where(x != x, np.uint32(0xFFFF0000), np.uint32(0xFFFFFFFF))))
+    return xp.from_bits(where(x != x, np.uint32(0x7FC00000), xp.bits(x)))
 
 
 @intrinsic
