@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol, cast
 
+import numpy as np
 import torch
 
 from .. import discovery
@@ -55,6 +56,18 @@ class ProblemModule(Protocol):
 def fields(name: str, options: Mapping[str, Option]) -> tuple[tuple[tuple[str, Option], ...], str]:
     """The `options` and the `data` of a run on the problem of that name: sorted pairs, and its identity."""
     return tuple(sorted(options.items())), load(name).identity(**options)
+
+
+def start(
+    name: str, options: tuple[tuple[str, Option], ...], seed: int
+) -> tuple[Problem, torch.Generator, torch.Generator]:
+    """The problem at its starting point, and the generators of the order of its examples and of its noise.
+
+    The seed decides all three, so that every method meets the same.
+    """
+    seeds = [int(each) for each in np.random.SeedSequence(seed).generate_state(3)]
+    order, noise = (torch.Generator().manual_seed(each) for each in seeds[:2])
+    return load(name).build(seeds[2], **dict(options)), order, noise
 
 
 def load(name: str) -> ProblemModule:

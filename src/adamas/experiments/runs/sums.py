@@ -72,9 +72,7 @@ class SumOfFunctions:
             ExperimentError: no such problem, or its data cannot be had.
         """
         start = time.perf_counter()
-        seeds = [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(3)]
-        order, noise = (torch.Generator().manual_seed(seed) for seed in seeds[:2])
-        problem = problems.load(self.problem).build(seeds[2], **dict(self.options))
+        problem, order, noise = problems.start(self.problem, self.options, self.seed)
         batches = torch.randperm(problem.examples, generator=order).split(self.batch)
         subfunctions = Subfunctions(problem, batches, noise, self.l2)
         # One thread, as `Training` in a worker, so that their clocks can be compared.

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -97,9 +96,7 @@ class Training:
             ExperimentError: no such problem, or its data cannot be had.
         """
         start = time.perf_counter()
-        seeds = [int(seed) for seed in np.random.SeedSequence(self.seed).generate_state(3)]
-        order, noise = (torch.Generator().manual_seed(seed) for seed in seeds[:2])
-        problem = problems.load(self.problem).build(seeds[2], **dict(self.options))
+        problem, order, noise = problems.start(self.problem, self.options, self.seed)
         phase: dict[str, Any] = dict(self.phase)
         optimizer = Optimizer(problem.parameters, self.rule, weight_decay=self.l2, seed=self.seed, **phase)
         schedule = LambdaLR(optimizer, SCHEDULES[self.schedule])
