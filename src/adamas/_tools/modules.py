@@ -7,7 +7,7 @@ import pkgutil
 from importlib.util import find_spec
 from types import ModuleType
 
-from . import ExperimentError
+__all__ = ["load", "names"]
 
 
 def names(package: str) -> list[str]:
@@ -17,14 +17,14 @@ def names(package: str) -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(folders or []) if module.name[0] != "_")
 
 
-def load(package: str, name: str) -> ModuleType:
+def load(package: str, name: str, error: type[Exception] = ValueError) -> ModuleType:
     """The package's module of that name.
 
     Raises:
-        ExperimentError: there is none; the message lists those that exist.
+        error: there is none; the message lists those that exist.
     """
     known = names(package)
     if name not in known:
         kind = package.rpartition(".")[2].removesuffix("s")
-        raise ExperimentError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+        raise error(f"unknown {kind} {name!r}; known: {', '.join(known)}")
     return importlib.import_module(f"{package}.{name}")
