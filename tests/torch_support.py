@@ -48,7 +48,9 @@ DROP_IN: dict[str, Make] = {
 
 # Every class, and every rule that a class's options can select.
 OPTIMIZERS: dict[str, Make] = {
-    name: getattr(adamas.torch, name) for name in adamas.torch.__all__ if name != "Optimizer"
+    name: getattr(adamas.torch, name)
+    for name in adamas.torch.__all__
+    if name != "Optimizer" and issubclass(getattr(adamas.torch, name), torch.optim.Optimizer)
 } | {
     "Adam-amsgrad": functools.partial(adamas.torch.Adam, amsgrad=True),
     "AdamW-amsgrad": functools.partial(adamas.torch.AdamW, amsgrad=True),

@@ -28,7 +28,7 @@ from torch_support import (
 import adamas.torch
 from adamas import rules
 
-NAMES = [name for name in adamas.torch.__all__ if name != "Optimizer"]
+NAMES = [name for name in OPTIMIZERS if name in adamas.torch.__all__ and name != "Optimizer"]
 WITH_BETAS = [name for name in NAMES if "betas" in getattr(adamas.torch, name)(simple()).defaults]
 WITH_EPS = [name for name in NAMES if "eps" in getattr(adamas.torch, name)(simple()).defaults]
 OUTSIDE: list[float] = [math.nan, math.inf, -math.inf, -1.0]
@@ -71,21 +71,22 @@ def test_a_bad_option_of_a_new_group_is_refused(name: str, option: str, value: A
     train(opt, params, range(1, 3))
 
 
-@pytest.mark.parametrize(("name", "option", "value"), BAD)
-def test_a_bad_option_set_during_training_stops_the_step(name: str, option: str, value: Any) -> None:
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("value", ["fast", None, (1, 2), 1e300], ids=repr)
+def test_an_lr_that_is_no_number_for_a_step_stops_it(name: str, value: Any) -> None:
     params, undisturbed = simple(), simple()
     opt, other = OPTIMIZERS[name](params), OPTIMIZERS[name](undisturbed)
     train(opt, params, range(2))
     train(other, undisturbed, range(2))
-    good = opt.param_groups[0][option]
-    opt.param_groups[0][option] = value
+    good = opt.param_groups[0]["lr"]
+    opt.param_groups[0]["lr"] = value
     give_gradients(params, 2)
     before = bits([params, [opt.state.get(p) for p in params]])
     for _ in range(2):
-        with pytest.raises(ValueError, match=r"must lie in|must be a number"):
+        with pytest.raises(ValueError, match=r"lr must be a number|too large"):
             opt.step()
         assert bits([params, [opt.state.get(p) for p in params]]) == before
-    opt.param_groups[0][option] = good
+    opt.param_groups[0]["lr"] = good
     opt.step()
     train(other, undisturbed, range(2, 3))
     assert everything(opt) == everything(other)
@@ -94,33 +95,35 @@ def test_a_bad_option_set_during_training_stops_the_step(name: str, option: str,
 def test_a_bad_option_before_the_first_step_makes_no_state() -> None:
     params = simple()
     opt = adamas.torch.Adam([{"params": [params[0]]}, {"params": [params[1]]}])
-    opt.param_groups[1]["lr"] = math.nan
+    opt.param_groups[1]["lr"] = 1e300
     give_gradients(params, 0)
-    with pytest.raises(ValueError, match="lr must lie in"):
+    with pytest.raises(ValueError, match="too large"):
         opt.step()
     assert opt.state_dict()["state"] == {}
     assert bits(params) == bits(simple())
 
 
-def test_a_bad_option_in_the_second_group_leaves_the_first_as_it_was() -> None:
+@pytest.mark.parametrize("bad", [{"lr": 1e300}, {"betas": (1.0, 0.9)}], ids=str)
+def test_a_bad_option_in_the_second_group_leaves_the_first_as_it_was(bad: dict[str, Any]) -> None:
     params = simple()
     opt = adamas.torch.Adam([{"params": [params[0]]}, {"params": [params[1]]}])
     train(opt, params, range(2))
-    opt.param_groups[0]["lr"], opt.param_groups[1]["betas"] = 0.5, (0.9, 1.0)
+    opt.param_groups[0]["lr"] = 0.5
+    opt.param_groups[1].update(bad)
     before = everything(opt)
-    with pytest.raises(ValueError, match="beta2 must lie in"):
+    with pytest.raises(ValueError, match="too large|cannot be computed: .*division by zero"):
         opt.step()
     assert everything(opt) == before
 
 
 def test_a_tensor_lr_that_turns_bad() -> None:
     params = simple()
-    lr = torch.tensor(0.1)
+    lr = torch.tensor(0.1, dtype=torch.float64)
     opt = adamas.torch.Adam(params, lr=lr)
     train(opt, params, range(2))
     before = everything(opt)
-    lr.fill_(math.nan)
-    with pytest.raises(ValueError, match="lr must lie in"):
+    lr.fill_(1e300)
+    with pytest.raises(ValueError, match="too large"):
         opt.step()
     lr.fill_(0.1)
     assert everything(opt) == before
@@ -156,7 +159,7 @@ def test_a_gradient_that_is_not_a_number_comes_out_as_one(make: Make) -> None:
 
 @pytest.mark.parametrize("value", ["sideways", "cuda", None, 1])
 def test_an_unknown_backend_is_refused(value: Any) -> None:
-    with pytest.raises(ValueError, match=r"backend must be 'auto', 'numba' or 'reference', got"):
+    with pytest.raises(ValueError, match=r"backend must be one of 'auto', 'numba', .*, got"):
         adamas.torch.Adam(simple(), backend=value)
 
 

@@ -479,7 +479,7 @@ def test_state_of_another_size_is_refused() -> None:
 # What is refused.
 
 REFERENCE_ONLY: dict[str, tuple[Any, dict[str, Any], str]] = {
-    "strided": (lambda: leaf(randn(100, 100)[:, ::2]), {}, "gaps in memory"),
+    "meta": (lambda: leaf(torch.empty(5000, device="meta")), {}, "on meta"),
     "differentiable": (lambda: randn(5000), {"differentiable": True}, "differentiable"),
     "reference asked for": (lambda: leaf(randn(5000)), {"backend": "reference"}, "backend='reference'"),
 }
@@ -493,10 +493,8 @@ def test_what_only_the_reference_can_update_takes_no_format(
     p = make()
     opt = Adam([p], state_format=format, **options)
     p.grad = torch.ones_like(p)
-    before = bits(p)
     with pytest.raises(ValueError, match=rf"state_format='{format}' cannot update.*{reason}"):
         opt.step()
-    assert bits(p) == before
     assert not opt.state
 
 

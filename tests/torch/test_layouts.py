@@ -389,28 +389,46 @@ def test_the_backend_is_told(make: Make) -> None:
 
 
 def test_both_backends_are_told() -> None:
-    params = assorted(torch.float32)
-    opt = adamas.torch.Adam(params)
-    train(opt, params, range(1))
+    plain, graph = leaf(randn(3)), leaf(randn(4)).clone()
+    groups = [{"params": [plain], "differentiable": False}, {"params": [graph]}]
+    opt = adamas.torch.Adam(groups, differentiable=True)
+    graph.retain_grad()
+    train(opt, [plain, graph], range(1))
     assert opt.backend == "numba and reference"
 
 
 @pytest.mark.parametrize(
-    ("p", "reason"),
+    "p",
     [
-        (leaf(randn(6, 6)[:, ::2]), "gaps in memory"),
-        (leaf(torch._neg_view(randn(3))), "lazily"),
+        leaf(randn(6, 6)[:, ::2]),
+        leaf(torch._neg_view(randn(3))),
+        leaf(torch.conj(randn(3, dtype=torch.complex64))),
+        leaf(randn(2, 3, 4, 5).to(memory_format=torch.channels_last)[:, ::2]),
     ],
-    ids=["strided", "negated"],
+    ids=["strided", "negated", "conjugated", "channels_last with gaps"],
 )
-def test_a_backend_that_cannot_be_had_is_refused(p: Tensor, reason: str) -> None:
-    ordinary = leaf(randn(3))
-    opt = adamas.torch.Adam([ordinary, p], backend="numba")
-    give_gradients([ordinary, p], 0)
-    before = bits([ordinary, p])
-    with pytest.raises(ValueError, match=rf"backend='numba' cannot update a parameter of shape .*{reason}"):
+def test_what_is_not_dense_is_stepped_by_kernels(p: Tensor) -> None:
+    """Through a dense copy, beside an ordinary parameter; its gradient laid out in any way."""
+    ordinary, dense = leaf(randn(3)), leaf(p.detach().resolve_conj().resolve_neg().contiguous())
+    opt = adamas.torch.Adam([ordinary, p], lr=0.1, backend="numba")
+    reference = torch.optim.Adam([dense], lr=0.1)
+    for seed in range(3):
+        give_gradients([ordinary, dense], seed)
+        p.grad = dense.grad if seed % 2 else torch.empty_like(p.detach()).copy_(dense.grad)
         opt.step()
-    assert bits([ordinary, p]) == before
+        reference.step()
+    assert_rounding([p], [dense])
+
+
+def test_a_backend_that_cannot_be_had_is_refused() -> None:
+    ordinary, p = leaf(randn(3)), leaf(torch.empty(3, device="meta"))
+    opt = adamas.torch.Adam([ordinary, p], backend="numba")
+    give_gradients([ordinary], 0)
+    p.grad = torch.empty_like(p)
+    before = bits([ordinary])
+    with pytest.raises(ValueError, match=r"backend='numba' cannot update a parameter of shape .*on meta"):
+        opt.step()
+    assert bits([ordinary]) == before
     assert opt.state_dict()["state"] == {}
 
 

@@ -15,7 +15,7 @@ from torch_support import bits, leaf, randn
 import adamas.torch
 from adamas.backends.numba import compile_rule
 from adamas.rules import SIGNED, Adam, Rule
-from adamas.torch._storage import decoded
+from adamas.torch.state import decoded
 
 
 class Wrapper(torch.Tensor):

@@ -1,5 +1,5 @@
 """Backends: a rule and its storage formats to one compiled step."""
 
-from ._base import Envelope, bind
+from ._base import Envelope, bind, host_carry, host_scalars
 
-__all__ = ["Envelope", "bind"]
+__all__ = ["Envelope", "bind", "host_carry", "host_scalars"]

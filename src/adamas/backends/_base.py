@@ -32,3 +32,11 @@ def bind(update: Update, namespace: Any) -> Update:
     return types.FunctionType(
         update.__code__, names, update.__name__, update.__defaults__, update.__closure__
     )
+
+
+def host_scalars(rule, t, *state):
+    return rule.scalars(t, *state)
+
+
+def host_carry(rule, t, *state):
+    return rule.carry(t, *state)

@@ -28,3 +28,10 @@ def get(name: str, signed: bool = True) -> Format:
         raise ValueError(f"unknown format {name!r}; there are {', '.join(names())}")
     format: Format = importlib.import_module(f"{__name__}.{name}").FORMATS[signed]
     return format
+
+
+def find(name):
+    text = str(name).removeprefix("torch.")
+    for each in names():
+        if text == each or text in get(each).aliases: return each
+    raise ValueError(f"unknown format {name!r}; there are {', '.join(names())}")

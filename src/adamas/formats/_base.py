@@ -73,6 +73,13 @@ class Format:
     scaled: bool = False
     margin: float = 1.0
     paired: Callable[..., Any] | None = None
+    torch_dtype: str | None = None
+    aliases: tuple[str, ...] = ()
+    id: int = 0
+
+    @property
+    def scale_factor(self):
+        return self.margin
 
     @property
     def bytes(self) -> float:

@@ -35,5 +35,7 @@ FORMATS = dict.fromkeys(
         encode,
         rounds=True,
         paired=encode_paired,
+        torch_dtype="bfloat16",
+        aliases=("bf16",),
     ),
 )

@@ -31,6 +31,6 @@ def encode_nonnegative(x, random):
 
 _COMMON = ("float16", np.dtype(np.uint16), np.dtype(np.float32), decode)
 FORMATS = {
-    True: Format(*_COMMON, encode, rounds=True),
-    False: Format(*_COMMON, encode_nonnegative, rounds=True, signed=False),
+    True: Format(*_COMMON, encode, rounds=True, torch_dtype="float16"),
+    False: Format(*_COMMON, encode_nonnegative, rounds=True, torch_dtype="float16", signed=False),
 }

@@ -4,4 +4,4 @@ import numpy as np
 
 from ._base import Format
 
-FORMATS = dict.fromkeys((True, False), Format("float64", np.dtype(np.float64), np.dtype(np.float64)))
+FORMATS = dict.fromkeys((True, False), Format("float64", np.dtype(np.float64), np.dtype(np.float64), torch_dtype="float64"))

@@ -84,6 +84,7 @@ class Rule:
     lr: float
     slots: ClassVar[Mapping[str, Slot]] = {}
     carried: ClassVar[Mapping[str, float]] = {}
+    counts_steps: ClassVar[bool] = True
     update: ClassVar[Update]
 
     def form(self) -> Form:
@@ -98,6 +99,13 @@ class Rule:
     def carry(self, t: int, *carried: Any, **_: Any) -> tuple[float, ...]:
         """The carried values of step t, from those of step t - 1."""
         return carried
+
+    @classmethod
+    def unchecked(cls, **fields: Any) -> Any:
+        rule = object.__new__(cls)
+        for name, value in fields.items():
+            object.__setattr__(rule, name, value)
+        return rule
 
     def __post_init__(self) -> None:
         for name, check in _checks(cast(Any, type(self))):

@@ -29,6 +29,8 @@ class SGD(Rule):
     dampening: Finite = 0.0
     nesterov: bool = False
 
+    counts_steps = False
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):

@@ -10,8 +10,9 @@ try:
 except ImportError as error:
     raise ImportError("adamas.torch needs PyTorch: pip install 'adamas[torch]'") from error
 
-from ._drop_in import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
-from ._own import AdaBelief, AMSGrad, Lion, Optimizer
+from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
+from .extra import AdaBelief, AMSGrad, Lion, Optimizer
+from .step import SlowPathWarning
 
 __all__ = [
     "SGD",
@@ -27,4 +28,5 @@ __all__ = [
     "Optimizer",
     "RAdam",
     "RMSprop",
+    "SlowPathWarning",
 ]

@@ -48,7 +48,9 @@ def emit_step(
         scalar = f"short_nan({scalar})"
         function, loop = _pair(formats, names, s), LOOP_OF_PAIRS.format(names=names).splitlines()
     addresses = [f"{name} = int_at(table, {len(at)} * tensor + {k})" for k, name in enumerate(at)]
-    addresses += [f"scales_{name} = at_{name} + ((size + 3) & ~3)" for name in scaled]
+    addresses += [
+        f"scales_{name} = at_{name} + (({formats[name].stored.itemsize} * size + 3) & ~3)" for name in scaled
+    ]
     return STEP.format(
         title=f"{title} in {', '.join(dict.fromkeys(f.name for f in formats.values()))}",
         arrays=", ".join(formats),
@@ -59,7 +61,7 @@ def emit_step(
         function=function,
         buffers=_join(4, [f"buffer_{name} = scratch_{name}()" for name in scaled]),
         addresses=_join(8, addresses),
-        scalars=_join(8, [f"{name} = {scalar.format(n_scalars, k)}" for k, name in enumerate(s)]),
+        scalars=_join(8, [f"{name} = {scalar.format(n_scalars, k)}" for k, name in enumerate(s)] + ["s0 = s0 * grad_scale"]),
         loop=_join(8, loop),
     )
 

@@ -31,12 +31,13 @@ __all__ = ["Kernel", "compile_norm", "compile_rule"]
 class Kernel:
     """One compiled pass, the C function `void step(int64 *job)` at `address`.
 
-    A job is seven int64: a counter that starts at 0, the addresses of `table`, `tiles` and
-    `scalars`, the number of tiles, and the addresses of `facts` and `keys`. A row of `table` has
-    the addresses of one tensor's arrays, by name in `formats`, then that of its average if
-    `average`; a row of `facts` its number of elements and its own number; a row of `scalars` has
-    `n_scalars` values of `dtype`, and one of `keys` the key of its random bits; a tile is (tensor,
-    row of scalars, first element, last element + 1). Any number of threads may run a job at once.
+    A job is eight int64: a counter that starts at 0, the addresses of `table`, `chunks` and
+    `scalars`, the number of chunks, and the addresses of `tensor_info`, `keys` and `grad_scale`. A row
+    of `table` has the addresses of one tensor's arrays, by name in `formats`, then that of its average
+    if `average`; a row of `tensor_info` its number of elements, the index that keys its random bits, and
+    its row of scalars, negative where the tensor is to be left alone; a row of `scalars` has `n_scalars`
+    values of `dtype`, and one of `keys` the key of its random bits; `grad_scale` is one value of `dtype`;
+    a chunk is (tensor, first element, last element + 1). Any number of threads may run a job at once.
     """
 
     address: int

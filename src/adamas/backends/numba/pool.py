@@ -24,6 +24,13 @@ class Pool(Protocol):
         ...
 
 
+def available_cpus() -> int:
+    """The CPUs this process may use; where the system does not say (macOS, Windows), those there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class ThreadPool:
     """Python threads, which run a C function without holding the interpreter's lock.
 
@@ -31,7 +38,7 @@ class ThreadPool:
     """
 
     def __init__(self, size: int | None = None) -> None:
-        self._size = size or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0])
+        self._size = size or available_cpus()
         self._executor: ThreadPoolExecutor | None = None
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forget)  # a fork has no threads but the one that forked

@@ -28,16 +28,18 @@ scalar_at, _ = access("scalars", "scalars", numba.{real})
 
 {function}@kernel
 def step(job):
-    table, tiles, scalars, n_tiles = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
-    facts, keys = int_at(job, 5), int_at(job, 6)
+    table, chunks, scalars, n_chunks = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
+    tensor_info, keys, grad_scale = int_at(job, 5), int_at(job, 6), scalar_at(int_at(job, 7), 0)
     {buffers}
     while True:
-        tile = claim_tile(job)
-        if tile >= n_tiles:
+        chunk = claim_chunk(job)
+        if chunk >= n_chunks:
             break
-        tensor, row = int_at(tiles, 4 * tile), int_at(tiles, 4 * tile + 1)
-        start, stop = int_at(tiles, 4 * tile + 2), int_at(tiles, 4 * tile + 3)
-        size, key = int_at(facts, 2 * tensor), tile_key(int_at(keys, row), int_at(facts, 2 * tensor + 1))
+        tensor, start, stop = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1), int_at(chunks, 3 * chunk + 2)
+        size, row = int_at(tensor_info, 3 * tensor), int_at(tensor_info, 3 * tensor + 2)
+        if row < 0:
+            continue
+        key = tile_key(int_at(keys, row), int_at(tensor_info, 3 * tensor + 1))
         {addresses}
         {scalars}
         {loop}
@@ -80,19 +82,23 @@ from adamas.backends.numba.toolbox import *
 real = numpy.{real}
 {accesses}
 _, store_sum = access("sums", "g sums", numba.float64)
+scale_at, _ = access("scale", "scale", numba.float64)
 
 
 @kernel_of_sums
 def step(job):
-    table, tiles, sums, n_tiles = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
+    table, chunks, sums, n_chunks = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
+    tensor_info, scale, width, column = int_at(job, 5), scale_at(int_at(job, 6), 0), int_at(job, 7), int_at(job, 8)
     while True:
-        tile = claim_tile(job)
-        if tile >= n_tiles:
+        chunk = claim_chunk(job)
+        if chunk >= n_chunks:
             break
-        at_g = int_at(table, int_at(tiles, 4 * tile))
+        tensor, start, stop = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1), int_at(chunks, 3 * chunk + 2)
         total = 0.0
-        for k in range(int_at(tiles, 4 * tile + 2), int_at(tiles, 4 * tile + 3)):
-            g = numpy.float64({g})
-            total += g * g
-        store_sum(sums, tile, total)
+        if int_at(tensor_info, 3 * tensor + 2) >= 0:
+            at_g = int_at(table, width * tensor + column)
+            for k in range(start, stop):
+                g = scale * numpy.float64({g})
+                total += g * g
+        store_sum(sums, chunk, total)
 '''

@@ -1,4 +1,4 @@
-"""What generated kernels are made of: typed access to addresses, the `xp` of a scalar, the tile counter.
+"""What generated kernels are made of: typed access to addresses, the `xp` of a scalar, the chunk counter.
 
 Every kernel file begins with `from adamas.backends.numba.toolbox import *`, and of `randomness`.
 """
@@ -19,7 +19,7 @@ from .._base import bind as rebind
 __all__ = [
     "access",
     "bind",
-    "claim_tile",
+    "claim_chunk",
     "flush",
     "half_of",
     "inline",
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 # Contraction alone: a fused multiply-add is the same in a vector and in the scalar rest of a loop,
-# so no result depends on where a tile begins. Reassociation and approximate division are not. NaN
+# so no result depends on where a chunk begins. Reassociation and approximate division are not. NaN
 # and infinity are kept (no nnan, no ninf): a NaN gradient must come out as NaN.
 _OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "contract"}, "error_model": "numpy"}
 
@@ -115,8 +115,8 @@ def int_at(typing_context: Any, address: Any, index: Any) -> Any:
 
 
 @intrinsic
-def claim_tile(typing_context: Any, job: Any) -> Any:
-    """The number of the next tile of a job that no thread has taken yet: an atomic counter at its address."""
+def claim_chunk(typing_context: Any, job: Any) -> Any:
+    """The number of the next chunk of a job that no thread has taken yet: an atomic counter at its address."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(64)))

@@ -9,14 +9,13 @@ import torch
 from torch.optim.optimizer import ParamsT
 
 from .. import rules
-from ._base import Base
-from ._drop_in import Adam, Group, two_betas
-from ._plan import number
+from .dropin import Adam, Group, make_rule, two_betas
+from .optimizer import FusedOptimizer
 
 __all__ = ["AMSGrad", "AdaBelief", "Lion", "Optimizer"]
 
 
-class Optimizer(Base):
+class Optimizer(FusedOptimizer):
     """Any rule as a torch optimizer: `Optimizer(model.parameters(), MyRule(lr=1e-3))`.
 
     The options of a parameter group are the fields of the rule and the keywords below, so that
@@ -30,22 +29,6 @@ class Optimizer(Base):
         decoupled_weight_decay: shrink p by 1 - lr λ instead, as AdamW does.
         maximize: step along the gradient, not against it.
         differentiable: let autograd see the step; it then runs on the reference backend.
-
-    All optimizers of this package take these keyword arguments too:
-
-    Args:
-        backend: "numba", "reference", or "auto": numba for what it can take.
-        state_format: how slots are stored: "float32", "bfloat16", "float16" or "float8" for all, or a
-            mapping from the key of a slot in `state[p]` to its format; float32 by default. Float64 and
-            complex parameters keep state of their own type, and in float8 tensors of fewer than 4,096
-            elements stay float32.
-        clip_norm: the largest global 2-norm of the gradients, as in `torch.nn.utils.clip_grad_norm_`;
-            `p.grad` itself stays as it is. `last_step` tells the norm.
-        skip_nonfinite: a step with a NaN or infinite gradient changes nothing, and is counted in
-            `skipped_steps`.
-        average: the decay β of a running average of the parameters after each step (Kingma & Ba 2014,
-            section 7.2), with its bias correction; see `averaged_parameters`.
-        seed: of the stochastic rounding of 16- and 8-bit storage.
 
     Raises:
         TypeError: `rule` is not a rule, or has a field with the name of one of the keywords.
@@ -61,7 +44,7 @@ class Optimizer(Base):
         decoupled_weight_decay: bool = False,
         maximize: bool = False,
         differentiable: bool = False,
-        **phase: Any,
+        **step_options: Any,
     ) -> None:
         if not isinstance(rule, rules.Rule):
             raise TypeError(f"rule must be an update rule such as adamas.rules.Adam(lr=1e-3), got {rule!r}")
@@ -79,13 +62,10 @@ class Optimizer(Base):
                 f"that name; rename the field"
             )
         defaults = {name: getattr(rule, name) for name in self._fields} | options
-        super().__init__(params, defaults, **phase)
+        super().__init__(params, defaults, **step_options)
 
-    def rule_of(self, group: Group) -> rules.Rule:
-        options = {name: group[name] for name in self._fields}
-        if isinstance(options.get("lr"), torch.Tensor):
-            options["lr"] = number(options["lr"])
-        return self._rule_type(**options)
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        return make_rule(self._rule_type, checked, **{name: group[name] for name in self._fields})
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_rule_type": self._rule_type, "_fields": self._fields}
@@ -101,7 +81,7 @@ class AMSGrad(Adam):
         super().__init__(params, *args, amsgrad=True, **options)
 
 
-class AdaBelief(Base):
+class AdaBelief(FusedOptimizer):
     """AdaBelief (Zhuang et al. 2020), with decoupled weight decay unless told otherwise.
 
     Args:
@@ -110,7 +90,7 @@ class AdaBelief(Base):
         betas: decays of the mean and of the variance around it, in [0, 1).
         eps: ε, in the variance and outside its root.
         weight_decay: λ.
-        decoupled_weight_decay, maximize, differentiable, **phase: as for `Optimizer`.
+        decoupled_weight_decay, maximize, differentiable, **step_options: as for `Optimizer`.
     """
 
     state_names = {"m": "exp_avg", "s": "exp_avg_var"}
@@ -126,7 +106,7 @@ class AdaBelief(Base):
         decoupled_weight_decay: bool = True,
         maximize: bool = False,
         differentiable: bool = False,
-        **phase: Any,
+        **step_options: Any,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -137,13 +117,13 @@ class AdaBelief(Base):
             "maximize": maximize,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults, **phase)
+        super().__init__(params, defaults, **step_options)
 
-    def rule_of(self, group: Group) -> rules.Rule:
-        return rules.AdaBelief(**two_betas(group), eps=group["eps"])
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        return make_rule(rules.AdaBelief, checked, **two_betas(group), eps=group["eps"])
 
 
-class Lion(Base):
+class Lion(FusedOptimizer):
     """Lion (Chen et al. 2023), with decoupled weight decay.
 
     Args:
@@ -151,7 +131,7 @@ class Lion(Base):
         lr: the stepsize α, a float or a tensor of one element; about a tenth of Adam's.
         betas: weight of the momentum in the step, and its decay, in [0, 1).
         weight_decay: λ; three to ten times AdamW's.
-        decoupled_weight_decay, maximize, differentiable, **phase: as for `Optimizer`.
+        decoupled_weight_decay, maximize, differentiable, **step_options: as for `Optimizer`.
     """
 
     state_names = {"m": "exp_avg"}
@@ -166,7 +146,7 @@ class Lion(Base):
         decoupled_weight_decay: bool = True,
         maximize: bool = False,
         differentiable: bool = False,
-        **phase: Any,
+        **step_options: Any,
     ) -> None:
         defaults = {
             "lr": lr,
@@ -176,7 +156,7 @@ class Lion(Base):
             "maximize": maximize,
             "differentiable": differentiable,
         }
-        super().__init__(params, defaults, **phase)
+        super().__init__(params, defaults, **step_options)
 
-    def rule_of(self, group: Group) -> rules.Rule:
-        return rules.Lion(**two_betas(group))
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        return make_rule(rules.Lion, checked, **two_betas(group))

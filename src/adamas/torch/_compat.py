@@ -1,0 +1,166 @@
+"""Every private name of torch that this package uses, each with what is done where a release lacks it.
+
+A fallback does the same, more slowly; its cost stands beside it.
+"""
+
+from __future__ import annotations
+
+import operator
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "PRIVATE",
+    "disable_dynamo",
+    "foreach",
+    "has_overlap",
+    "is_dense",
+    "is_zero_tensor",
+    "local",
+    "metadata_guard",
+    "step_is_observed",
+]
+
+# By their use below; a test takes each of them away.
+PRIVATE = {
+    "metadata_guard": "torch._C._dynamo.guards.TensorGuards",
+    "disable_dynamo": "torch._compile._disable_dynamo",
+    "pre_hooks": "torch.optim.optimizer._global_optimizer_pre_hooks",
+    "post_hooks": "torch.optim.optimizer._global_optimizer_post_hooks",
+    "profiler": "torch.autograd._profiler_enabled",
+    "has_overlap": "torch._debug_has_internal_overlap",
+    "is_dense": "torch.ops.aten.is_non_overlapping_and_dense",
+    "is_zero_tensor": "torch.Tensor._is_zerotensor",
+}
+
+
+def _private(name: str) -> Any:
+    """The private object of that name in `PRIVATE`, or None in a release without it."""
+    path = PRIVATE[name].split(".")
+    for split in range(len(path) - 1, 0, -1):
+        module = sys.modules.get(".".join(path[:split]))
+        if module is not None:
+            try:
+                return operator.attrgetter(".".join(path[split:]))(module)
+            except AttributeError:
+                return None
+    return None
+
+
+# Without it torch.compiler.disable, which imports the compiler: seconds, once, when a class is made.
+disable_dynamo: Callable[..., Any] = _private("disable_dynamo") or torch.compiler.disable
+
+
+_TensorGuards = _private("metadata_guard")
+
+
+def metadata_guard(tensors: Sequence[Tensor]) -> Callable[..., bool]:
+    """A check that tensors given later have the type, dtype, device, sizes and strides of these, and no lazy bits.
+
+    These are the guards of torch.compile: one call for all tensors. Without them a comparison in Python,
+    about a microsecond a tensor and step.
+    """
+    if _TensorGuards is None:
+        expected = list(map(_metadata, tensors))
+        return lambda *others: list(map(_metadata, others)) == expected
+    guards = _TensorGuards(
+        *tensors,
+        dynamic_dims_sizes=[list(x.size()) for x in tensors],
+        dynamic_dims_strides=[list(x.stride()) for x in tensors],
+    )
+    check: Callable[..., bool] = guards.check
+    return check
+
+
+def _metadata(x: Any) -> Any:
+    if not isinstance(x, Tensor):
+        return type(x)
+    lazy = x.is_conj(), x.is_neg(), is_zero_tensor(x)
+    return type(x), x.dtype, x.device, x.size(), x.stride(), x.requires_grad, lazy
+
+
+_pre_hooks = _private("pre_hooks")
+_post_hooks = _private("post_hooks")
+_profiling = _private("profiler")
+
+
+def step_is_observed(optimizer: Any) -> bool:
+    """Whether a hook or a profiler is to see this step.
+
+    Where torch does not say whether there are any, it is True: torch's wrapper around the step costs some
+    microseconds.
+    """
+    if _pre_hooks is None or _post_hooks is None or _profiling is None:
+        return True
+    return bool(
+        optimizer._optimizer_step_pre_hooks
+        or optimizer._optimizer_step_post_hooks
+        or _pre_hooks
+        or _post_hooks
+        or _profiling()
+    )
+
+
+_overlap = _private("has_overlap")
+_dense = _private("is_dense")
+
+
+def has_overlap(x: Tensor) -> bool:
+    """Whether elements of a strided tensor are known to share memory, as those of an expanded one do."""
+    if x.is_contiguous():
+        return False
+    if _overlap is not None:
+        return bool(_overlap(x) == 1)
+    return any(stride == 0 and size > 1 for size, stride in zip(x.shape, x.stride(), strict=True))
+
+
+def is_dense(x: Tensor) -> bool:
+    """Whether the elements of a strided tensor fill a stretch of memory, in any order of the dimensions."""
+    if x.is_contiguous():
+        return True
+    if _dense is not None:
+        return bool(_dense.default(x))
+    expected = 1
+    for stride, size in sorted(zip(x.stride(), x.shape, strict=True)):
+        if size > 1 and stride != expected:
+            return False
+        expected *= max(size, 1)
+    return True
+
+
+_zero = _private("is_zero_tensor")
+
+
+def is_zero_tensor(x: Tensor) -> bool:
+    """Whether a tensor stands for zeros without having any memory."""
+    return bool(_zero(x)) if _zero is not None else x.numel() > 0 and x.data_ptr() == 0
+
+
+def foreach(name: str, *args: Any) -> list[Tensor]:
+    """A function of torch on lists of tensors, as one call; without it, a call a tensor.
+
+    `args` are lists of tensors, of one length, or values for all.
+    """
+    fused = getattr(torch, f"_foreach_{name}", None)
+    if fused is not None:
+        result: list[Tensor] = list(fused(*args))
+        return result
+    single = getattr(torch, name)
+    count = next(len(x) for x in args if isinstance(x, list))
+    columns: Iterable[Any] = (x if isinstance(x, list) else [x] * count for x in args)
+    return [single(*row) for row in zip(*columns, strict=True)]
+
+
+def local(x: Tensor) -> Tensor:
+    """The part of a DTensor that this process has, sharing its memory; any other tensor as it is."""
+    return x.to_local() if is_distributed(x) else x  # type: ignore[attr-defined, no-any-return]
+
+
+def is_distributed(x: Tensor) -> bool:
+    """Whether it is a DTensor; torch.distributed.tensor is not imported to find out."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(x, module.DTensor)

@@ -1,0 +1,147 @@
+"""How many steps each parameter has taken, in `state[p]["step"]` as in torch, and the values its rule carries."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..rules import Rule
+from .options import Groups
+
+__all__ = ["Counters", "StepCount", "counter_keys"]
+
+
+class StepCount(NamedTuple):
+    """The steps that parameters of one group have taken, and their rule's carried values.
+
+    `taken` counts all steps, where they are counted; `began` says whether the rule's slots have seen one.
+    """
+
+    group: int
+    taken: int
+    began: bool
+    carried: tuple[float, ...]
+
+
+def counter_keys(groups: Groups, rules: Sequence[Rule]) -> dict[str, float]:
+    """The keys in `state[p]` of the counters that a step keeps, "step" first, with their initial values."""
+    carried: dict[str, float] = {}
+    for rule in rules:
+        carried.update(rule.carried)
+    initial = ({"step": 0.0} if groups.keeps_steps else {}) | carried
+    return {groups.state_names.get(name, name): value for name, value in initial.items()}
+
+
+class Counters:
+    """The 0-d tensors `state[p]["step"]`, and those of carried values, as views of one array, a row a name.
+
+    One addition counts a step for all active parameters, and torch sees ordinary tensors. A tensor that was
+    in the state before stays the same object; one in shared memory keeps its memory too, which other
+    processes write to, and is read anew at every step.
+    """
+
+    def __init__(
+        self, groups: Groups, members: Sequence[tuple[int, Tensor]], began: Sequence[bool], keys: dict[str, float]
+    ) -> None:
+        self._counts = groups.keeps_steps
+        self._members, self._keys = members, keys
+        # Torch counts in its default float type: float32, unless the user has chosen float64.
+        dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
+        self._round = np.float64 if dtype == torch.float64 else np.float32
+        self._tensor = torch.zeros(len(keys), len(members), dtype=dtype, device="cpu")
+        self._array = self._tensor.numpy()
+        self._began = list(began)
+        # Counters in shared memory: their place in the array, and their memory.
+        self.shared: list[tuple[int, int, np.ndarray[Any, Any]]] = []
+        self._views: list[Tensor] = []
+        for row, (key, initial) in enumerate(keys.items()):
+            self._adopt(groups.state, row, key, initial)
+        self._addresses = list(map(Tensor.data_ptr, self._views))
+        self._written = self._array.tobytes()
+        self._one_more = np.zeros((len(keys), len(members)), self._array.dtype)
+        self._active = np.zeros(len(members), bool)
+        self.counts: list[StepCount] = []
+        self._places: list[list[int]] = []
+
+    def _adopt(self, state: dict[Tensor, Any], row: int, key: str, initial: float) -> None:
+        """Make the counters of one name views of their row of the array."""
+        counted = key == "step" and self._counts
+        for place, ((_, p), view) in enumerate(zip(self._members, self._tensor[row].unbind(), strict=True)):
+            old = state[p].get(key)
+            if old is None:
+                value = float(self._began[place]) if counted else initial
+            else:
+                value = float(old)
+            self._array[row, place] = value
+            if isinstance(old, Tensor) and old.is_shared() and old.device.type == "cpu":
+                self.shared.append((row, place, old.detach().numpy().reshape(-1)))
+            elif isinstance(old, Tensor) and not old.requires_grad:
+                old.data = view
+            else:
+                state[p][key] = view
+            self._views.append(state[p][key])
+
+    def modified_externally(self) -> bool:
+        """Whether somebody else has moved a counter, as `.data` does, or written to one that is not shared."""
+        return (
+            list(map(Tensor.data_ptr, self._views)) != self._addresses
+            or self._array.tobytes() != self._written
+        )
+
+    def read_shared(self) -> bool:
+        """Read the counters in shared memory; whether one of them has changed."""
+        changed = False
+        for row, place, memory in self.shared:
+            if self._array[row, place] != memory[0]:
+                self._array[row, place] = memory[0]
+                changed = True
+        if changed:
+            self._written = self._array.tobytes()
+        return changed
+
+    def select(self, active: Sequence[bool]) -> list[int]:
+        """Group the active members by their counts; returns the row of each in `counts`, -1 for the others."""
+        columns: list[Any] = self._array.T.tolist()
+        keys = [
+            (k, *column, began) if on else None
+            for (k, _), column, began, on in zip(self._members, columns, self._began, active, strict=True)
+        ]
+        index = {key: row for row, key in enumerate(dict.fromkeys(key for key in keys if key is not None))}
+        self.counts = [self._count(key) for key in index]
+        rows = [-1 if key is None else index[key] for key in keys]
+        self._places = [[] for _ in index]
+        for place, row in enumerate(rows):
+            if row >= 0:
+                self._places[row].append(place)
+        self._active = np.asarray(rows) >= 0
+        self._one_more[: self._counts] = self._active
+        return rows
+
+    def _count(self, key: tuple[Any, ...]) -> StepCount:
+        k, *values, began = key
+        taken = int(values[0]) if self._counts else int(began)
+        return StepCount(k, taken, began, tuple(values[self._counts :]))
+
+    def stored(self, carried: tuple[float, ...]) -> tuple[float, ...]:
+        """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
+        return tuple(float(self._round(value)) for value in carried)
+
+    def advance(self, counts: list[StepCount]) -> None:
+        """Count the step that every active member has taken: `counts` are those after it, a row each."""
+        if self._counts:
+            np.add(self._array, self._one_more, out=self._array)
+        for count, before, places in zip(counts, self.counts, self._places, strict=True):
+            if count.carried:
+                self._array[self._counts :, places] = np.array(count.carried)[:, None]
+            if not before.began:
+                for place in places:
+                    self._began[place] = True
+        for row, place, memory in self.shared:
+            if self._active[place]:
+                memory[0] = self._array[row, place]
+        self.counts = counts
+        self._written = self._array.tobytes()

@@ -1,0 +1,148 @@
+"""The optimizers of torch.optim with our step.
+
+The constructors are torch's own, and with them signatures, defaults and errors. Each class says
+which rule its options stand for, and torch's names of the rule's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from .. import rules
+from .optimizer import FusedOptimizer
+from .options import as_float
+
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop"]
+
+_MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"}
+
+Group = Mapping[str, Any]
+
+
+def make_rule(rule: type[rules.Rule], checked: bool, **options: Any) -> rules.Rule:
+    """The rule with these hyperparameters, which may be tensors of one element."""
+    if checked:
+        return rule(**{name: as_float(x) if isinstance(x, torch.Tensor) else x for name, x in options.items()})
+    try:
+        return rule.unchecked(**options)
+    except (TypeError, ValueError):
+        name, value = next((name, x) for name, x in options.items() if not _is_number(x))
+        raise ValueError(f"{rule.__name__}: {name} must be a number, got {value!r}") from None
+
+
+def _is_number(x: Any) -> bool:
+    try:
+        as_float(x)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def two_betas(group: Group) -> dict[str, Any]:
+    """The options that all rules with two decays have; torch allows tensors here."""
+    beta1, beta2 = group["betas"]
+    return {"lr": group["lr"], "beta1": beta1, "beta2": beta2}
+
+
+class Adam(FusedOptimizer, torch.optim.Adam):
+    """`torch.optim.Adam` in one pass; `amsgrad=True` selects the AMSGrad rule."""
+
+    upstream = torch.optim.Adam
+    state_names = _MOMENTS
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        rule = rules.AMSGrad if group["amsgrad"] else rules.Adam
+        return make_rule(rule, checked, **two_betas(group), eps=group["eps"])
+
+
+class AdamW(FusedOptimizer, torch.optim.AdamW):
+    """`torch.optim.AdamW` in one pass; `amsgrad=True` selects the AMSGrad rule."""
+
+    upstream = torch.optim.AdamW
+    state_names = _MOMENTS
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        rule = rules.AMSGrad if group["amsgrad"] else rules.Adam
+        return make_rule(rule, checked, **two_betas(group), eps=group["eps"])
+
+
+class Adamax(FusedOptimizer, torch.optim.Adamax):
+    """`torch.optim.Adamax` in one pass."""
+
+    upstream = torch.optim.Adamax
+    state_names = {"m": "exp_avg", "u": "exp_inf"}
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        return make_rule(rules.AdaMax, checked, **two_betas(group), eps=group["eps"])
+
+
+class NAdam(FusedOptimizer, torch.optim.NAdam):
+    """`torch.optim.NAdam` in one pass."""
+
+    upstream = torch.optim.NAdam
+    state_names = _MOMENTS
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        options = {"eps": group["eps"], "momentum_decay": group["momentum_decay"]}
+        return make_rule(rules.NAdam, checked, **two_betas(group), **options)
+
+
+class RAdam(FusedOptimizer, torch.optim.RAdam):
+    """`torch.optim.RAdam` in one pass."""
+
+    upstream = torch.optim.RAdam
+    state_names = _MOMENTS
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        return make_rule(rules.RAdam, checked, **two_betas(group), eps=group["eps"])
+
+
+class SGD(FusedOptimizer, torch.optim.SGD):
+    """`torch.optim.SGD` in one pass."""
+
+    upstream = torch.optim.SGD
+    state_names = {"b": "momentum_buffer"}
+    counts_steps = False
+    takes_sparse = True
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        names = ("lr", "momentum", "dampening")
+        options = {name: group[name] for name in names}
+        return make_rule(rules.SGD, checked, **options, nesterov=bool(group["nesterov"]))
+
+
+class Adagrad(FusedOptimizer, torch.optim.Adagrad):
+    """`torch.optim.Adagrad` in one pass."""
+
+    upstream = torch.optim.Adagrad
+    state_names = {"G": "sum"}
+    takes_sparse = True
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        names = ("lr", "lr_decay", "initial_accumulator_value", "eps")
+        return make_rule(rules.Adagrad, checked, **{name: group[name] for name in names})
+
+
+class RMSprop(FusedOptimizer, torch.optim.RMSprop):
+    """`torch.optim.RMSprop` in one pass."""
+
+    upstream = torch.optim.RMSprop
+    state_names = {"v": "square_avg", "mean": "grad_avg", "b": "momentum_buffer"}
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        names = ("lr", "alpha", "eps", "momentum")
+        options = {name: group[name] for name in names}
+        return make_rule(rules.RMSprop, checked, **options, centered=bool(group["centered"]))
+
+
+class Adadelta(FusedOptimizer, torch.optim.Adadelta):
+    """`torch.optim.Adadelta` in one pass."""
+
+    upstream = torch.optim.Adadelta
+    state_names = {"v": "square_avg", "d": "acc_delta"}
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        return make_rule(rules.Adadelta, checked, lr=group["lr"], rho=group["rho"], eps=group["eps"])

@@ -1,0 +1,172 @@
+"""Launchers: each updates the parameters it can take, one file each, found by being here.
+
+A module of this package has a class `LAUNCHER`. Which one takes a parameter is asked of each in turn
+(`choose`), the fastest first; no launcher is named anywhere else.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from torch import Tensor
+
+from ..._tools import modules
+from ...rules import Rule
+from ..options import Groups
+
+__all__ = [
+    "AUTO",
+    "IDLE",
+    "Launcher",
+    "ParamState",
+    "Request",
+    "StepScalars",
+    "all_launchers",
+    "choose",
+    "names",
+]
+
+# The value of `backend` that leaves the choice to `choose`.
+AUTO = "auto"
+# The row of a parameter that a step leaves alone.
+IDLE = -1
+
+
+class StepScalars(NamedTuple):
+    """Step t of the parameters that share a row, with all that it is computed from.
+
+    `envelope` is the scale of the gradient, coupled decay, decay factor and weight of the average;
+    `scalars` are the rule's; `t` counts all steps, where they are counted, and keys the random bits.
+    """
+
+    rule: Rule
+    envelope: tuple[float, float, float, float]
+    scalars: tuple[float, ...]
+    t: int
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What is asked of a launcher for the parameters of one group."""
+
+    groups: Groups
+    group: Mapping[str, Any]
+    rule: Rule
+    slot_keys: Sequence[str]
+
+    @property
+    def differentiable(self) -> bool:
+        """Whether autograd is to see the step."""
+        return bool(self.group.get("differentiable", False))
+
+
+@dataclass(eq=False)
+class ParamState:
+    """A parameter and its state.
+
+    `slots` are the keys in the state of the rule's slots, in the rule's order, and last that of the
+    average if one is kept; `index` is the parameter's number in the optimizer; `layout` is the parameter,
+    or, where that has gaps in memory or is lazily conjugated, a dense tensor like it, as the state is.
+    """
+
+    p: Tensor
+    state: dict[str, Any]
+    slots: Sequence[str]
+    index: int
+    layout: Tensor
+
+
+class Launcher(Protocol):
+    """The parameters that one piece of code updates together.
+
+    A step is `select` (where the active parameters or their rows have changed), `bind`, `grad_sumsq` if the
+    norm is wanted, `stage`, `launch` and `unbind`; nothing has changed until `launch`.
+    """
+
+    name: ClassVar[str]
+    # `choose` asks those with a lower one first.
+    rank: ClassVar[int]
+    # Whether the plan allocates and counts for it; else it makes its state and counts its steps itself.
+    keeps_state: ClassVar[bool]
+
+    @classmethod
+    def unsupported(cls, p: Tensor, request: Request) -> str | None:
+        """Why it cannot update `p`; None where it can.
+
+        The answer may depend on the type, dtype, device, layout, density and laziness of `p`, on whether its
+        state is scaled, and on the dtype of its gradient, but on nothing else of it.
+        """
+        ...
+
+    @classmethod
+    def key(cls, p: Tensor, request: Request) -> Hashable:
+        """Parameters with equal keys are updated by one launcher."""
+        ...
+
+    def __init__(self, members: list[ParamState], requests: Sequence[Request]) -> None:
+        """Parameters with equal keys, and for each the request of its group."""
+        ...
+
+    def select(self, rows: Sequence[int]) -> None:
+        """Take the row of scalars of each member, `IDLE` for one that has no gradient."""
+        ...
+
+    def bind(self, grads: Sequence[Tensor | None]) -> bool:
+        """Read the gradients; False where a member is no longer as it was when the launcher was made."""
+        ...
+
+    def grad_sumsq(self, scale: float) -> Tensor:
+        """The sum of squares of the gradients times `scale`, 0-d, in float64, where the gradients are.
+
+        It is not finite where a gradient is not.
+        """
+        ...
+
+    def stage(self, rows: Sequence[StepScalars]) -> None:
+        """Take the scalars of this step; raises where one cannot be had, before anything has changed."""
+        ...
+
+    def launch(self, grad_scale: float | Tensor) -> None:
+        """Update the active parameters and their state, with gradients times `grad_scale`."""
+        ...
+
+    def unbind(self) -> None:
+        """Let go of the gradients: their memory is for the next forward pass."""
+        ...
+
+
+def names() -> list[str]:
+    """What `backend` may be, beside `AUTO`: the names of the launchers there are, the fastest first."""
+    return [launcher.name for launcher in all_launchers()]
+
+
+@functools.cache
+def all_launchers() -> list[type[Launcher]]:
+    """The launchers there are, the fastest first."""
+    found = [modules.load(__name__, name).LAUNCHER for name in modules.names(__name__)]
+    return sorted(found, key=lambda launcher: launcher.rank)
+
+
+def choose(p: Tensor, request: Request) -> tuple[type[Launcher], list[str]]:
+    """The launcher for a parameter, and why those before it would not take it.
+
+    Raises:
+        ValueError: a launcher, or a format of state, is asked for by name and cannot be had for it.
+    """
+    asked = request.groups.options.backend
+    reasons = []
+    for launcher in all_launchers():
+        if asked not in (AUTO, launcher.name):
+            continue
+        reason = launcher.unsupported(p, request)
+        if reason is None:
+            return launcher, reasons
+        reasons.append(reason)
+    chosen = request.groups.options.state_format
+    wanted = f"backend={asked!r}" if asked != AUTO else f"state_format={chosen!r}"
+    raise ValueError(
+        f"{wanted} cannot update a parameter of shape {tuple(p.shape)}: {'; '.join(dict.fromkeys(reasons))}"
+    )

@@ -1,0 +1,140 @@
+"""The rule's own text on whole tensors: any device, dtype and layout, and differentiable where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from ...backends import bind
+from .._compat import foreach, local
+from ..gradients import dense_grad
+from . import IDLE, ParamState, Request, StepScalars
+from ._lists import Lists, lists_xp
+from ._rounding import round_to
+
+__all__ = ["LAUNCHER"]
+
+
+class EagerLauncher:
+    """Whole-tensor arithmetic on lists of tensors: a few calls of torch for all parameters of one type."""
+
+    name = "reference"
+    rank = 100
+    keeps_state = True
+
+    @classmethod
+    def unsupported(cls, p: Tensor, request: Request) -> str | None:
+        if request.groups.options.state_format not in (None, "float32"):
+            return f"backend={cls.name!r} keeps state in float32"
+        return None
+
+    @classmethod
+    def key(cls, p: Tensor, request: Request) -> Hashable:
+        return request.differentiable
+
+    def __init__(self, members: list[ParamState], requests: Sequence[Request]) -> None:
+        self._members, self._differentiable = members, requests[0].differentiable
+        self._key = requests[0].groups.options.key
+        self._takes_sparse = requests[0].groups.takes_sparse
+        self._layouts = list(map(_layout, members))
+        self._rows: Sequence[int] = ()
+        self._steps: Sequence[StepScalars] = ()
+        self._grads: list[Tensor] = []
+
+    def select(self, rows: Sequence[int]) -> None:
+        self._rows = rows
+
+    @property
+    def _active(self) -> list[tuple[int, ParamState]]:
+        return [(row, m) for row, m in zip(self._rows, self._members, strict=True) if row != IDLE]
+
+    def bind(self, grads: Sequence[Tensor | None]) -> bool:
+        if list(map(_layout, self._members)) != self._layouts:
+            return False
+        members = [member for _, member in self._active]
+        if any(member.p.grad is None or member.p.grad.shape != member.p.shape for member in members):
+            return False
+        self._grads = [local(dense_grad(member.p, self._takes_sparse)) for member in members]
+        return True
+
+    def grad_sumsq(self, scale: float) -> Tensor:
+        with torch.no_grad():
+            grads = [_real(g.detach()) * scale for g in self._grads if g.numel() > 0]
+            return sum_of_squares(grads)
+
+    def stage(self, rows: Sequence[StepScalars]) -> None:
+        self._steps = rows
+
+    def launch(self, grad_scale: float | Tensor) -> None:
+        with torch.set_grad_enabled(self._differentiable):
+            alike: dict[Hashable, list[tuple[ParamState, Tensor]]] = {}
+            for (row, member), g in zip(self._active, self._grads, strict=True):
+                alike.setdefault((row, self._dtype(member), g.device), []).append((member, g))
+            for (row, dtype, _), members in alike.items():  # type: ignore[misc]
+                self._update(members, self._steps[row], dtype, grad_scale)
+
+    def unbind(self) -> None:
+        self._grads = []
+
+    def _dtype(self, member: ParamState) -> torch.dtype:
+        """The type of the computation: at least float32, and at least that of the parameter and its state."""
+        dtype = torch.promote_types(member.p.dtype, torch.float32)
+        for name in member.slots:
+            dtype = torch.promote_types(dtype, member.state[name].dtype)
+        return dtype
+
+    def _update(
+        self,
+        members: Sequence[tuple[ParamState, Tensor]],
+        step: StepScalars,
+        dtype: torch.dtype,
+        grad_scale: float | Tensor,
+    ) -> None:
+        # A graph keeps what it was computed from, and p and the state are about to be overwritten.
+        copy = self._differentiable
+        keys = members[0][0].slots
+        targets = [[local(m.p) for m, _ in members]]
+        targets += [[local(m.state[key]) for m, _ in members] for key in keys]
+        sources = [targets[0], [g for _, g in members], *targets[1:]]
+        p, g, *values = (Lists([_real(x.to(dtype, copy=copy)) for x in column]) for column in sources)
+        mean = values.pop() if len(keys) > len(step.rule.form().slots) else None
+        scale, coupled_decay, decay_factor, average = step.envelope
+        g = (scale * grad_scale) * g
+        if coupled_decay != 0:
+            g = g + coupled_decay * p
+        update = bind(step.rule.form().update, lists_xp)
+        new = list(update(decay_factor * p, g, *values, *step.scalars))
+        if mean is not None:
+            new.append(mean + average * (new[0] - mean))
+        for column, value in zip(targets, new, strict=True):
+            _store(column, value, [self._key(step.t) + m.index for m, _ in members])
+
+
+LAUNCHER = EagerLauncher
+
+
+def _store(targets: Sequence[Tensor], values: Lists, keys: Sequence[int]) -> None:
+    for target, value, key in zip(targets, values.tensors, keys, strict=True):
+        new = torch.view_as_complex(value) if target.is_complex() else round_to(target, value, key)
+        target.copy_(new)
+
+
+def _layout(member: ParamState) -> tuple[object, ...]:
+    states = [member.state[name].shape for name in member.slots]
+    return member.p.dtype, member.p.stride(), member.p.shape, *states
+
+
+def _real(x: Tensor) -> Tensor:
+    """A complex tensor as pairs of reals, which the rules update independently, as torch does."""
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+
+
+def sum_of_squares(grads: list[Tensor]) -> Tensor:
+    """The sum of squares of real tensors in float64, 0-d, on the device of the first of them."""
+    if not grads:
+        return torch.zeros((), dtype=torch.float64, device="cpu")
+    norms = foreach("norm", [g.double() for g in grads])
+    first = norms[0].device
+    return torch.stack([norm.to(first) for norm in norms]).square().sum()

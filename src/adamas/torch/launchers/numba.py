@@ -1,0 +1,193 @@
+"""Compiled kernels on the CPU: one call for all parameters, over their memory."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import torch
+from torch import Tensor
+
+from ... import formats
+from ...backends.numba import Job, Kernel, NormJob, RuleSourceError, compile_rule
+from .._compat import metadata_guard
+from ..gradients import aligned_grad, has_own_memory
+from ..state import format_of_dtype, slot_format
+from . import IDLE, ParamState, Request, StepScalars
+from ._openmp import default_pool
+
+__all__ = ["LAUNCHER"]
+
+
+class NumbaLauncher:
+    """One compiled pass over the memory of all its parameters.
+
+    Addresses are read anew at every step, and the tensors they are read from are checked to have the type,
+    size, strides and dtype they had, so that no address is ever used with a size that is not its own.
+    Parameters with gaps in memory, or lazily conjugated, are copied to a dense tensor and back.
+    """
+
+    name = "numba"
+    rank = 0
+    keeps_state = True
+
+    @classmethod
+    def unsupported(cls, p: Tensor, request: Request) -> str | None:
+        if request.differentiable:
+            return "the step is to be differentiable"
+        if p.device.type != "cpu" or p.layout != torch.strided:
+            return f"it is a {p.layout} tensor on {p.device}"
+        if not has_own_memory(p):
+            return f"it is a {type(p).__name__} without memory of its own"
+        if format_of_dtype(p.dtype) is None:
+            return f"its dtype is {p.dtype}"
+        try:
+            _kernel(p, request)
+        except RuleSourceError as error:
+            return str(error)
+        return None
+
+    @classmethod
+    def key(cls, p: Tensor, request: Request) -> Hashable:
+        return _kernel(p, request)
+
+    def __init__(self, members: list[ParamState], requests: Sequence[Request]) -> None:
+        request = requests[0]
+        self._members, self._takes_sparse = members, request.groups.takes_sparse
+        self._params = [member.p for member in members]
+        kernel = _kernel(self._params[0], request)
+        self._g_format = kernel.formats["g"].name
+        self._g_dtypes = [_gradient_dtype(p, self._g_format) for p in self._params]
+        self._width = len(kernel.arrays)
+        self._staged = [(m.p, m.layout) for m in members if m.layout is not m.p]
+        # A gradient of the right kind without memory of its own, for a member that is idle.
+        self._stand_ins = list(map(self._stand_in, range(len(members))))
+        # The rows of the table.
+        self._tensors = [
+            x
+            for m, g in zip(members, self._stand_ins, strict=True)
+            for x in (m.layout, g, *map(m.state.__getitem__, m.slots))
+        ]
+        self._as_they_were = metadata_guard(self._tensors)
+        self._staged_as_they_were = metadata_guard([p for p, _ in self._staged]) if self._staged else None
+        floats = [p.numel() * (2 if p.is_complex() else 1) for p in self._params]
+        self._job = Job(kernel, floats, tensor_index=[member.index for member in members])
+        self._norm = NormJob(self._job) if request.groups.options.needs_grad_norm else None
+        self._sumsq = torch.zeros((), dtype=torch.float64, device="cpu")
+        self._key = request.groups.options.key if kernel.rounds else None
+        self._idle: list[int] = []
+        self._rows: list[int] = []
+        self._pool = default_pool()
+
+    def _stand_in(self, k: int) -> Tensor:
+        layout, dtype = self._members[k].layout.detach(), self._g_dtypes[k]
+        return layout if layout.dtype == dtype else torch.empty_like(layout, dtype=dtype)
+
+    def select(self, rows: Sequence[int]) -> None:
+        # The rows of all launchers are numbered together; the job has those of its own members alone.
+        self._rows = sorted(set(rows) - {IDLE})
+        place = {row: n for n, row in enumerate(self._rows)} | {IDLE: IDLE}
+        self._job.write_rows([place[row] for row in rows])
+        self._idle = [k for k, row in enumerate(rows) if row == IDLE]
+        if self._idle:
+            self._stand_ins = list(map(self._stand_in, range(len(self._members))))
+
+    def bind(self, grads: Sequence[Tensor | None]) -> bool:
+        self._tensors[1 :: self._width] = grads
+        for k in self._idle:
+            self._tensors[self._width * k + 1] = self._stand_ins[k]
+        if not self._as_they_were(*self._tensors) and not self._align():
+            return False
+        if self._staged_as_they_were is not None and not self._staged_as_they_were(
+            *(p for p, _ in self._staged)
+        ):
+            return False
+        self._job.write_table(list(map(Tensor.data_ptr, self._tensors)))
+        return True
+
+    def _align(self) -> bool:
+        """Copy gradients of another layout or dtype; False where that is not all that has changed."""
+        idle = set(self._idle)
+        active = [k for k in range(len(self._params)) if k not in idle]
+        for k in active:
+            p = self._params[k]
+            if p.grad is None or p.grad.shape != p.shape or _gradient_format(p) != self._g_format:
+                return False
+        for k in active:
+            self._tensors[self._width * k + 1] = self._stand_in(k)
+        if not self._as_they_were(*self._tensors):
+            return False
+        for k in active:
+            layout = self._members[k].layout
+            aligned = aligned_grad(self._params[k], layout, self._g_dtypes[k], self._takes_sparse)
+            self._tensors[self._width * k + 1] = aligned
+        return True
+
+    def grad_sumsq(self, scale: float) -> Tensor:
+        assert self._norm is not None
+        return self._sumsq.fill_(self._norm.sum(self._pool, scale))
+
+    def stage(self, rows: Sequence[StepScalars]) -> None:
+        for place, row in enumerate(self._rows):
+            _, envelope, scalars, t = rows[row]
+            self._job.write_scalars(place, *envelope, *scalars)
+            if self._key is not None:
+                self._job.write_key(place, self._key(t))
+
+    def launch(self, grad_scale: float | Tensor) -> None:
+        if grad_scale != self._job.grad_scale:
+            self._job.write_grad_scale(float(grad_scale))
+        if self._staged:
+            with torch.no_grad():
+                for p, dense in self._staged:
+                    dense.copy_(p)
+                self._job.run(self._pool)
+                for p, dense in self._staged:
+                    p.copy_(dense)
+        else:
+            self._job.run(self._pool)
+        torch.autograd.graph.increment_version(self._params)
+
+    def unbind(self) -> None:
+        self._tensors[1 :: self._width] = self._params
+
+
+LAUNCHER = NumbaLauncher
+
+
+def _kernel(p: Tensor, request: Request) -> Kernel:
+    """The compiled step for a parameter.
+
+    Raises:
+        RuleSourceError: the rule cannot be compiled.
+        ValueError: the formats do not go together.
+    """
+    options = request.groups.options
+    chosen = {
+        own: slot_format(p, key, slot, options.state_format).name
+        for (own, slot), key in zip(request.rule.form().slots.items(), request.slot_keys, strict=True)
+    }
+    own = format_of_dtype(p.dtype)
+    assert own is not None
+    return compile_rule(
+        request.rule, own, g=_gradient_format(p), slots=chosen, average=options.average is not None
+    )
+
+
+def _gradient_format(p: Tensor) -> str:
+    """The format in which gradients of `p` are read: their own, where a kernel for `p` computes in its type."""
+    own = format_of_dtype(p.dtype)
+    dtype = p.dtype if p.grad is None else p.grad.dtype
+    given = format_of_dtype(dtype)
+    assert own is not None
+    if given is None or dtype.is_complex != p.is_complex():
+        return own
+    same: bool = formats.get(given).compute == formats.get(own).compute
+    return given if same else own
+
+
+def _gradient_dtype(p: Tensor, format: str) -> torch.dtype:
+    if p.is_complex():
+        return p.dtype
+    name = formats.get(format).torch_dtype
+    dtype: torch.dtype = getattr(torch, str(name))
+    return dtype

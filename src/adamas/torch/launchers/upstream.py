@@ -1,0 +1,112 @@
+"""torch.optim's own step, where there is no kernel and the rule and its options are torch's: never slower than torch."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .._compat import foreach, is_distributed
+from . import ParamState, Request, StepScalars
+from .eager import sum_of_squares
+
+__all__ = ["LAUNCHER"]
+
+_WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
+class UpstreamLauncher:
+    """An optimizer of torch's class over these parameters, whose state and options are those of ours.
+
+    It takes ordinary arithmetic only: torch rounds 16 bits to nearest, so those parameters are not for it.
+    """
+
+    name = "torch"
+    rank = 50
+    keeps_state = False
+
+    @classmethod
+    def unsupported(cls, p: Tensor, request: Request) -> str | None:
+        groups = request.groups
+        if groups.upstream is None:
+            return "torch.optim has no such optimizer"
+        if request.differentiable:
+            return "the step is to be differentiable"
+        if groups.options.average is not None or groups.options.state_format not in (None, "float32"):
+            return "torch.optim keeps neither averages nor state in fewer bits"
+        if p.dtype not in _WIDE:
+            return f"torch.optim rounds {p.dtype} to nearest"
+        return None
+
+    @classmethod
+    def key(cls, p: Tensor, request: Request) -> Hashable:
+        return None
+
+    def __init__(self, members: list[ParamState], requests: Sequence[Request]) -> None:
+        groups = requests[0].groups
+        assert groups.upstream is not None
+        self._params = [member.p for member in members]
+        by_group: dict[int, tuple[Mapping[str, Any], list[Tensor]]] = {}
+        for member, request in zip(members, requests, strict=True):
+            by_group.setdefault(id(request.group), (request.group, []))[1].append(member.p)
+        self._groups = [group for group, _ in by_group.values()]
+        self._shadow = groups.upstream([{"params": params} for _, params in by_group.values()])
+        self._shadow.state = groups.state  # type: ignore[assignment]
+        self._step = _without_hooks(groups.upstream)
+        self._grads: list[Tensor] = []
+        self._layouts = list(map(_layout, self._params))
+
+    def select(self, rows: Sequence[int]) -> None:
+        pass
+
+    def bind(self, grads: Sequence[Tensor | None]) -> bool:
+        self._grads = [g for g in grads if g is not None]
+        return list(map(_layout, self._params)) == self._layouts
+
+    def grad_sumsq(self, scale: float) -> Tensor:
+        with torch.no_grad():
+            grads = [torch.view_as_real(g) if g.is_complex() else g for g in self._grads]
+            return sum_of_squares([g.detach() * scale for g in grads])
+
+    def stage(self, rows: Sequence[StepScalars]) -> None:
+        for theirs, ours in zip(self._shadow.param_groups, self._groups, strict=True):
+            theirs.update({name: value for name, value in ours.items() if name != "params"})
+
+    def launch(self, grad_scale: float | Tensor) -> None:
+        if isinstance(grad_scale, float) and grad_scale == 1:
+            self._step(self._shadow)
+            return
+        active = [p for p in self._params if p.grad is not None]
+        kept = [p.grad for p in active]
+        with torch.no_grad():
+            scaled = foreach("mul", [g for g in kept if g is not None], grad_scale)
+        try:
+            for p, g in zip(active, scaled, strict=True):
+                p.grad = g
+            self._step(self._shadow)
+        finally:
+            for p, g in zip(active, kept, strict=True):
+                p.grad = g
+
+    def unbind(self) -> None:
+        self._grads = []
+
+
+LAUNCHER = UpstreamLauncher
+
+
+def _layout(p: Tensor) -> tuple[object, ...]:
+    return type(p), p.dtype, p.device, p.shape, p.layout
+
+
+def _without_hooks(upstream: type[torch.optim.Optimizer]) -> Callable[..., Any]:
+    """Torch's step less the wrapper that calls hooks: those of our optimizer see the step already."""
+    step: Any = upstream.step
+    return inspect.unwrap(step, stop=lambda f: not getattr(f, "hooked", False)) if _is_hooked(step) else step
+
+
+def _is_hooked(step: Any) -> bool:
+    return bool(getattr(step, "hooked", False))

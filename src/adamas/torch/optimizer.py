@@ -1,0 +1,270 @@
+"""The contract of torch.optim.Optimizer around a step of ours: constructor, hooks, the shell of `step`."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar
+
+import torch
+
+from .. import rules
+from ..rules import Rule
+from . import launchers
+from ._compat import disable_dynamo, step_is_observed
+from .checkpoint import Checkpoints
+from .options import AVERAGE, Groups, StepInfo, StepOptions, check_group
+from .step import Plan
+
+__all__ = ["FusedOptimizer"]
+
+# The keyword arguments of all optimizers beyond torch's.
+_STEP_OPTIONS = {
+    name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+    for name, parameter in inspect.signature(StepOptions).parameters.items()
+}
+
+OPTIONS_DOC = """
+All optimizers of this package take these keyword arguments too:
+
+Args:
+    backend: the code that updates parameters, by its name, or "auto": the fastest that can. {backends}
+    state_format: how slots are stored: "float32", "bfloat16", "float16" or "float8" (also "bf16", "fp8",
+        `torch.bfloat16`, ...) for all, or a mapping from the key of a slot in `state[p]` to its format;
+        float32 by default. Float64 and complex parameters keep state of their own type, and in float8
+        tensors of fewer than 4,096 elements stay float32.
+    clip_norm: the largest global 2-norm of the gradients, as in `torch.nn.utils.clip_grad_norm_`; `p.grad`
+        itself stays as it is. `last_step.grad_norm` tells the norm; `math.inf` measures and clips nothing.
+    skip_nonfinite: a step with a NaN or infinite gradient changes nothing, and is counted in
+        `skipped_steps`.
+    average: the decay β of a running average of the parameters after each step (Kingma & Ba 2014,
+        section 7.2), with its bias correction; see `averaged_parameters`.
+    seed: of the stochastic rounding of 16- and 8-bit storage.
+    warn_after_skips: after so many skipped steps in a row, warn with the name of the first parameter whose
+        gradient is not finite; None never warns.
+"""
+
+
+class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
+    """A torch optimizer whose step is one compiled pass of a rule over all parameters.
+
+    Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
+    """
+
+    # The key in `state[p]` of each slot and carried value of the rule, where it is not its own name.
+    state_names: ClassVar[Mapping[str, str]] = {}
+    # Whether `state[p]["step"]` is kept. A rule that only tells the first step from the rest needs none.
+    counts_steps: ClassVar[bool] = True
+    # Whether a sparse gradient may be made dense: where the rule leaves an element with gradient 0 as it is.
+    takes_sparse: ClassVar[bool] = False
+    # The class of torch.optim with the same rule, options and state, if there is one.
+    upstream: ClassVar[type[torch.optim.Optimizer] | None] = None
+
+    __signature__: ClassVar[inspect.Signature | None] = None
+
+    options = StepOptions()
+    last_step = StepInfo(None, 1.0, False)
+    skipped_steps = 0
+    _skips_in_a_row = 0
+    _plan: Plan | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        given = {name: kwargs.pop(name) for name in _STEP_OPTIONS if name in kwargs}
+        known = (launchers.AUTO, *launchers.names())
+        if given.get("backend", launchers.AUTO) not in known:
+            raise ValueError(
+                f"backend must be one of {', '.join(map(repr, known))}, got {given['backend']!r}"
+            )
+        self.options = StepOptions(**given)
+        super().__init__(*args, **kwargs)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Show torch's constructor to editors and `inspect` where a class takes it, and document our keywords."""
+        super().__init_subclass__(**options)
+        cls.__signature__ = None  # a base class's would hide the constructor of this one
+        if cls.__init__ is FusedOptimizer.__init__:
+            signature = inspect.signature(cls.upstream or torch.optim.Optimizer)
+            cls.__signature__ = signature.replace(
+                parameters=[*signature.parameters.values(), *_STEP_OPTIONS.values()]
+            )
+        names = " or ".join(f'"{name}"' for name in launchers.names())
+        own = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+        cls.__doc__ = own + "\n" + OPTIONS_DOC.format(backends=f"There are {names}.")
+
+    def rule_of(self, group: Mapping[str, Any], checked: bool = False) -> Rule:
+        """The rule that a parameter group's options stand for.
+
+        `checked` raises a ValueError for an option out of its range, as when a group is added. At a step what
+        torch accepts is accepted: a schedule may end below 0 by rounding.
+        """
+        raise NotImplementedError
+
+    @property
+    def backend(self) -> str:
+        """The backends of the last step, joined by "and"; before it, the one asked for."""
+        return self.options.backend if self._plan is None else self._plan.backend
+
+    def _groups(self) -> Groups:
+        rounds = self.options.state_format not in (None, "float32") or any(
+            p.dtype in (torch.bfloat16, torch.float16) for group in self.param_groups for p in group["params"]
+        )
+        return Groups(
+            self.param_groups,
+            self.state,
+            self.options,
+            list(self.defaults),
+            self.rule_of,
+            self.state_names,
+            self.counts_steps or self.options.average is not None or rounds,
+            self.takes_sparse,
+            self.upstream,
+        )
+
+    def _make_plan(self) -> Plan:
+        """A plan for the parameters as they are now, which has read the gradients and options of this step."""
+        self._plan = plan = Plan(self._groups(), self._plan)
+        if not plan.bind(self):
+            raise RuntimeError("a parameter, gradient or state changed as the step was being prepared")
+        return plan
+
+    def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        try:
+            plan = self._plan
+            if plan is None or not plan.bind(self):
+                plan = self._make_plan()
+            scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+            if scale is None and found_inf is None:
+                self.last_step = plan.run()
+            else:
+                self.last_step = self._run_scaled(plan, scale, found_inf)
+            if self.last_step.skipped:
+                self._count_skip(plan)
+            else:
+                self._skips_in_a_row = 0
+        except BaseException:
+            if self._plan is not None:  # it holds gradients, and may have made state for this step
+                self._plan.rollback()
+                self._plan = None
+            raise
+        return loss
+
+    def _run_scaled(self, plan: Plan, scale: Any, found_inf: Any) -> StepInfo:
+        """A step under a GradScaler that leaves it to unscale and skip; a scale of 0 has lost the gradients."""
+        factor = 1.0 if scale is None else float(scale)
+        return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0)
+
+    def _count_skip(self, plan: Plan) -> None:
+        self.skipped_steps += 1
+        self._skips_in_a_row += 1
+        if self._skips_in_a_row == self.options.warn_after_skips:
+            name = plan.first_nonfinite() or "none now, but the loss scale says so"
+            warnings.warn(
+                f"{self._skips_in_a_row} steps in a row were skipped because of a gradient that is not finite; "
+                f"the first: {name}. Lower the stepsize, clip, or look for the cause in that layer",
+                UserWarning,
+                stacklevel=4,
+            )
+        if plan.rollback():
+            self._plan = None
+
+    _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_step)
+    # A step is compiled already: torch.compile calls it, and must not trace it.
+    _step_outside_graphs = disable_dynamo(_step_with_hooks)
+
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """One optimization step on all parameters that have a gradient.
+
+        Args:
+            closure: reevaluates the model and returns the loss; called once, first.
+
+        Returns:
+            The loss that the closure returned, or None.
+
+        Raises:
+            ValueError: a backend or format that was asked for cannot be had, or a scalar of the step is too
+                large; nothing has changed.
+            RuntimeError: a gradient is sparse and the rule cannot take it; nothing has changed.
+        """
+        if torch.compiler.is_compiling():
+            return self._step_outside_graphs(closure)
+        if step_is_observed(self):
+            return self._step_with_hooks(closure)
+        return self._step(closure)
+
+    step.hooked = True  # type: ignore[attr-defined]  # torch need not wrap it again
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add a parameter group, as in torch; its options are checked first."""
+        if isinstance(param_group, dict):
+            group = {**self.defaults, **param_group}
+            check_group(group)
+            self._check_keys(self.rule_of(group, checked=True))
+        self._plan = None
+        super().add_param_group(param_group)
+
+    def _check_keys(self, rule: rules.Rule) -> None:
+        chosen = self.options.state_format
+        keys = dict.fromkeys([*self._slot_keys(rule), *self.state_names.values()])
+        for key in chosen if isinstance(chosen, Mapping) else ():
+            if key not in keys:
+                raise ValueError(
+                    f"state_format names {key!r}, and the slots of {type(self).__name__} are "
+                    f"{', '.join(keys) or 'none'}"
+                )
+
+    def __repr__(self) -> str:
+        """Torch's, and the options of the step that were set."""
+        defaults = StepOptions()
+        chosen = [
+            f"{name}: {getattr(self.options, name)!r}"
+            for name in _STEP_OPTIONS
+            if getattr(self.options, name) != getattr(defaults, name)
+        ]
+        text = super().__repr__()
+        return text if not chosen else f"{text[:-1]}Every group\n    " + "\n    ".join(chosen) + "\n)"
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "phase" in state:  # pickled before the options of the step had their name
+            state = {**state, "options": state["phase"]}
+            del state["phase"]
+        super().__setstate__(state)
+        self._plan = None
+        for group in self.param_groups:
+            for name, value in self.defaults.items():
+                group.setdefault(name, value)
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = ("options", "last_step", "skipped_steps", "_skips_in_a_row")
+        kept = {name: getattr(self, name) for name in own}
+        if "_step_supports_amp_scaling" in self.__dict__:
+            kept["_step_supports_amp_scaling"] = self.__dict__["_step_supports_amp_scaling"]
+        return {**super().__getstate__(), **kept}
+
+    @contextlib.contextmanager
+    def averaged_parameters(self) -> Iterator[None]:
+        """Within, every parameter holds its average; after, and after an error, its own value again.
+
+        A parameter that has not been stepped keeps its value.
+
+        Raises:
+            RuntimeError: the optimizer keeps no averages.
+        """
+        if self.options.average is None:
+            raise RuntimeError("this optimizer keeps no averages: construct it with average=0.999, say")
+        pairs = [(p, state[AVERAGE]) for p, state in self.state.items() if AVERAGE in state]
+        saved = [p.detach().clone() for p, _ in pairs]
+        try:
+            with torch.no_grad():
+                for p, average in pairs:
+                    p.copy_(average)
+            yield
+        finally:
+            with torch.no_grad():
+                for (p, _), before in zip(pairs, saved, strict=True):
+                    p.copy_(before)

@@ -1,0 +1,180 @@
+"""The options of a step and of parameter groups, as values: read, checked, and turned into numbers."""
+
+from __future__ import annotations
+
+import functools
+import math
+import numbers
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..rules import Rule
+from .state import StateFormat, checked_state_format
+
+__all__ = ["AVERAGE", "Groups", "StepInfo", "StepOptions", "as_float", "group_envelope"]
+
+# The key in `state[p]` of the running average of a parameter.
+AVERAGE = "average"
+
+
+class StepInfo(NamedTuple):
+    """What the last step found.
+
+    Attributes:
+        grad_norm: the global 2-norm of the gradients, unscaled and before clipping; None where neither
+            clipping nor skipping needs it. `clip_norm=math.inf` measures it and clips nothing.
+        clip_factor: the factor that brought the gradients' norm under `clip_norm`; 1 where it was.
+        skipped: whether nothing was changed, because a gradient was not finite.
+    """
+
+    grad_norm: float | None
+    clip_factor: float
+    skipped: bool
+
+
+@dataclass(frozen=True)
+class StepOptions:
+    """The keyword arguments that every optimizer of this package takes beyond torch's.
+
+    Their meaning stands in `adamas.torch.Optimizer`.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    backend: str = "auto"
+    state_format: StateFormat | None = None
+    clip_norm: float | None = None
+    skip_nonfinite: bool = False
+    average: float | None = None
+    seed: int = 0
+    warn_after_skips: int | None = 10
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state_format", checked_state_format(self.state_format))
+        self._check_number("clip_norm", "(0, inf]", lambda x: x > 0)
+        self._check_number("average", "[0, 1)", lambda x: 0 <= x < 1)
+        skip: Any = self.skip_nonfinite
+        if not isinstance(skip, bool):
+            raise ValueError(f"skip_nonfinite must be True or False, got {skip!r}")
+        self._check_integer("seed", "an integer", lambda n: True)
+        if self.warn_after_skips is not None:
+            self._check_integer("warn_after_skips", "a positive integer or None", lambda n: n > 0)
+
+    def _check_number(self, name: str, interval: str, contains: Callable[[float], bool]) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        if isinstance(value, bool) or not isinstance(value, numbers.Real) or not contains(float(value)):
+            raise ValueError(f"{name} must lie in {interval}, got {value!r}")
+        # A NumPy float32 would make float32 of whatever is computed with it.
+        object.__setattr__(self, name, float(value))
+
+    def _check_integer(self, name: str, kind: str, allowed: Callable[[int], bool]) -> None:
+        value = getattr(self, name)
+        if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not allowed(int(value)):
+            raise ValueError(f"{name} must be {kind}, got {value!r}")
+        object.__setattr__(self, name, int(value))
+
+    @functools.cached_property
+    def needs_grad_norm(self) -> bool:
+        """Whether a step needs the norm of the gradients."""
+        return self.clip_norm is not None or self.skip_nonfinite
+
+    def average_weight(self, t: int) -> float:
+        """The weight of step t in the average, (1 - β) / (1 - β^t): the bias correction of section 3."""
+        return 0.0 if self.average is None else (1 - self.average) / (1 - math.pow(self.average, t))
+
+    def key(self, t: int) -> int:
+        """The key of the random bits of step t, 63 bits."""
+        # A different multiplier from tile_key's, so that (seed, tensor i+1) cannot collide with (seed', tensor i).
+        return (self.seed * 0xA3EC647659359ACD + t * 0xD1B54A32D192ED03) & 0x7FFFFFFFFFFFFFFF
+
+
+# Option values of these types cannot change in place.
+_IMMUTABLE = (bool, int, float, str, type(None))
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The parts of an optimizer that a plan reads: its groups and state, live, and how it names its state.
+
+    Attributes:
+        param_groups, state: the optimizer's own list and dictionary.
+        options: the options of the step.
+        option_names: the keys of a group that are options.
+        rule_of: the rule that a group's options stand for, not checked for its range.
+        state_names: the key in `state[p]` of each slot and carried value, where it is not its own name.
+        keeps_steps: whether `state[p]["step"]` is kept.
+        takes_sparse: whether a sparse gradient may be made dense.
+        upstream: the class of torch.optim that the optimizer stands in for, if there is one.
+    """
+
+    param_groups: list[dict[str, Any]]
+    state: dict[Tensor, Any]
+    options: StepOptions
+    option_names: Sequence[str]
+    rule_of: Callable[[Mapping[str, Any]], Rule]
+    state_names: Mapping[str, str]
+    keeps_steps: bool
+    takes_sparse: bool
+    upstream: type[torch.optim.Optimizer] | None
+
+    def slot_keys(self, rule: Rule) -> list[str]:
+        """The keys in `state[p]` of the rule's slots, in the rule's order."""
+        return [self.state_names.get(name, name) for name in rule.form().slots]
+
+
+def is_constant(options: Sequence[Any]) -> bool:
+    """Whether no option (or element of one) can change in place, as a tensor or a list can."""
+    return all(isinstance(x, _IMMUTABLE) or (isinstance(x, tuple) and is_constant(x)) for x in options)
+
+
+def as_float(x: Any) -> float:
+    """An option that may be a tensor of one element, as torch allows, as a float: its value now."""
+    return float(x.detach() if isinstance(x, Tensor) else x)
+
+
+def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float]:
+    """The gradient scale, coupled decay and decay factor that a parameter group's options stand for.
+
+    Raises:
+        ValueError: an option is to be differentiated.
+    """
+    if group.get("differentiable", False):
+        _check_nothing_is_learned(group)
+    scale = -1.0 if group.get("maximize", False) else 1.0
+    decay = as_float(group.get("weight_decay", 0.0))
+    if group.get("decoupled_weight_decay", False):
+        return scale, 0.0, 1 - as_float(group["lr"]) * decay
+    return scale, decay, 1.0
+
+
+def check_group(group: Mapping[str, Any]) -> None:
+    """Raise a ValueError for what a group cannot have when it is added: see `group_envelope` too."""
+    misplaced = [name for name in StepOptions.__dataclass_fields__ if name in group]
+    if misplaced:
+        raise ValueError(
+            f"{misplaced[0]!r} is an option of the whole optimizer, not of a parameter group: "
+            f"give it to the constructor, {misplaced[0]}={group[misplaced[0]]!r}"
+        )
+    if group.get("capturable"):
+        raise ValueError("capturable=True (CUDA graphs) is not supported; leave it False")
+    decay = as_float(group.get("weight_decay", 0.0))
+    if not 0 <= decay < math.inf:
+        raise ValueError(f"weight_decay must lie in [0, inf), got {decay!r}")
+    group_envelope(group)
+
+
+def _check_nothing_is_learned(group: Mapping[str, Any]) -> None:
+    for name, value in group.items():
+        parts = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(x, Tensor) and x.requires_grad for x in parts):
+            raise ValueError(
+                f"{name} is a tensor with requires_grad=True, and a step is not differentiated with "
+                f"respect to the options; pass {name}.detach()"
+            )
