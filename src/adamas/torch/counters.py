@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..rules import Rule
+from .launchers import StepScalars
 from .options import Groups
 
 __all__ = ["Counters", "StepCount", "counter_keys"]
 
 
-class StepCount(NamedTuple):
+@dataclass(slots=True)
+class StepCount:
     """The steps that parameters of one group have taken, and their rule's carried values.
 
     `taken` counts all steps, where they are counted; `began` says whether the rule's slots have seen one.
@@ -55,6 +58,8 @@ class Counters:
         self._tensor = torch.zeros(len(keys), len(members), dtype=dtype, device="cpu")
         self._array = self._tensor.numpy()
         self._began = list(began)
+        self._beginners = not all(self._began)
+        self._carries = len(keys) > self._counts
         # Counters in shared memory: their place in the array, and their memory.
         self.shared: list[tuple[int, int, np.ndarray[Any, Any]]] = []
         self._views: list[Tensor] = []
@@ -130,18 +135,27 @@ class Counters:
         """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
         return tuple(float(self._round(value)) for value in carried)
 
-    def advance(self, counts: list[StepCount]) -> None:
-        """Count the step that every active member has taken: `counts` are those after it, a row each."""
+    def advance(self, rows: Sequence[StepScalars]) -> None:
+        """Count the step that every active member has taken, a row each."""
         if self._counts:
             np.add(self._array, self._one_more, out=self._array)
-        for count, before, places in zip(counts, self.counts, self._places, strict=True):
-            if count.carried:
-                self._array[self._counts :, places] = np.array(count.carried)[:, None]
-            if not before.began:
-                for place in places:
-                    self._began[place] = True
-        for row, place, memory in self.shared:
+        for count, row in zip(self.counts, rows, strict=True):
+            count.taken, count.carried = row[3], row[4]
+        if self._carries:
+            for count, places in zip(self.counts, self._places, strict=True):
+                if count.carried:
+                    self._array[self._counts :, places] = np.array(count.carried)[:, None]
+        if self._beginners:
+            self._begin()
+        for row_of_array, place, memory in self.shared:
             if self._active[place]:
-                memory[0] = self._array[row, place]
-        self.counts = counts
+                memory[0] = self._array[row_of_array, place]
         self._written = self._array.tobytes()
+
+    def _begin(self) -> None:
+        """Note that the slots of the active members have seen a step."""
+        for count in self.counts:
+            count.began = True
+        for place in np.flatnonzero(self._active).tolist():
+            self._began[place] = True
+        self._beginners = not all(self._began)

@@ -66,6 +66,9 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
 
     options = StepOptions()
     last_step = StepInfo(None, 1.0, False)
+    # A GradScaler sets both for the time of a step where the optimizer is to unscale and skip.
+    grad_scale: Any = None
+    found_inf: Any = None
     skipped_steps = 0
     _skips_in_a_row = 0
     _plan: Plan | None = None
@@ -138,11 +141,10 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             plan = self._plan
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
-            scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-            if scale is None and found_inf is None:
+            if self.grad_scale is None and self.found_inf is None:
                 self.last_step = plan.run()
             else:
-                self.last_step = self._run_scaled(plan, scale, found_inf)
+                self.last_step = self._run_scaled(plan)
             if self.last_step.skipped:
                 self._count_skip(plan)
             else:
@@ -154,10 +156,10 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             raise
         return loss
 
-    def _run_scaled(self, plan: Plan, scale: Any, found_inf: Any) -> StepInfo:
+    def _run_scaled(self, plan: Plan) -> StepInfo:
         """A step under a GradScaler that leaves it to unscale and skip; a scale of 0 has lost the gradients."""
-        factor = 1.0 if scale is None else float(scale)
-        return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0)
+        scale = 1.0 if self.grad_scale is None else float(self.grad_scale)
+        return plan.run(1 / scale if scale else 1.0, bool(self.found_inf) or scale == 0)
 
     def _count_skip(self, plan: Plan) -> None:
         self.skipped_steps += 1

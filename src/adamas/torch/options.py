@@ -139,8 +139,8 @@ def as_float(x: Any) -> float:
     return float(x.detach() if isinstance(x, Tensor) else x)
 
 
-def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float]:
-    """The gradient scale, coupled decay and decay factor that a parameter group's options stand for.
+def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    """The gradient scale, coupled decay and decay factor that a group's options stand for, and no average.
 
     Raises:
         ValueError: an option is to be differentiated.
@@ -150,8 +150,8 @@ def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float]:
     scale = -1.0 if group.get("maximize", False) else 1.0
     decay = as_float(group.get("weight_decay", 0.0))
     if group.get("decoupled_weight_decay", False):
-        return scale, 0.0, 1 - as_float(group["lr"]) * decay
-    return scale, decay, 1.0
+        return scale, 0.0, 1 - as_float(group["lr"]) * decay, 0.0
+    return scale, decay, 1.0, 0.0
 
 
 def check_group(group: Mapping[str, Any]) -> None:

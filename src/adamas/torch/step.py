@@ -17,9 +17,9 @@ from .. import formats
 from ..backends import host_carry, host_scalars
 from ..rules import SIGNED
 from ._compat import is_dense, is_distributed
-from .counters import Counters, StepCount, counter_keys
+from .counters import Counters, counter_keys
 from .gradients import check_grad, dense_grad, has_own_memory
-from .launchers import Launcher, ParamState, Request, StepScalars, choose
+from .launchers import IDLE, Launcher, ParamState, Request, StepScalars, choose
 from .options import AVERAGE, Groups, StepInfo, group_envelope, is_constant
 from .state import allocate, as_format, has_shape_of, slot_format
 
@@ -78,7 +78,9 @@ class Plan:
         states = [each.values() for each in state.values() if isinstance(each, dict)]
         self._watched = [*chain(*zip(self._lists, repeat(_END))), state.values(), *states, _END]
         self._found = list(chain.from_iterable(self._watched))
-        self._mask = b""
+        self._mask: bytes | None = None
+        self._resting: list[int] = []
+        self._needs_grad_norm = groups.options.needs_grad_norm
 
     @property
     def backend(self) -> str:
@@ -86,7 +88,7 @@ class Plan:
         used = {
             launcher.name
             for launcher, part in zip(self._launchers, self._slices, strict=True)
-            if any(self._mask[part])
+            if any((self._mask or b"")[part])
         }
         return " and ".join(sorted(used)) or "none"
 
@@ -195,15 +197,28 @@ class Plan:
             return False
         for k, group in enumerate(param_groups):
             options = self._options_of(group)
-            known = self._options[k]
-            if (known is None or not all(map(operator.is_, options, known))) and not self._read_options(
-                k, group, options
-            ):
+            try:
+                changed = options != self._options[k]
+            except (TypeError, ValueError, RuntimeError):  # an array among them is neither equal nor not
+                changed = True
+            if changed and not self._read_options(k, group, options):
                 return False
         grads = list(map(_grad, self._params))
-        mask = bytes(map(operator.is_not, grads, repeat(None)))
-        if mask != self._mask or (self._counters.shared and self._counters.read_shared()):
-            self._select(mask)
+        if (
+            self._mask is None
+            or (self._resting and any(grads[place] is not None for place in self._resting))
+            or (self._counters.shared and self._counters.read_shared())
+        ):
+            self._select(_mask(grads))
+        if self._bind_launchers(grads):
+            return True
+        mask = _mask(grads)
+        if mask == self._mask:
+            return False
+        self._select(mask)
+        return self._bind_launchers(grads)
+
+    def _bind_launchers(self, grads: list[Tensor | None]) -> bool:
         if len(self._launchers) == 1:
             return self._launchers[0].bind(grads)
         return all(
@@ -213,12 +228,16 @@ class Plan:
     def _select(self, mask: bytes) -> None:
         """Let a step take the members that have a gradient: the plan of them all stays as it is."""
         self._mask = mask
+        self._resting = [place for place, on in enumerate(mask) if not on]
         active = [False] * sum(place >= 0 for place in self._order)
         for place, on in zip(self._order, mask, strict=True):
             if place >= 0:
                 active[place] = bool(on)
         rows = self._counters.select(active)
-        ordered = [rows[place] if place >= 0 else -1 for place in self._order]
+        ordered = [
+            IDLE if not on else rows[place] if place >= 0 else 0
+            for place, on in zip(self._order, mask, strict=True)
+        ]
         for launcher, part in zip(self._launchers, self._slices, strict=True):
             launcher.select(ordered[part])
 
@@ -239,20 +258,20 @@ class Plan:
             unscale: the factor on all gradients, one over the loss scale.
             found_inf: whether somebody has found a gradient that is not finite.
         """
-        norm, factor = self._clip(unscale) if self.groups.options.needs_grad_norm else (None, 1.0)
+        norm, factor = self._clip(unscale) if self._needs_grad_norm else (None, 1.0)
         skipped = found_inf or (
-            self.groups.options.skip_nonfinite and norm is not None and not math.isfinite(norm)
+            norm is not None and self.groups.options.skip_nonfinite and not math.isfinite(norm)
         )
         if not skipped:
             scale = unscale * factor
             if scale > _LARGEST:
                 raise ValueError(f"the factor on the gradients is too large for float32: {scale!r}")
-            counts, rows = self._next()
+            rows = self._next()
             for launcher in self._launchers:
                 launcher.stage(rows)
             for launcher in self._launchers:
                 launcher.launch(scale)
-            self._counters.advance(counts)
+            self._counters.advance(rows)
             self._made = []
         for launcher in self._launchers:
             launcher.unbind()
@@ -273,35 +292,37 @@ class Plan:
 
     def _clip(self, unscale: float) -> tuple[float, float]:
         """The norm of all gradients, and the factor that clips it."""
-        total = sum(launcher.grad_sumsq(1.0).item() for launcher in self._launchers)
-        rescale = {math.inf: _RESCALE, 0.0: 1 / _RESCALE}.get(total, 1.0)
-        if rescale != 1:  # squares left the range of float64, though perhaps no gradient did
-            total = sum(launcher.grad_sumsq(rescale).item() for launcher in self._launchers)
-        norm = math.sqrt(total) / rescale * unscale
+        norm = math.sqrt(self._grad_sumsq(1.0))
+        if norm == 0 or norm == math.inf:  # squares left the range of float64, though perhaps no gradient did
+            rescale = _RESCALE if norm else 1 / _RESCALE
+            norm = math.sqrt(self._grad_sumsq(rescale)) / rescale
+        norm *= unscale
         # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
         clip = self.groups.options.clip_norm
         factor = 1.0 if clip is None else clip / (norm + 1e-6)
         return norm, 1.0 if factor > 1 else factor
 
-    def _next(self) -> tuple[list[StepCount], list[StepScalars]]:
-        """The counts and the scalars of this step, a row each."""
-        options = self.groups.options
-        counts: list[StepCount] = []
+    def _grad_sumsq(self, scale: float) -> float:
+        return sum([launcher.grad_sumsq(scale).item() for launcher in self._launchers])
+
+    def _next(self) -> list[StepScalars]:
+        """The scalars of this step, a row each."""
+        average = self.groups.options.average
         rows: list[StepScalars] = []
-        for k, taken, began, carried in self._counters.counts:
-            rule, taken = self._rules[k], taken + 1
-            t = taken if rule.counts_steps else 1 + began
+        for count in self._counters.counts:
+            k, carried = count.group, count.carried
+            rule, envelope, taken = self._rules[k], self._envelopes[k], count.taken + 1
+            t = taken if rule.counts_steps else 1 + count.began
             try:
                 if carried:
                     carried = self._counters.stored(host_carry(rule, t, *carried))
                 scalars = host_scalars(rule, t, *carried)
-            except ArithmeticError as error:
+            except (ZeroDivisionError, OverflowError) as error:
                 raise ValueError(f"a scalar of step {t} cannot be computed: {error!r} in {rule}") from None
-            weight = 0.0 if options.average is None else options.average_weight(taken)
-            envelope = (*self._envelopes[k], weight)
-            counts.append(StepCount(k, taken, True, carried))
-            rows.append(StepScalars(rule, envelope, scalars, taken))
-        return counts, rows
+            if average is not None:
+                envelope = (*envelope[:3], self.groups.options.average_weight(taken))
+            rows.append((rule, envelope, scalars, taken, carried))
+        return rows
 
     def first_nonfinite(self) -> str | None:
         """The name, or the place, of the first parameter whose gradient is not finite."""
@@ -311,6 +332,11 @@ class Plan:
                 if p.grad is not None and not bool(dense_grad(p, True).isfinite().all()):
                     return str(name)
         return None
+
+
+def _mask(grads: Sequence[Tensor | None]) -> bytes:
+    """Which gradients there are, a byte each."""
+    return bytes(map(operator.is_not, grads, repeat(None)))
 
 
 def _kind(p: Tensor) -> Hashable:

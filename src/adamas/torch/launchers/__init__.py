@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol
+from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
@@ -35,17 +35,15 @@ AUTO = "auto"
 IDLE = -1
 
 
-class StepScalars(NamedTuple):
-    """Step t of the parameters that share a row, with all that it is computed from.
-
-    `envelope` is the scale of the gradient, coupled decay, decay factor and weight of the average;
-    `scalars` are the rule's; `t` counts all steps, where they are counted, and keys the random bits.
-    """
-
-    rule: Rule
-    envelope: tuple[float, float, float, float]
-    scalars: tuple[float, ...]
-    t: int
+# A step of the parameters that share a row, a plain tuple because one is made at every step:
+# - the rule;
+# - the envelope: scale of the gradient, coupled decay, decay factor, weight of the average;
+# - the rule's scalars;
+# - t, which counts all steps, where they are counted, and keys the random bits;
+# - the rule's carried values of this step.
+StepScalars = tuple[
+    Rule, tuple[float, float, float, float], tuple[float, ...], int, tuple[float, ...]
+]
 
 
 @dataclass(frozen=True, eq=False)

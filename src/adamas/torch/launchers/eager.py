@@ -94,22 +94,22 @@ class EagerLauncher:
     ) -> None:
         # A graph keeps what it was computed from, and p and the state are about to be overwritten.
         copy = self._differentiable
-        keys = members[0][0].slots
+        keys, slots = members[0][0].slots, len(step[0].form().slots)
         targets = [[local(m.p) for m, _ in members]]
         targets += [[local(m.state[key]) for m, _ in members] for key in keys]
         sources = [targets[0], [g for _, g in members], *targets[1:]]
         p, g, *values = (Lists([_real(x.to(dtype, copy=copy)) for x in column]) for column in sources)
-        mean = values.pop() if len(keys) > len(step.rule.form().slots) else None
-        scale, coupled_decay, decay_factor, average = step.envelope
+        mean = values.pop() if len(keys) > slots else None
+        rule, (scale, coupled_decay, decay_factor, average), scalars, t, _ = step
         g = (scale * grad_scale) * g
         if coupled_decay != 0:
             g = g + coupled_decay * p
-        update = bind(step.rule.form().update, lists_xp)
-        new = list(update(decay_factor * p, g, *values, *step.scalars))
+        update = bind(rule.form().update, lists_xp)
+        new = list(update(decay_factor * p, g, *values, *scalars))
         if mean is not None:
             new.append(mean + average * (new[0] - mean))
         for column, value in zip(targets, new, strict=True):
-            _store(column, value, [self._key(step.t) + m.index for m, _ in members])
+            _store(column, value, [self._key(t) + m.index for m, _ in members])
 
 
 LAUNCHER = EagerLauncher

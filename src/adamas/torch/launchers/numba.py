@@ -73,6 +73,7 @@ class NumbaLauncher:
         self._job = Job(kernel, floats, tensor_index=[member.index for member in members])
         self._norm = NormJob(self._job) if request.groups.options.needs_grad_norm else None
         self._sumsq = torch.zeros((), dtype=torch.float64, device="cpu")
+        self._sumsq_memory = self._sumsq.numpy()
         self._key = request.groups.options.key if kernel.rounds else None
         self._idle: list[int] = []
         self._rows: list[int] = []
@@ -124,11 +125,12 @@ class NumbaLauncher:
 
     def grad_sumsq(self, scale: float) -> Tensor:
         assert self._norm is not None
-        return self._sumsq.fill_(self._norm.sum(self._pool, scale))
+        self._sumsq_memory[()] = self._norm.sum(self._pool, scale)
+        return self._sumsq
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         for place, row in enumerate(self._rows):
-            _, envelope, scalars, t = rows[row]
+            _, envelope, scalars, t, _ = rows[row]
             self._job.write_scalars(place, *envelope, *scalars)
             if self._key is not None:
                 self._job.write_key(place, self._key(t))

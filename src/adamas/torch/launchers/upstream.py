@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .._compat import foreach, is_distributed
-from . import ParamState, Request, StepScalars
+from . import IDLE, ParamState, Request, StepScalars
 from .eager import sum_of_squares
 
 __all__ = ["LAUNCHER"]
@@ -57,14 +57,15 @@ class UpstreamLauncher:
         self._shadow.state = groups.state  # type: ignore[assignment]
         self._step = _without_hooks(groups.upstream)
         self._grads: list[Tensor] = []
+        self._idle: list[bool] = []
         self._layouts = list(map(_layout, self._params))
 
     def select(self, rows: Sequence[int]) -> None:
-        pass
+        self._idle = [row == IDLE for row in rows]
 
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
         self._grads = [g for g in grads if g is not None]
-        return list(map(_layout, self._params)) == self._layouts
+        return [g is None for g in grads] == self._idle and list(map(_layout, self._params)) == self._layouts
 
     def grad_sumsq(self, scale: float) -> Tensor:
         with torch.no_grad():
