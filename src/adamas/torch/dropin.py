@@ -24,8 +24,9 @@ Group = Mapping[str, Any]
 
 def make_rule(rule: type[rules.Rule], checked: bool, **options: Any) -> rules.Rule:
     """The rule with these hyperparameters, which may be tensors of one element."""
+    options = {name: as_float(x) if isinstance(x, torch.Tensor) else x for name, x in options.items()}
     if checked:
-        return rule(**{name: as_float(x) if isinstance(x, torch.Tensor) else x for name, x in options.items()})
+        return rule(**options)
     try:
         return rule.unchecked(**options)
     except (TypeError, ValueError):

@@ -66,9 +66,6 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
 
     options = StepOptions()
     last_step = StepInfo(None, 1.0, False)
-    # A GradScaler sets both for the time of a step where the optimizer is to unscale and skip.
-    grad_scale: Any = None
-    found_inf: Any = None
     skipped_steps = 0
     _skips_in_a_row = 0
     _plan: Plan | None = None
@@ -141,10 +138,11 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             plan = self._plan
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
-            if self.grad_scale is None and self.found_inf is None:
-                self.last_step = plan.run()
-            else:
+            # A GradScaler sets both for the time of a step where the optimizer is to unscale and skip.
+            if "grad_scale" in self.__dict__ or "found_inf" in self.__dict__:
                 self.last_step = self._run_scaled(plan)
+            else:
+                self.last_step = plan.run()
             if self.last_step.skipped:
                 self._count_skip(plan)
             else:
@@ -158,8 +156,9 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
 
     def _run_scaled(self, plan: Plan) -> StepInfo:
         """A step under a GradScaler that leaves it to unscale and skip; a scale of 0 has lost the gradients."""
-        scale = 1.0 if self.grad_scale is None else float(self.grad_scale)
-        return plan.run(1 / scale if scale else 1.0, bool(self.found_inf) or scale == 0)
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        factor = 1.0 if scale is None else float(scale)
+        return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0)
 
     def _count_skip(self, plan: Plan) -> None:
         self.skipped_steps += 1
