@@ -71,20 +71,6 @@ def test_a_key_that_is_there_before_the_first_step_is_no_step(
     assert bits(own) == before
 
 
-@every_optimizer
-def test_a_key_that_is_there_before_a_checkpoint_is_loaded_is_no_step(make: Make) -> None:
-    params, plain = simple(), simple()
-    first, other = make(params), make(plain)
-    for p in params:
-        first.state[p]["mask"] = torch.ones_like(p)
-    opt = make(params)
-    opt.load_state_dict(copy.deepcopy(first.state_dict()))
-    train(opt, params, range(3))
-    train(other, plain, range(3))
-    assert bits(params) == bits(plain)
-    assert all(opt.state[p]["mask"].tolist() == torch.ones_like(p).tolist() for p in params)
-
-
 @pytest.mark.parametrize("backend", ["numba", "reference"])
 def test_a_skipped_first_step_leaves_a_users_key_alone(backend: str) -> None:
     params = simple()
