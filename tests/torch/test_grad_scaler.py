@@ -277,9 +277,7 @@ def test_training_under_a_scaler_is_torchs(
     flags = {"fused": True} if fused else {}
     bad = [0, 4, 5]
     ours, opt, our_scales = trained(functools.partial(DROP_IN[name], **flags, **options), None, unscale, bad)
-    theirs, _, their_scales = trained(
-        getattr(torch.optim, name), options.get("clip_norm"), unscale, bad
-    )
+    theirs, _, their_scales = trained(getattr(torch.optim, name), options.get("clip_norm"), unscale, bad)
     assert our_scales == their_scales
     assert_rounding(ours.parameters(), theirs.parameters())
     assert opt.skipped_steps == (len(bad) if fused else 0)

@@ -224,7 +224,10 @@ def test_a_counter_in_shared_memory_never_moves(make: Make) -> None:
 @pytest.mark.parametrize("average", [None, 0.75], ids=["plain", "average"])
 def test_two_processes_that_step_in_turn_sum_exactly(average: float | None) -> None:
     """Hogwild (Niu et al. 2011), A3C: parameters, state and counters are those of both processes."""
-    params = [torch.zeros(300).share_memory_().requires_grad_(), torch.zeros(3).share_memory_().requires_grad_()]
+    params = [
+        torch.zeros(300).share_memory_().requires_grad_(),
+        torch.zeros(3).share_memory_().requires_grad_(),
+    ]
     opt = adamas.torch.SGD(params, lr=0.5, momentum=1.0, average=average)
     for p in params:
         p.grad = torch.zeros_like(p)
