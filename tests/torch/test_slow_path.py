@@ -195,7 +195,7 @@ def test_a_layout_changes_no_number(
 ) -> None:
     """To the bit those of a dense parameter; what lies between the elements stays."""
     params = [leaf(layout(dtype)), leaf(randn(4, seed=2, dtype=dtype))]
-    dense = [leaf(p.detach().contiguous()) for p in params]
+    dense = [leaf(p.detach().clone(memory_format=torch.contiguous_format)) for p in params]
     size = params[0].untyped_storage().nbytes() // dtype.itemsize
     memory = torch.as_strided(params[0].detach(), (size,), (1,), 0)
     between = untouched(memory, params[0])
