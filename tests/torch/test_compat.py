@@ -31,16 +31,14 @@ def take_away(path):
         if len(parts) - split > 1:
             owner = operator.attrgetter(".".join(parts[split:-1]))(owner)
         name = parts[-1]
-        getattr(owner, name)  # a name that is gone already would test nothing
+        before = getattr(owner, name)  # a name that is gone already would test nothing
         if isinstance(owner, type):
             setattr(owner, name, Missing(name))
         else:
             vars(owner).pop(name, None)
-            if hasattr(owner, name):  # a module or namespace that makes it anew
-                vars(owner)[name] = None
+            if hasattr(owner, name):  # a namespace that makes it anew
                 type(owner).__getattr__ = refuse(type(owner), name)
-                del vars(owner)[name]
-        return
+        return lambda: setattr(owner, name, before)
     raise ImportError(path)
 
 def refuse(cls, name):
@@ -51,11 +49,13 @@ def refuse(cls, name):
         return before(self, key)
     return getter
 
-if len(sys.argv) > 1:
-    take_away(sys.argv[1])
+give_back = take_away(sys.argv[1]) if len(sys.argv) > 1 else None
 warnings.simplefilter("error")
 import adamas.torch
 from adamas.torch import SGD, Adam, NAdam
+
+if give_back:  # torch itself goes on to use the name
+    give_back()
 
 digest = hashlib.sha256()
 
