@@ -123,7 +123,7 @@ def test_the_scaler_does_not_call_a_step_that_it_skips(make: Make) -> None:
 # Asked for with fused=True, the step unscales and skips.
 
 
-@pytest.mark.parametrize("name", [name for name in adamas.torch.__all__ if name in OPTIMIZERS])
+@pytest.mark.parametrize("name", [name for name in adamas.torch.__all__ if name in OPTIMIZERS and name != "Optimizer"])
 def test_only_classes_of_torch_with_fused_scale_in_the_step(name: str) -> None:
     cls = getattr(adamas.torch, name)
     if name in FUSED:
@@ -202,17 +202,17 @@ WAYS: dict[str, dict[str, Any]] = {"default": {}, "fused": {"fused": True}}
 every_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
 
 
-@every_way
 @every_fused
-def test_a_scale_of_zero_skips(name: str, way: dict[str, Any]) -> None:
+def test_a_scale_of_zero_skips(name: str) -> None:
     """A scaler that backs off at every step underflows in the end; nothing can be unscaled then."""
     p = leaf(torch.ones(4))
-    opt = DROP_IN[name]([p], lr=0.1, **way)
+    opt = DROP_IN[name]([p], lr=0.1, fused=True)
+    before = everything(opt)
     scaler = scaler_of(0.0)
     for _ in range(2):
         scaled_step(opt, p, scaler)
-    assert p.tolist() == [1.0] * 4
-    assert not opt.state.get(p)
+    assert everything(opt) == before
+    assert (opt.skipped_steps, opt.last_step.skipped) == (2, True)
 
 
 @every_way

@@ -30,3 +30,11 @@ __all__ = [
     "RMSprop",
     "SlowPathWarning",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Point from the papers' spelling of a name to torch's."""
+    for known in __all__:
+        if known.lower() == name.lower():
+            raise AttributeError(f"module 'adamas.torch' has no attribute {name!r}: torch spells it {known}")
+    raise AttributeError(f"module 'adamas.torch' has no attribute {name!r}")

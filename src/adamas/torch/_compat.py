@@ -5,6 +5,7 @@ A fallback does the same, more slowly; its cost stands beside it.
 
 from __future__ import annotations
 
+import contextlib
 import operator
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -19,10 +20,13 @@ __all__ = [
     "foreach",
     "has_overlap",
     "is_dense",
+    "is_distributed",
+    "is_fake",
     "is_zero_tensor",
     "local",
     "metadata_guard",
     "step_is_observed",
+    "without_modes",
 ]
 
 # By their use below; a test takes each of them away.
@@ -35,6 +39,8 @@ PRIVATE = {
     "has_overlap": "torch._debug_has_internal_overlap",
     "is_dense": "torch.ops.aten.is_non_overlapping_and_dense",
     "is_zero_tensor": "torch.Tensor._is_zerotensor",
+    "without_modes": "torch.utils._python_dispatch._disable_current_modes",
+    "is_fake": "torch._subclasses.fake_tensor.FakeTensor",
 }
 
 
@@ -164,3 +170,18 @@ def is_distributed(x: Tensor) -> bool:
     """Whether it is a DTensor; torch.distributed.tensor is not imported to find out."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
+
+
+def is_fake(x: Tensor) -> bool:
+    """Whether it has no memory, but stands for a tensor whose size is to be known; the module is not imported for it."""
+    fake = _private("is_fake")
+    return isinstance(x, fake) if fake is not None else type(x).__name__ == "FakeTensor"
+
+
+def without_modes() -> contextlib.AbstractContextManager[Any]:
+    """A context in which new tensors are real ones, even under FakeTensorMode.
+
+    Without it, an optimizer of ours cannot step under such a mode; those of torch's names can.
+    """
+    disable = _private("without_modes")
+    return contextlib.nullcontext() if disable is None else disable()

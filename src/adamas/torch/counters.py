@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..rules import Rule
+from ._compat import without_modes
 from .launchers import StepScalars
 from .options import Groups
 
@@ -53,18 +54,17 @@ class Counters:
         self._counts = groups.keeps_steps
         self._members, self._keys = members, keys
         # Torch counts in its default float type: float32, unless the user has chosen float64.
-        dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
-        self._round = np.float64 if dtype == torch.float64 else np.float32
-        self._tensor = torch.zeros(len(keys), len(members), dtype=dtype, device="cpu")
-        self._array = self._tensor.numpy()
+        self._round = np.float64 if torch.get_default_dtype() == torch.float64 else np.float32
+        self._array = np.zeros((len(keys), len(members)), self._round)
         self._began = list(began)
         self._beginners = not all(self._began)
         self._carries = len(keys) > self._counts
         # Counters in shared memory: their place in the array, and their memory.
         self.shared: list[tuple[int, int, np.ndarray[Any, Any]]] = []
         self._views: list[Tensor] = []
-        for row, (key, initial) in enumerate(keys.items()):
-            self._adopt(groups.state, row, key, initial)
+        with without_modes():
+            for row, (key, initial) in enumerate(keys.items()):
+                self._adopt(groups.state, row, key, initial)
         self._addresses = list(map(Tensor.data_ptr, self._views))
         self._written = self._array.tobytes()
         self._one_more = np.zeros((len(keys), len(members)), self._array.dtype)
@@ -75,10 +75,13 @@ class Counters:
     def _adopt(self, state: dict[Tensor, Any], row: int, key: str, initial: float) -> None:
         """Make the counters of one name views of their row of the array."""
         counted = key == "step" and self._counts
-        for place, ((_, p), view) in enumerate(zip(self._members, self._tensor[row].unbind(), strict=True)):
+        views = torch.from_numpy(self._array[row]).unbind()
+        for place, ((_, p), view) in enumerate(zip(self._members, views, strict=True)):
             old = state[p].get(key)
             if old is None:
                 value = float(self._began[place]) if counted else initial
+            elif isinstance(old, Tensor) and old.is_meta:  # made under a default device, before any step
+                old, value = None, initial
             else:
                 value = float(old)
             self._array[row, place] = value
@@ -115,7 +118,7 @@ class Counters:
             (k, *column, began) if on else None
             for (k, _), column, began, on in zip(self._members, columns, self._began, active, strict=True)
         ]
-        index = {key: row for row, key in enumerate(dict.fromkeys(key for key in keys if key is not None))}
+        index = {key: row for row, key in enumerate(dict.fromkeys([key for key in keys if key is not None]))}
         self.counts = [self._count(key) for key in index]
         rows = [-1 if key is None else index[key] for key in keys]
         self._places = [[] for _ in index]

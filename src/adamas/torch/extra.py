@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.optim.optimizer import ParamsT
 
 from .. import rules
 from .dropin import Adam, Group, make_rule, two_betas
-from .optimizer import FusedOptimizer
+from .optimizer import FusedOptimizer, with_step_options
 
 __all__ = ["AMSGrad", "AdaBelief", "Lion", "Optimizer"]
 
@@ -79,6 +80,10 @@ class AMSGrad(Adam):
 
     def __init__(self, params: ParamsT, *args: Any, **options: Any) -> None:
         super().__init__(params, *args, amsgrad=True, **options)
+        self.__dict__.pop("_step_supports_amp_scaling", None)  # which torch sets where fused=True
+
+
+AMSGrad.__signature__ = with_step_options(inspect.signature(torch.optim.Adam), without="amsgrad")
 
 
 class AdaBelief(FusedOptimizer):

@@ -26,6 +26,17 @@ _STEP_OPTIONS = {
     for name, parameter in inspect.signature(StepOptions).parameters.items()
 }
 
+
+def with_step_options(signature: inspect.Signature, without: str = "") -> inspect.Signature:
+    """A constructor's signature with the keyword arguments of all optimizers, less `**` and the one named."""
+    own = [
+        parameter
+        for name, parameter in signature.parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name != without
+    ]
+    return signature.replace(parameters=[*own, *_STEP_OPTIONS.values()])
+
+
 OPTIONS_DOC = """
 All optimizers of this package take these keyword arguments too:
 
@@ -78,6 +89,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
                 f"backend must be one of {', '.join(map(repr, known))}, got {given['backend']!r}"
             )
         self.options = StepOptions(**given)
+        self._told: set[str] = set()
         super().__init__(*args, **kwargs)
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -85,10 +97,9 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         super().__init_subclass__(**options)
         cls.__signature__ = None  # a base class's would hide the constructor of this one
         if cls.__init__ is FusedOptimizer.__init__:
-            signature = inspect.signature(cls.upstream or torch.optim.Optimizer)
-            cls.__signature__ = signature.replace(
-                parameters=[*signature.parameters.values(), *_STEP_OPTIONS.values()]
-            )
+            cls.__signature__ = with_step_options(inspect.signature(cls.upstream or torch.optim.Optimizer))
+        elif "step_options" in inspect.signature(cls).parameters:
+            cls.__signature__ = with_step_options(inspect.signature(cls))
         names = " or ".join(f'"{name}"' for name in launchers.names())
         own = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
         cls.__doc__ = own + "\n" + OPTIONS_DOC.format(backends=f"There are {names}.")
@@ -120,6 +131,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             self.counts_steps or self.options.average is not None or rounds,
             self.takes_sparse,
             self.upstream,
+            self._told,
         )
 
     def _make_plan(self) -> Plan:
@@ -204,7 +216,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         """Add a parameter group, as in torch; its options are checked first."""
         if isinstance(param_group, dict):
             group = {**self.defaults, **param_group}
-            check_group(group)
+            check_group(group, type(self).__name__)
             self._check_keys(self.rule_of(group, checked=True))
         self._plan = None
         super().add_param_group(param_group)
@@ -223,7 +235,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         """Torch's, and the options of the step that were set."""
         defaults = StepOptions()
         chosen = [
-            f"{name}: {getattr(self.options, name)!r}"
+            f"{name}: {getattr(self.options, name)}"
             for name in _STEP_OPTIONS
             if getattr(self.options, name) != getattr(defaults, name)
         ]
@@ -235,13 +247,14 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             state = {**state, "options": state["phase"]}
             del state["phase"]
         super().__setstate__(state)
+        self.__dict__.setdefault("_told", set())
         self._plan = None
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
 
     def __getstate__(self) -> dict[str, Any]:
-        own = ("options", "last_step", "skipped_steps", "_skips_in_a_row")
+        own = ("options", "last_step", "skipped_steps", "_skips_in_a_row", "_told")
         kept = {name: getattr(self, name) for name in own}
         if "_step_supports_amp_scaling" in self.__dict__:
             kept["_step_supports_amp_scaling"] = self.__dict__["_step_supports_amp_scaling"]

@@ -112,6 +112,7 @@ class Groups:
         keeps_steps: whether `state[p]["step"]` is kept.
         takes_sparse: whether a sparse gradient may be made dense.
         upstream: the class of torch.optim that the optimizer stands in for, if there is one.
+        told: the reasons for a slow path that this optimizer has warned of.
     """
 
     param_groups: list[dict[str, Any]]
@@ -123,6 +124,7 @@ class Groups:
     keeps_steps: bool
     takes_sparse: bool
     upstream: type[torch.optim.Optimizer] | None
+    told: set[str]
 
     def slot_keys(self, rule: Rule) -> list[str]:
         """The keys in `state[p]` of the rule's slots, in the rule's order."""
@@ -154,13 +156,13 @@ def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float, float
     return scale, decay, 1.0, 0.0
 
 
-def check_group(group: Mapping[str, Any]) -> None:
-    """Raise a ValueError for what a group cannot have when it is added: see `group_envelope` too."""
+def check_group(group: Mapping[str, Any], optimizer: str) -> None:
+    """Raise a ValueError for an option that a group of this class cannot have when it is added."""
     misplaced = [name for name in StepOptions.__dataclass_fields__ if name in group]
     if misplaced:
         raise ValueError(
             f"{misplaced[0]!r} is an option of the whole optimizer, not of a parameter group: "
-            f"give it to the constructor, {misplaced[0]}={group[misplaced[0]]!r}"
+            f"write {optimizer}(..., {misplaced[0]}={group[misplaced[0]]!r})"
         )
     if group.get("capturable"):
         raise ValueError("capturable=True (CUDA graphs) is not supported; leave it False")

@@ -16,7 +16,7 @@ from torch import Tensor
 from .. import formats
 from ..backends import host_carry, host_scalars
 from ..rules import SIGNED
-from ._compat import is_dense, is_distributed
+from ._compat import is_dense, is_distributed, is_fake
 from .counters import Counters, counter_keys
 from .gradients import check_grad, dense_grad, has_own_memory
 from .launchers import IDLE, Launcher, ParamState, Request, StepScalars, choose
@@ -124,7 +124,7 @@ class Plan:
             self._params += params
             order += [place.get(id(p), -1) for p in params]
             self._launchers.append(launcher([m for m, _ in part], [request for _, request in part]))
-        self._order = order
+        self._order, self._counted = order, len(kept)
 
     def _choose(
         self, members: Sequence[tuple[int, int, Tensor]]
@@ -138,7 +138,8 @@ class Plan:
             if answer is None:
                 launcher, reasons = choose(p, self._requests[k])
                 answer = answers[kind] = launcher, launcher.key(p, self._requests[k])
-                if reasons:
+                if reasons and reasons[0] not in self.groups.told:
+                    self.groups.told.add(reasons[0])
                     _warn(launcher, reasons, p, self._requests[k])
             chosen.append((*answer, index, k, p))
         return chosen
@@ -146,9 +147,15 @@ class Plan:
     def _check_state(self, k: int, p: Tensor) -> None:
         state = self.groups.state.get(p, {})
         for name in (*self._requests[k].slot_keys, AVERAGE):
-            if state.get(name) is not None and not has_shape_of(state[name], p):
+            value = state.get(name)
+            if value is not None and value.is_meta and not p.is_meta:
                 raise ValueError(
-                    f"the state {name!r} of a parameter has shape {tuple(state[name].shape)}, the parameter "
+                    f"the state {name!r} of a parameter is on the device 'meta', without values, and the "
+                    f"parameter on {p.device}; delete that state, or load it"
+                )
+            if value is not None and not has_shape_of(value, p):
+                raise ValueError(
+                    f"the state {name!r} of a parameter has shape {tuple(value.shape)}, the parameter "
                     f"{tuple(p.shape)}; delete the state of a parameter that has changed its shape"
                 )
 
@@ -229,7 +236,7 @@ class Plan:
         """Let a step take the members that have a gradient: the plan of them all stays as it is."""
         self._mask = mask
         self._resting = [place for place, on in enumerate(mask) if not on]
-        active = [False] * sum(place >= 0 for place in self._order)
+        active = [False] * self._counted
         for place, on in zip(self._order, mask, strict=True):
             if place >= 0:
                 active[place] = bool(on)
@@ -327,10 +334,11 @@ class Plan:
     def first_nonfinite(self) -> str | None:
         """The name, or the place, of the first parameter whose gradient is not finite."""
         for k, group in enumerate(self.groups.param_groups):
-            names = group.get("param_names") or (f"parameter {n} of group {k}" for n in itertools.count())
+            given = map(repr, group.get("param_names", ()))
+            names = itertools.chain(given, (f"parameter {n} of group {k}" for n in itertools.count()))
             for name, p in zip(names, group["params"], strict=False):
                 if p.grad is not None and not bool(dense_grad(p, True).isfinite().all()):
-                    return str(name)
+                    return name
         return None
 
 
@@ -360,7 +368,7 @@ def _check_found(found: Sequence[tuple[int, Tensor]], groups: Groups) -> None:
         for k, p in found:
             if id(p) in seen:
                 raise ValueError(
-                    f"a parameter of shape {tuple(p.shape)} is in the groups {seen[id(p)]} and {k}; "
+                    f"a parameter of shape {tuple(p.shape)} is in two groups, {seen[id(p)]} and {k}; "
                     f"keep it in one of them"
                 )
             seen[id(p)] = k
@@ -375,8 +383,8 @@ def _check_found(found: Sequence[tuple[int, Tensor]], groups: Groups) -> None:
 
 
 def _warn(launcher: type[Launcher], reasons: Sequence[str], p: Tensor, request: Request) -> None:
-    """Say once for each optimizer and kind of parameter why no faster launcher takes it."""
-    if request.differentiable or p.is_meta:
+    """Say why no faster launcher takes a parameter."""
+    if request.differentiable or p.is_meta or is_fake(p):
         return
     warnings.warn(
         f"parameters of shape {tuple(p.shape)} and alike are updated by backend {launcher.name!r}, slower than "

@@ -88,6 +88,19 @@ class Lists:
 
     __hash__ = None  # type: ignore[assignment]
 
+    @classmethod
+    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Lists:
+        """Any function of torch, a call a tensor: a rule that only this backend can take may use it."""
+        count = next(len(x.tensors) for x in args if isinstance(x, Lists))
+        columns = (x.tensors if isinstance(x, Lists) else [x] * count for x in args)
+        return cls([function(*row, **(kwargs or {})) for row in zip(*columns, strict=True)])
+
+    def __getattr__(self, name: str) -> Any:
+        """Any method of a tensor, a call a tensor."""
+        if name.startswith("__") or not hasattr(Tensor, name):
+            raise AttributeError(name)
+        return lambda *args, **kwargs: self.__torch_function__(getattr(Tensor, name), (), (self, *args), kwargs)
+
     def _each(self, function: Callable[..., Tensor], other: Any) -> Lists:
         return Lists([function(*pair) for pair in zip(self.tensors, self._spread(other), strict=True)])
 

@@ -61,6 +61,8 @@ class NumbaLauncher:
         self._staged = [(m.p, m.layout) for m in members if m.layout is not m.p]
         # A gradient of the right kind without memory of its own, for a member that is idle.
         self._stand_ins = list(map(self._stand_in, range(len(members))))
+        self._layouts = [member.layout for member in members]
+        self._stand_in_addresses = list(map(Tensor.data_ptr, self._layouts))
         # The rows of the table.
         self._tensors = [
             x
@@ -89,8 +91,10 @@ class NumbaLauncher:
         place = {row: n for n, row in enumerate(self._rows)} | {IDLE: IDLE}
         self._job.write_rows([place[row] for row in rows])
         self._idle = [k for k, row in enumerate(rows) if row == IDLE]
-        if self._idle:
+        layouts = list(map(Tensor.data_ptr, self._layouts))
+        if self._idle and layouts != self._stand_in_addresses:  # a stand-in would keep old memory alive
             self._stand_ins = list(map(self._stand_in, range(len(self._members))))
+            self._stand_in_addresses = layouts
 
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
         self._tensors[1 :: self._width] = grads
