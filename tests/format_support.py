@@ -113,7 +113,7 @@ def encode_blocks(format: Format, values: Values, random: Any) -> tuple[Values, 
     n, padded = values.size, np.zeros(-(-values.size // BLOCK) * BLOCK, np.float32)
     padded[:n] = values
     top = np.abs(padded.reshape(-1, BLOCK)).max(axis=1)
-    scales = np.maximum(top * np.float32(format.margin), np.float32(TINY))
+    scales = np.maximum(top * np.float32(format.scale_factor), np.float32(TINY))
     flushed = (np.abs(padded) < 2 * TINY) & np.repeat(scales < 2.0**32 * TINY, BLOCK)
     padded[flushed] = 0
     with np.errstate(invalid="ignore"):

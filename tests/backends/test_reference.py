@@ -13,7 +13,7 @@ from adamas.backends import Envelope, reference
 from adamas.rules import SGD, Adagrad, Adam
 
 N = 33
-ENVELOPE = Envelope(scale=-0.5, l2=0.01, shrink=0.99)
+ENVELOPE = Envelope(scale=-0.5, coupled_decay=0.01, decay_factor=0.99)
 
 
 class Namespace(NamedTuple):
@@ -104,7 +104,7 @@ def test_no_elements_and_no_dimensions(name: str) -> None:
 def test_the_envelope() -> None:
     """Gradient descent shows it: p shrinks, the gradient is scaled, then decay is added to it, unscaled."""
     p, g = np.array([2.0]), np.array([3.0])
-    envelope = Envelope(scale=-2.0, l2=0.25, shrink=0.5)
+    envelope = Envelope(scale=-2.0, coupled_decay=0.25, decay_factor=0.5)
     ((moved,),) = [run_reference(SGD(lr=0.1), p, [g], envelope)[-1]]
     np.testing.assert_allclose(moved, 0.5 * 2.0 - 0.1 * (-2.0 * 3.0 + 0.25 * 2.0), rtol=1e-15)
 

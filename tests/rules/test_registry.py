@@ -144,7 +144,7 @@ def test_decoupled_decay_of_zero_is_no_decay(name: str) -> None:
     lr, decay = CASES[name].lr, 0.0  # type: ignore[attr-defined]
     without = run_reference(CASES[name], p, grads)[-1]
     for a, b in zip(
-        run_reference(CASES[name], p, grads, Envelope(shrink=1 - lr * decay))[-1], without, strict=True
+        run_reference(CASES[name], p, grads, Envelope(decay_factor=1 - lr * decay))[-1], without, strict=True
     ):
         np.testing.assert_array_equal(a, b)
 

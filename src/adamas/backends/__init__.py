@@ -1,5 +1,17 @@
 """Backends: a rule and its storage formats to one compiled step."""
 
-from ._base import Envelope, bind
+from ._base import Envelope, RuleSourceError
+from ._bind import HOST, array_scalars, bind, host_carry, host_scalars
+from ._names import text_key, watch
 
-__all__ = ["Envelope", "bind"]
+__all__ = [
+    "HOST",
+    "Envelope",
+    "RuleSourceError",
+    "array_scalars",
+    "bind",
+    "host_carry",
+    "host_scalars",
+    "text_key",
+    "watch",
+]

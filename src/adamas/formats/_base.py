@@ -56,9 +56,9 @@ class Format:
         encode: value, and 32 random bits, of which the highest count most, to stored element.
         rounds: whether `encode` uses the random bits.
         signed: whether values may be negative.
-        scaled: whether each `BLOCK` elements share a scale, the largest magnitude times `margin`:
+        scaled: whether each `BLOCK` elements share a scale, the largest magnitude times `scale_factor`:
             a value is then decode(code) times the scale, and encode takes the value over it.
-        paired: `encode` where everything is computed from numbers in formats that have this; two
+        packed16: `encode` where everything is computed from numbers in formats that have this; two
             elements are then read as one word of 32 bits, and written as one.
         bytes: a parameter, scales included.
     """
@@ -71,8 +71,8 @@ class Format:
     rounds: bool = False
     signed: bool = True
     scaled: bool = False
-    margin: float = 1.0
-    paired: Callable[..., Any] | None = None
+    scale_factor: float = 1.0
+    packed16: Callable[..., Any] | None = None
 
     @property
     def bytes(self) -> float:

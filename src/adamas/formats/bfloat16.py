@@ -20,7 +20,7 @@ def encode(x, random):
     return xp.u16(xp.u32(xp.where(x != x, xp.u32(0x7FC00000), rounded)) >> xp.u32(16))
 
 
-def encode_paired(x, random):
+def encode_packed16(x, random):
     """The same for what is computed from halves: NaN then has nothing in its lower half to be carried."""
     return xp.u16(xp.u32(xp.bits(x) + xp.u32(random >> xp.u32(16))) >> xp.u32(16))
 
@@ -34,6 +34,6 @@ FORMATS = dict.fromkeys(
         decode,
         encode,
         rounds=True,
-        paired=encode_paired,
+        packed16=encode_packed16,
     ),
 )

@@ -53,7 +53,7 @@ def encode_nonnegative(x, random):
 _TOP = 1 / 1.875
 _COMMON = ("float8", np.dtype(np.uint8), np.dtype(np.float32))
 FORMATS = {
-    True: Format(*_COMMON, decode_signed, encode_signed, scaled=True, margin=_TOP),
+    True: Format(*_COMMON, decode_signed, encode_signed, scaled=True, scale_factor=_TOP),
     False: Format(
         *_COMMON,
         decode_nonnegative,
@@ -61,6 +61,6 @@ FORMATS = {
         rounds=True,
         signed=False,
         scaled=True,
-        margin=(1 + 2.0**-20) * _TOP,
+        scale_factor=(1 + 2.0**-20) * _TOP,
     ),
 }

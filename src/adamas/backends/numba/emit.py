@@ -18,7 +18,7 @@ from .templates import FUNCTION, LOOP_OF_BLOCKS, LOOP_OF_PAIRS, NORM, STEP
 __all__ = ["ENVELOPE", "emit_norm", "emit_step"]
 
 # A row of scalars begins with those of the envelope, in this order.
-ENVELOPE = ("scale", "l2", "shrink", "average")
+ENVELOPE = ("scale", "coupled_decay", "decay_factor", "average")
 
 
 def emit_step(
@@ -121,10 +121,10 @@ def _block(formats: Mapping[str, Format], names: str, body: list[str]) -> str:
     lines += ["counter = counter_at(key, first)", "for k in range(first, first + count):", *_indent(body)]
     for name in scaled:
         lines += [
-            f"scale = xp.maximum(xp.from_bits(top_{name}) * real({formats[name].margin!r}), tiny)",
+            f"scale = xp.maximum(xp.from_bits(top_{name}) * real({formats[name].scale_factor!r}), tiny)",
             f"store_scales_{name}(scales_{name}, first // {BLOCK}, scale)",
             # Else a decaying block would stay at denormals, which rounding does not let fade.
-            "if scale < faint:",
+            "if scale < subnormal_scale:",
             "    for j in range(count):",
             f"        x = load_buffer_{name}(buffer_{name}, j)",
             f"        store_buffer_{name}(buffer_{name}, j, where(abs(x) < tiny + tiny, real(0), x))",
@@ -144,7 +144,7 @@ def _block(formats: Mapping[str, Format], names: str, body: list[str]) -> str:
 
 def _paired(formats: Mapping[str, Format]) -> bool:
     """Whether two elements are to be read as one word, of which the first is the lower half."""
-    return sys.byteorder == "little" and all(format.paired is not None for format in formats.values())
+    return sys.byteorder == "little" and all(format.packed16 is not None for format in formats.values())
 
 
 def _pair(formats: Mapping[str, Format], names: str, s: list[str]) -> str:
@@ -199,10 +199,10 @@ def _head(formats: Mapping[str, Format], average: bool) -> dict[str, str]:
         f'load_{name}, store_{name} = access("{name}", "{arrays}", {type_})' for name, type_ in stored.items()
     ]
     accesses += [
-        f"encode_pair_{name} = bind({format.paired.__module__}.{format.paired.__name__})\n"
+        f"encode_pair_{name} = bind({format.packed16.__module__}.{format.packed16.__name__})\n"
         f'load_pair_{name}, store_pair_{name} = access("{name}", "{arrays}", numba.uint32, 2)'
         for name, format in formats.items()
-        if format.paired is not None
+        if format.packed16 is not None
     ]
     return {"imports": "\n".join(sorted(set(imports))), "accesses": "\n".join(accesses + scratches)}
 

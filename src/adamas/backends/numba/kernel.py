@@ -18,7 +18,7 @@ import numpy as np
 from ... import formats
 from ...formats import Format
 from ...rules import Rule
-from ...rules._base import Update
+from .._check import check_rule, input_names
 from . import randomness, toolbox
 from .cache import load_module
 from .emit import ENVELOPE, emit_norm, emit_step
@@ -77,9 +77,10 @@ def compile_rule(
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
+        TypeError: the rule's definition is at fault: see `check_rule`.
         ValueError: there is no such format, or it is scaled and another is float64.
     """
-    form = rule.form()
+    form = check_rule(rule)
     own = formats.get(str(p))
     chosen = {"p": own, "g": formats.get(g or own.name)}
     for name, slot in form.slots.items():
@@ -87,8 +88,9 @@ def compile_rule(
     scaled = [name for name, format in chosen.items() if format.scaled]
     if scaled and any(format.compute == np.float64 for format in chosen.values()):
         raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
-    n_scalars = len(rule.scalars(1, *rule.carry(1, *rule.carried.values())))
-    return _compile(type(rule).__name__, form.update, tuple(chosen.items()), average, n_scalars)
+    title, inputs = type(rule).__name__, input_names(rule, form)
+    text = arithmetic(title, form.update, inputs, 2 + len(form.slots))
+    return _compile(title, text, tuple(chosen.items()), average, len(inputs) - 2 - len(form.slots))
 
 
 @functools.cache
@@ -102,10 +104,10 @@ def compile_norm(g: str) -> Kernel:
 
 @functools.cache
 def _compile(
-    title: str, update: Update, chosen: tuple[tuple[str, Format], ...], average: bool, n_scalars: int
+    title: str, text: str, chosen: tuple[tuple[str, Format], ...], average: bool, n_scalars: int
 ) -> Kernel:
     n_scalars += len(ENVELOPE)
-    text = emit_step(title, arithmetic(update), dict(chosen), average, n_scalars, _stamp())
+    text = emit_step(title, text, dict(chosen), average, n_scalars, _stamp())
     dtype = max((format.compute for _, format in chosen), key=lambda dtype: dtype.itemsize)
     module = load_module(f"{title.lower()}_{chosen[0][1].name}", text)
     path = Path(str(module.__file__))

@@ -18,7 +18,7 @@ from adamas.backends.numba.toolbox import *
 
 real = numpy.{real}
 tiny = numpy.finfo(real).tiny
-faint = real(2.0**32) * tiny  # the scale of a block in which a code may be denormal
+subnormal_scale = real(2.0**32) * tiny  # below it, scale times the smallest code, 2**-31, is subnormal
 scalar_at, _ = access("scalars", "scalars", numba.{real})
 {accesses}
 

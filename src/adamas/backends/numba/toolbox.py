@@ -14,8 +14,6 @@ from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
-from .._base import bind as rebind
-
 __all__ = [
     "access",
     "bind",
@@ -242,10 +240,14 @@ xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
 
 
 def bind(function: Callable[..., Any]) -> Any:
-    """A format's `decode` or `encode`, compiled, with the functions beside it that it calls."""
-    bound = rebind(function, xp)
-    names = bound.__globals__
+    """Compile a format's `decode` or `encode`, with the functions beside it that it calls."""
+    return inline(_rebound(function))
+
+
+def _rebound(function: Any) -> Any:
+    """The function with the `xp` of kernels, and compiled functions for those that it calls."""
+    names = {**function.__globals__, "xp": xp}
     for name in function.__code__.co_names:
         if isinstance(names.get(name), python_types.FunctionType):
-            names[name] = inline(names[name])
-    return inline(bound)
+            names[name] = inline(_rebound(names[name]))
+    return python_types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
