@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from adamas import formats
-from adamas.backends import Envelope
+from adamas.backends import Envelope, host_carry, host_scalars
 from adamas.backends.numba import Job, ThreadPool, compile_rule
 from adamas.backends.numba.randomness import MULTIPLIERS
 from adamas.formats import BLOCK, Format
@@ -164,8 +164,8 @@ class Driver:
     def step(self, *grads: Values, envelope: Envelope = Envelope()) -> None:
         """One step with gradients that their format can hold."""
         self.t += 1
-        self.carried = self.rule.carry(self.t, *self.carried)
-        self.job.write_scalars(0, *envelope, *self.rule.scalars(self.t, *self.carried))
+        self.carried = host_carry(self.rule, self.t, *self.carried)
+        self.job.write_scalars(0, *envelope, *host_scalars(self.rule, self.t, *self.carried))
         self.job.write_key(0, key(self.seed, self.t))
         stored = [Stored(self.kernel.formats["g"], g) for g in grads]
         rows = zip(self.params, stored, self.slots, self.averages, strict=True)

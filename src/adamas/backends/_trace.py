@@ -144,6 +144,9 @@ class _Symbol:
 
     __int__ = __float__
 
+    def __call__(self, *_: Any) -> Any:
+        raise _Mistake("a number is called like a function", fatal=True)
+
     def __iter__(self) -> Any:
         raise _Mistake("an update sees one element at a time: nothing to index, count or run over")
 
