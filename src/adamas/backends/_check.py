@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import types
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,9 @@ def check_rule(rule: Rule) -> Form:
     names = input_names(rule, form)
     try:
         trace(type(rule).__name__, update, names, 2 + len(slots))
-    except RuleSourceError:
-        pass  # whole arrays may take it
-    _probe(rule, form)
+    except RuleSourceError:  # arrays may take what a kernel cannot, a mean for example
+        _check_elementwise(rule, form)
+    _check_signs(rule, form)
     _RIGHT[key] = code
     return form
 
@@ -69,7 +70,7 @@ def input_names(rule: Rule, form: Form) -> list[str]:
     count = len(arrays) + len(_scalars(rule))
     if count < needed or (count > len(names) and rest is None):
         raise TypeError(
-            f"{title}: scalars(t) returns {count - len(arrays)} numbers and update takes {len(names) - len(arrays)} after "
+            f"{title}: scalars(t) returns {count - len(arrays)} and update takes {len(names) - len(arrays)} after "
             f"{', '.join(arrays)}: make them agree, or name a state array in slots{line}"
         )
     return [*names[:count], *(f"{rest}_{k}" for k in range(count - len(names)))]
@@ -101,31 +102,50 @@ def _scalars(rule: Rule) -> tuple[float, ...]:
     return found
 
 
-def _probe(rule: Rule, form: Form) -> None:
-    """A few steps on NumPy's arrays, whole and by elements."""
-    title = type(rule).__name__
-    p = np.array([1.0, -2.0, 0.5, 3.0])
-    whole, parts = [(p, *(np.full_like(p, slot.initial) for slot in form.slots.values()))] * 2
+def _check_signs(rule: Rule, form: Form) -> None:
+    """Take a few steps on NumPy's arrays and see that NONNEGATIVE slots are."""
+    for slots in _probed(rule, form, _PROBE):
+        for (name, slot), values in zip(form.slots.items(), slots[1:], strict=True):
+            if not slot.signed and (values < 0).any():
+                raise ValueError(
+                    f"{type(rule).__name__}: slot {name!r} is NONNEGATIVE and becomes {values.min():.3g}; "
+                    f"declare it SIGNED"
+                )
+
+
+def _check_elementwise(rule: Rule, form: Form) -> None:
+    """See that elements come out of a step alone as they do beside others."""
+    whole, again = (list(_probed(rule, form, _PROBE)) for _ in range(2))
+    if not _equal(whole, again):
+        return  # it is random
+    for k in range(_PROBE.shape[1]):
+        alone = list(_probed(rule, form, _PROBE[:, k : k + 1]))
+        if not _equal(alone, [tuple(x[k : k + 1] for x in state) for state in whole]):
+            raise ValueError(
+                f"{type(rule).__name__}.update is not elementwise: what becomes of one element depends on others, "
+                f"as with a mean or a norm; an update sees one element at a time"
+            )
+
+
+def _probed(rule: Rule, form: Form, gradients: Any) -> Iterator[tuple[Any, ...]]:
+    """`(p, *slots)` after each step, as far as NumPy can take them."""
+    p = np.ones_like(gradients[0])
+    state = p, *(np.full_like(p, slot.initial) for slot in form.slots.values())
     update, carried = bind(form.update, np), tuple(rule.carried.values())
-    for t, g in enumerate(_PROBE, start=1):
+    for t, g in enumerate(gradients, start=1):
         try:
             with np.errstate(all="ignore"):
                 carried = host_carry(rule, t, *carried)
-                scalars = host_scalars(rule, t, *carried)
-                whole = _stepped(update, whole, g, scalars)
-                pieces = [_stepped(update, tuple(x[k : k + 1] for x in parts), g[k : k + 1], scalars) for k in range(p.size)]
-                parts = tuple(map(np.concatenate, zip(*pieces, strict=True)))
+                new = update(state[0], g, *state[1:], *host_scalars(rule, t, *carried))
+                state = tuple(np.broadcast_to(np.asarray(x, np.float64), p.shape) for x in new)
         except Exception:
-            return  # NumPy may lack what another namespace has
-        for name, one, other in zip(["p", *form.slots], whole, parts, strict=True):
-            if not np.allclose(one, other, rtol=1e-9, atol=0, equal_nan=True):
-                raise ValueError(f"{title}.update is not elementwise: {name} of one element depends on others; an update sees each by itself")
-        for (name, slot), values in zip(form.slots.items(), whole[1:], strict=True):
-            if not slot.signed and (values < 0).any():
-                raise ValueError(f"{title}: slot {name!r} is NONNEGATIVE and becomes {values.min():.3g}; declare it SIGNED")
+            return  # NumPy lacks what another namespace may have, or a step is beyond these numbers
+        yield state
 
 
-def _stepped(update: Any, state: tuple[Any, ...], g: Any, scalars: tuple[float, ...]) -> tuple[Any, ...]:
-    p, *slots = state
-    new = update(p, g, *slots, *scalars)
-    return tuple(np.broadcast_to(np.asarray(x, np.float64), p.shape) for x in new)
+def _equal(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(
+        np.allclose(a, b, rtol=1e-9, atol=0, equal_nan=True)
+        for x, y in zip(one, other, strict=True)
+        for a, b in zip(x, y, strict=True)
+    )

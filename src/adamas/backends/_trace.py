@@ -134,8 +134,8 @@ class _Symbol:
 
     def __bool__(self) -> bool:
         raise _Mistake(
-            "an `if`, `and`, `or`, `max` or a comparison chain on numbers of the step: write xp.where(condition, a, b), "
-            "and & or | between conditions",
+            "an `if`, `and`, `or` or chain of comparisons on numbers of the step: "
+            "write xp.where(condition, a, b), and & or | between conditions",
             fatal=self.elementwise,
         )
 
@@ -235,10 +235,10 @@ def trace(title: str, update: Update, inputs: Sequence[str], n_arrays: int, name
             found.literal = False
         results = list(results) if isinstance(results, (tuple, list)) else [results] * (n_arrays > 2)
         if len(results) != n_arrays - 1:
-            raise _Mistake(_wrong_results(inputs[:n_arrays], results, update), fatal=True)
+            raise _Mistake(_wrong_results(inputs[:n_arrays], results), fatal=True)
         found.results = [Trace._operand(_number(x)) for x in results]
     except _Mistake as mistake:
-        line = mistake.line or _raised_at(mistake)
+        line = mistake.line or _raised_at(mistake) or (update.__code__.co_filename, update.__code__.co_firstlineno)
         message = f"{title}.update: {mistake}{place(line)}"
         raise (TypeError if mistake.fatal else RuleSourceError)(message) from None
     except Exception as error:
@@ -252,12 +252,12 @@ def symbolic_namespace() -> Any:
     return _Namespace()
 
 
-def _wrong_results(arrays: Sequence[str], results: list[Any], update: Update) -> str:
+def _wrong_results(arrays: Sequence[str], results: list[Any]) -> str:
     slots = [name for name in arrays if name != "g"]
     wanted = f"return {', '.join(slots)}{',' if len(slots) == 1 else ''}"
-    if not results or results == [None] * len(results):
+    if not results or all(x is None for x in results):
         return f"it returns no tuple of {len(slots)}: write `{wanted}` at its end, new values in this order"
-    return f"it returns {len(results)} values instead of {len(slots)}: write `{wanted}`, new values in this order"
+    return f"it returns {len(results)} instead of {len(slots)} values: write `{wanted}`, new values in this order"
 
 
 def _scan(function: Update, seen: list[Any]) -> None:

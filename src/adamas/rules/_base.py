@@ -173,8 +173,8 @@ def _check(name: str, hint: Any) -> _Check:
     if get_origin(hint) is Annotated and get_args(hint)[0] is float:
         return functools.partial(check_number, interval_of(hint))
     raise TypeError(
-        f"{name}: a hyperparameter is a float, a range of floats (adamas.rules._base.NonNegative), a bool "
-        f"or a Literal, not {hint!r}"
+        f"{name}: annotate it as float, Annotated[float, annotated_types.Ge(0)], bool or Literal, not "
+        f"{getattr(hint, '__name__', hint)}"
     )
 
 
@@ -182,7 +182,7 @@ def check_class(cls: type[Rule]) -> None:
     """Raise a TypeError or ValueError that says what to write where a class is not a rule."""
     name, own = cls.__name__, cls.__dict__
     if "__dataclass_fields__" not in own and any("ClassVar" not in str(x) for x in own.get("__annotations__", {}).values()):
-        raise TypeError(f"{name}: write @dataclass(frozen=True) above the class, or its fields are none")
+        raise TypeError(f"{name}: write @dataclass(frozen=True) above the class, for its own fields")
     if not cast(Any, cls).__dataclass_params__.frozen:
         raise TypeError(f"{name}: write @dataclass(frozen=True), not @dataclass: a rule is a value")
     for attribute, value in own.items():

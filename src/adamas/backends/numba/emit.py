@@ -22,7 +22,13 @@ ENVELOPE = ("scale", "coupled_decay", "decay_factor", "average")
 
 
 def emit_step(
-    title: str, arithmetic: str, formats: Mapping[str, Format], average: bool, n_scalars: int, stamp: str
+    title: str,
+    arithmetic: str,
+    formats: Mapping[str, Format],
+    average: bool,
+    n_scalars: int,
+    stamp: str,
+    gradual: Mapping[str, bool] | None = None,
 ) -> str:
     """The kernel of one rule.
 
@@ -33,20 +39,21 @@ def emit_step(
         average: whether the averages of the parameters are kept, in the format of the computation.
         n_scalars: in a row, the envelope's included.
         stamp: what else the machine code depends on.
+        gradual: where state underflows gradually, whether each slot is signed; see `_flushed`.
     """
     scaled = [name for name in formats if formats[name].scaled]
     at = [f"at_{name}" for name in [*formats, *(["average"] if average else [])]]
     buffers = [f"{kind}_{name}" for name in scaled for kind in ("buffer", "scales")]
     s = [f"s{k}" for k in range(n_scalars)]
     names = ", ".join([*at, *s, *buffers])
-    body = _body(formats, average, s)
+    body = _body(formats, average, s, gradual=gradual)
     scalar = "scalar_at(scalars, {} * row + {})"
     function, loop = "", ["counter = counter_at(key, start)", "for k in range(start, stop):", *_indent(body)]
     if scaled:
         function, loop = _block(formats, names, body), LOOP_OF_BLOCKS.format(names=names).splitlines()
-    elif not average and _paired(formats):
+    elif not average and _all_packed(formats):
         scalar = f"short_nan({scalar})"
-        function, loop = _pair(formats, names, s), LOOP_OF_PAIRS.format(names=names).splitlines()
+        function, loop = _pair(formats, names, s, gradual), LOOP_OF_PAIRS.format(names=names).splitlines()
     addresses = [f"{name} = int_at(table, {len(at)} * tensor + {k})" for k, name in enumerate(at)]
     addresses += [f"scales_{name} = at_{name} + ((size + 3) & ~3)" for name in scaled]
     return STEP.format(
@@ -72,19 +79,28 @@ def emit_norm(format: Format, stamp: str) -> str:
     )
 
 
-def _body(formats: Mapping[str, Format], average: bool, s: list[str], paired: bool = False) -> list[str]:
+def _body(
+    formats: Mapping[str, Format],
+    average: bool,
+    s: list[str],
+    packed: bool = False,
+    gradual: Mapping[str, bool] | None = None,
+) -> list[str]:
     """One element: decode, envelope, rule, encode."""
     slots = [name for name in formats if name not in ("p", "g")]
     random = _random(formats)
-    values = [_value(name, formats[name], paired) for name in slots]
+    values = [_value(name, formats[name], packed) for name in slots]
     results = ", ".join(["p", *(f"new_{name}" for name in slots)]) + ("" if slots else ",")
     lines = [
         "bits = mixed(counter, key)",
-        f"p = {_value('p', formats['p'], paired)}",
-        f"g = s0 * {_value('g', formats['g'], paired)} + where(s1 != 0, s1 * p, real(0))",
+        f"p = {_value('p', formats['p'], packed)}",
+        f"g = s0 * {_value('g', formats['g'], packed)} + where(s1 != 0, s1 * p, real(0))",
         f"{results} = update({', '.join(['s2 * p', 'g', *values, *s[len(ENVELOPE) :]])})",
     ]
-    for name, value in [("p", "p"), *((name, f"flush(new_{name}, real(0))") for name in slots)]:
+    if gradual is not None:
+        faded = [f"below_normal(new_{name})" for name in slots if gradual[name]]
+        lines += ["silent = below_normal(g)", f"faded = {' & '.join(['silent', *faded])}"]
+    for name, value in [("p", "p"), *((name, _flushed(name, gradual)) for name in slots)]:
         format = formats[name]
         if format.scaled:
             # The maximum of bits is that of magnitudes, and lets a NaN through.
@@ -96,8 +112,8 @@ def _body(formats: Mapping[str, Format], average: bool, s: list[str], paired: bo
             continue
         code = f"numpy.{format.stored.name}({value})"
         if format.encode is not None:
-            code = f"encode_{'pair_' if paired else ''}{name}({value}, {random[name]})"
-        if paired:
+            code = f"encode_{'pair_' if packed else ''}{name}({value}, {random[name]})"
+        if packed:
             lines.append(f"new_word_{name} = with_half(new_word_{name}, half, {code})")
         else:
             lines.append(f"store_{name}(at_{name}, k, {code})")
@@ -107,6 +123,21 @@ def _body(formats: Mapping[str, Format], average: bool, s: list[str], paired: bo
             "store_average(at_average, k, mean + s3 * (p - mean))",
         ]
     return [*lines, "counter = next_counter(counter)"]
+
+
+def _flushed(name: str, gradual: Mapping[str, bool] | None) -> str:
+    """The new value of a slot, without the subnormal numbers at which decay would stop and arithmetic be slow.
+
+    Where ε hides the root of any subnormal number, those are zero. Where it does not, a second moment
+    may begin as one, and a step divided by ε in its place would be far too long. There (`gradual`), they
+    stay until the gradient has fallen silent: then a signed slot is zero, and once all those are, a positive
+    one becomes the smallest normal number, by which 0 is divided, and not by 0.
+    """
+    if gradual is None:
+        return f"flush(new_{name}, real(0))"
+    if gradual[name]:
+        return f"where(silent & below_normal(new_{name}), real(0), new_{name})"
+    return f"where(faded & below_normal(new_{name}), where(new_{name} > real(0), tiny, real(0)), new_{name})"
 
 
 def _block(formats: Mapping[str, Format], names: str, body: list[str]) -> str:
@@ -142,12 +173,14 @@ def _block(formats: Mapping[str, Format], names: str, body: list[str]) -> str:
     return FUNCTION.format(name="block", names=f"first, count, key, {names}", lines=_join(4, lines))
 
 
-def _paired(formats: Mapping[str, Format]) -> bool:
+def _all_packed(formats: Mapping[str, Format]) -> bool:
     """Whether two elements are to be read as one word, of which the first is the lower half."""
     return sys.byteorder == "little" and all(format.packed16 is not None for format in formats.values())
 
 
-def _pair(formats: Mapping[str, Format], names: str, s: list[str]) -> str:
+def _pair(
+    formats: Mapping[str, Format], names: str, s: list[str], gradual: Mapping[str, bool] | None
+) -> str:
     """A function that updates two elements, or one where not `whole`, taken from words of 32 bits."""
     lines = [
         f"word_{name} = load_pair_{name}(at_{name}, k) if whole else numpy.uint32(load_{name}(at_{name}, k))"
@@ -155,7 +188,7 @@ def _pair(formats: Mapping[str, Format], names: str, s: list[str]) -> str:
     ]
     changed = [name for name in formats if name != "g"]
     lines += [f"new_word_{name} = numpy.uint32(0)" for name in changed]
-    lines += ["for half in range(2):", *_indent(_body(formats, False, s, paired=True)), "if whole:"]
+    lines += ["for half in range(2):", *_indent(_body(formats, False, s, packed=True, gradual=gradual)), "if whole:"]
     lines += [f"    store_pair_{name}(at_{name}, k, new_word_{name})" for name in changed]
     lines += ["else:", *(f"    store_{name}(at_{name}, k, half_of(new_word_{name}, 0))" for name in changed)]
     return FUNCTION.format(name="pair", names=f"k, whole, counter, key, {names}", lines=_join(4, lines))
@@ -171,9 +204,9 @@ def _random(formats: Mapping[str, Format]) -> dict[str, str]:
     }
 
 
-def _value(name: str, format: Format, paired: bool) -> str:
+def _value(name: str, format: Format, packed: bool) -> str:
     """The decoded element k of an array."""
-    code = f"half_of(word_{name}, half)" if paired else f"load_{name}(at_{name}, k)"
+    code = f"half_of(word_{name}, half)" if packed else f"load_{name}(at_{name}, k)"
     value = f"real({code})" if format.decode is None else f"decode_{name}({code})"
     return f"{value} * scale_{name}" if format.scaled else value
 

@@ -16,6 +16,7 @@ from numba.extending import intrinsic
 
 __all__ = [
     "access",
+    "below_normal",
     "bind",
     "claim_tile",
     "flush",
@@ -184,8 +185,8 @@ def _minimum(x, y):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _below_normal(typing_context: Any, x: Any) -> Any:
-    """Whether the exponent is zero: one instruction, where a magnitude and a comparison are two."""
+def below_normal(typing_context: Any, x: Any) -> Any:
+    """Whether a number is zero or subnormal: one test of the exponent, not a magnitude and a comparison."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         width, exponent = (32, 0x7F800000) if x == types.float32 else (64, 0x7FF0000000000000)
@@ -199,7 +200,7 @@ def _below_normal(typing_context: Any, x: Any) -> Any:
 @inline
 def flush(x, zero):  # type: ignore[no-untyped-def]
     """Zero below the smallest normal number: decaying state must not end in denormals, which are slow."""
-    return where(_below_normal(x), zero, x)  # type: ignore[call-arg]
+    return where(below_normal(x), zero, x)  # type: ignore[call-arg]
 
 
 @inline
