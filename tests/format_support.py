@@ -15,7 +15,7 @@ from adamas.backends import Envelope, host_carry, host_scalars
 from adamas.backends.numba import Job, ThreadPool, compile_rule
 from adamas.backends.numba.randomness import MULTIPLIERS
 from adamas.formats import BLOCK, Format
-from adamas.rules import NONNEGATIVE, SIGNED, Rule
+from adamas.rules import NONNEGATIVE, SIGNED, Rule, xp
 
 EPS = float(np.finfo(np.float32).eps)
 TINY = float(np.finfo(np.float32).tiny)
@@ -40,9 +40,14 @@ class SwapSigned(Rule):
 
 @dataclass(frozen=True)
 class SwapNonnegative(SwapSigned):
-    """The same for a slot that is never negative."""
+    """The same for a slot that is never negative, and an ε that hides subnormal numbers."""
 
+    eps: float = 1.0
     slots = {"x": NONNEGATIVE}
+
+    @staticmethod
+    def update(p, g, x):
+        return x, xp.abs(g)
 
 
 def swap(signed: bool) -> Rule:

@@ -34,7 +34,12 @@ print(json.dumps({"passes": len(passes.buffer), "moved": moved}))
 def environment(cache: Path | str, path: Path | None = None, **others: str) -> dict[str, str]:
     tests = Path(__file__).parents[1]
     paths = [path or tests, tests, Path(adamas.__file__).parents[1]]
-    return {**os.environ, "ADAMAS_CACHE": str(cache), "PYTHONPATH": os.pathsep.join(map(str, paths)), **others}
+    return {
+        **os.environ,
+        "ADAMAS_CACHE": str(cache),
+        "PYTHONPATH": os.pathsep.join(map(str, paths)),
+        **others,
+    }
 
 
 def in_new_process(
@@ -76,7 +81,7 @@ def test_a_folder_that_cannot_be_written_warns_and_works(tmp_path: Path) -> None
     process = in_new_process(program, tmp_path / "file" / "cache", '["Adam"]')
     expected = json.loads(in_new_process(PROGRAM, tmp_path / "good", '["Adam"]').stdout)
     assert json.loads(process.stdout)["moved"] == expected["moved"]
-    assert process.stderr.count("RuntimeWarning: kernels cannot be kept in the cache folder of this user (") == 1
+    assert process.stderr.count("RuntimeWarning: kernels cannot be kept in ") == 1
     assert "set ADAMAS_CACHE to a folder that can be written" in process.stderr
     assert (tmp_path / "file").read_text() == ""
 
@@ -197,7 +202,8 @@ def test_a_full_disk_warns_and_works(folder: Path, monkeypatch: pytest.MonkeyPat
 def test_processes_that_compile_at_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, '["Lion", "SGD"]']
     running = [
-        subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, text=True) for _ in range(3)
+        subprocess.Popen(command, env=environment(tmp_path), stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
     ]
     outputs = [json.loads(process.communicate(timeout=300)[0])["moved"] for process in running]
     assert outputs[0] == outputs[1] == outputs[2]

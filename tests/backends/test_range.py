@@ -60,11 +60,17 @@ def test_kernels_are_as_the_reference_at_every_size(name: str, eps: float) -> No
 
 
 @pytest.mark.parametrize("eps", [1e-30, 1e-38, 0.0])
-@pytest.mark.parametrize("rule", [Adam(), AMSGrad(), RMSprop(), RAdam()], ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize(
+    "rule", [Adam(), AMSGrad(), RMSprop(), RAdam()], ids=lambda rule: type(rule).__name__
+)
 def test_small_gradients_make_steps_of_the_usual_length(rule: Any, eps: float) -> None:
     """Their squares begin below the normal numbers, and have to be able to grow."""
-    p, *_ = run_kernel(dataclasses.replace(rule, eps=eps, lr=1.0), np.zeros(4, FLOAT32), np.full((200, 4), 1e-18))
-    q, *_ = run_reference(dataclasses.replace(rule, eps=eps, lr=1.0), np.zeros(4), list(np.full((200, 4), 1e-18)))[-1]
+    p, *_ = run_kernel(
+        dataclasses.replace(rule, eps=eps, lr=1.0), np.zeros(4, FLOAT32), np.full((200, 4), 1e-18)
+    )
+    q, *_ = run_reference(
+        dataclasses.replace(rule, eps=eps, lr=1.0), np.zeros(4), list(np.full((200, 4), 1e-18))
+    )[-1]
     np.testing.assert_allclose(p, q, rtol=1e-3)
 
 

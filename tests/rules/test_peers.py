@@ -140,7 +140,11 @@ OPTAX: dict[str, tuple[Callable[[Any], Any], Rule, Envelope]] = {
         Adam(**OURS, eps=0.1, eps_placement="inside"),
         Envelope(),
     ),
-    "adamw": (lambda o: o.adamw(0.01, weight_decay=0.1), Adam(lr=0.01), Envelope(decay_factor=1 - 0.01 * 0.1)),
+    "adamw": (
+        lambda o: o.adamw(0.01, weight_decay=0.1),
+        Adam(lr=0.01),
+        Envelope(decay_factor=1 - 0.01 * 0.1),
+    ),
     "adamax": (lambda o: o.adamax(1e-3, **BETAS, eps=0.1), AdaMax(lr=1e-3, **OURS, eps=0.1), Envelope()),
     # optax's default takes the maximum of the corrected v̂, torch and we that of v, as the paper;
     # without corrections they meet.

@@ -129,7 +129,10 @@ ZERO_D = {
 @pytest.mark.parametrize("kind", ZERO_D)
 @pytest.mark.parametrize(("rule", "field", "range_"), NUMBERS)
 def test_a_0d_array_is_a_number(kind: str, rule: str, field: str, range_: str) -> None:
-    for made in (RULES[rule](**{field: ZERO_D[kind](0.5)}), RULES[rule].unchecked(**{field: ZERO_D[kind](0.5)})):
+    for made in (
+        RULES[rule](**{field: ZERO_D[kind](0.5)}),
+        RULES[rule].unchecked(**{field: ZERO_D[kind](0.5)}),
+    ):
         assert getattr(made, field) == 0.5
         assert type(getattr(made, field)) is float
     assert range_ in refused(rule, field, ZERO_D[kind](-math.inf))
@@ -186,12 +189,17 @@ PARAMETERS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("options", [{}, {"lr": 1e-3}], ids=str)
 @pytest.mark.parametrize("name", RULES)
 def test_parameters_are_sent_to_the_torch_classes(name: str, options: dict[str, float], kind: str) -> None:
-    with pytest.raises(TypeError, match=rf"^adamas\.{name} is an update rule .*adamas\.torch\.{name}\(params\)$"):
+    with pytest.raises(
+        TypeError, match=rf"^adamas\.{name} is an update rule .*adamas\.torch\.{name}\(params\)$"
+    ):
         RULES[name](PARAMETERS[kind](), **options)
 
 
 @pytest.mark.parametrize("module", [adamas, adamas.rules])
-@pytest.mark.parametrize(("wrong", "right"), [("Adamax", "AdaMax"), ("ADAM", "Adam"), ("Rmsprop", "RMSprop"), ("AmsGrad", "AMSGrad")])
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [("Adamax", "AdaMax"), ("ADAM", "Adam"), ("Rmsprop", "RMSprop"), ("AmsGrad", "AMSGrad")],
+)
 def test_a_name_in_another_case_is_suggested(module: Any, wrong: str, right: str) -> None:
     with pytest.raises(AttributeError, match=f"{module.__name__}.*{wrong!r}; did you mean {right!r}"):
         getattr(module, wrong)

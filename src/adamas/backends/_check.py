@@ -54,7 +54,9 @@ def input_names(rule: Rule, form: Form) -> list[str]:
     """
     title, update = type(rule).__name__, form.update
     if not isinstance(update, types.FunctionType):
-        raise TypeError(f"{title}: write update(p, g, ...) as a static method of Python, not {type(update).__name__}")
+        raise TypeError(
+            f"{title}: write update(p, g, ...) as a static method of Python, not {type(update).__name__}"
+        )
     line = place((update.__code__.co_filename, update.__code__.co_firstlineno))
     parameters = inspect.signature(update).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
@@ -64,9 +66,13 @@ def input_names(rule: Rule, form: Form) -> list[str]:
         raise TypeError(f"{title}.update takes positional arguments alone, without a * between them{line}")
     arrays = ["p", "g", *form.slots]
     if names[:1] == ["self"]:
-        raise TypeError(f"{title}.update takes no self: write @staticmethod above it and update({', '.join(arrays)}, ...){line}")
+        raise TypeError(
+            f"{title}.update takes no self: write @staticmethod above it and update({', '.join(arrays)}, ...){line}"
+        )
     if names[: len(arrays)] != arrays[: len(names)] or (len(names) < len(arrays) and rest is None):
-        raise TypeError(f"{title}.update takes ({', '.join(arrays)}, ...) by the names and order of slots, not ({', '.join(names)}){line}")
+        raise TypeError(
+            f"{title}.update takes ({', '.join(arrays)}, ...) by the names and order of slots, not ({', '.join(names)}){line}"
+        )
     count = len(arrays) + len(_scalars(rule))
     if count < needed or (count > len(names) and rest is None):
         raise TypeError(
@@ -79,26 +85,36 @@ def input_names(rule: Rule, form: Form) -> list[str]:
 def _scalars(rule: Rule) -> tuple[float, ...]:
     """The scalars of the first step, seen to be a tuple of as many numbers at every step."""
     title, function = type(rule).__name__, type(rule).scalars
-    line = place((function.__code__.co_filename, function.__code__.co_firstlineno)) if hasattr(function, "__code__") else ""
+    line = (
+        place((function.__code__.co_filename, function.__code__.co_firstlineno))
+        if hasattr(function, "__code__")
+        else ""
+    )
     parameters = list(inspect.signature(function).parameters.values())
     if len([p for p in parameters if p.kind is not p.VAR_KEYWORD]) < 2:
         raise TypeError(f"{title}: write scalars(self, t): it takes the number of the step{line}")
     carried = rule.carry(1, *rule.carried.values())
     found = rule.scalars(1, *carried)
     if not isinstance(found, tuple):
-        raise TypeError(f"{title}.scalars(t) returns a tuple, such as `return self.lr,`, not {type(found).__name__}{line}")
+        raise TypeError(
+            f"{title}.scalars(t) returns a tuple, such as `return self.lr,`, not {type(found).__name__}{line}"
+        )
     for k, x in enumerate(found):
         try:
             float(x)
         except (TypeError, ValueError):
-            raise TypeError(f"{title}.scalars(t) returns numbers, and number {k + 1} is {str(x)[:60]!r}{line}") from None
+            raise TypeError(
+                f"{title}.scalars(t) returns numbers, and number {k + 1} is {str(x)[:60]!r}{line}"
+            ) from None
     for t in (2, 3, 1000):
         try:
             later = rule.scalars(t, *carried)
         except Exception:
             break  # it is for the step that meets it to say so
         if len(later) != len(found):
-            raise TypeError(f"{title}.scalars(t) returns {len(found)} numbers at t = 1 and {len(later)} at t = {t}{line}")
+            raise TypeError(
+                f"{title}.scalars(t) returns {len(found)} numbers at t = 1 and {len(later)} at t = {t}{line}"
+            )
     return found
 
 

@@ -65,9 +65,13 @@ def array_modules() -> list[types.ModuleType]:
 def _looked_up(code: types.CodeType) -> tuple[tuple[str, str | None, bool], ...]:
     """(name, attribute, whether of a closure) of each look-up outside of the code, in order, each once."""
     found: dict[tuple[str, str | None, bool], None] = {}
-    instructions = [i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "PUSH_NULL", "EXTENDED_ARG")]
+    instructions = [
+        i for i in dis.get_instructions(code) if i.opname not in ("CACHE", "PUSH_NULL", "EXTENDED_ARG")
+    ]
     for instruction, following in zip(instructions, [*instructions[1:], None], strict=True):
-        free = instruction.opname in ("LOAD_DEREF", "LOAD_CLASSDEREF") and instruction.argval in code.co_freevars
+        free = (
+            instruction.opname in ("LOAD_DEREF", "LOAD_CLASSDEREF") and instruction.argval in code.co_freevars
+        )
         if free or instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
             taken = following is not None and following.opname in ("LOAD_ATTR", "LOAD_METHOD")
             found[instruction.argval, following.argval if taken and following else None, free] = None
@@ -166,6 +170,8 @@ def _watch(function: Any, codes: list[Any], places: list[Any], cells: list[Any])
             scope = function.__globals__
             places.append((scope, name.name, scope.get(name.name, _ABSENT)))
         if name.value is not name.resolved:
-            places.append((name.value.__dict__, name.attribute, name.value.__dict__.get(name.attribute, _ABSENT)))
+            places.append(
+                (name.value.__dict__, name.attribute, name.value.__dict__.get(name.attribute, _ABSENT))
+            )
         if isinstance(name.resolved, types.FunctionType):
             _watch(name.resolved, codes, places, cells)

@@ -201,7 +201,7 @@ class _Namespace:
             if name == "where":
                 if not isinstance(operands[0], _Symbol):
                     return HOST.where(*operands)
-                condition = operands[0] if operands[0].condition else operands[0] != 0
+                condition = operands[0] if operands[0].condition else owner.record("!=", operands[0], 0.0)
                 owner.literal = owner.literal and condition is operands[0]
                 operands = condition, *map(_number, operands[1:])
             else:
@@ -214,7 +214,9 @@ class _Namespace:
 
 
 def _number(x: Any) -> Any:
-    return x.number() if isinstance(x, _Symbol) else float(x if isinstance(x, numbers.Real) else _as_constant(x))
+    return (
+        x.number() if isinstance(x, _Symbol) else float(x if isinstance(x, numbers.Real) else _as_constant(x))
+    )
 
 
 def trace(title: str, update: Update, inputs: Sequence[str], n_arrays: int, namespace: Any = None) -> Trace:
@@ -238,12 +240,18 @@ def trace(title: str, update: Update, inputs: Sequence[str], n_arrays: int, name
             raise _Mistake(_wrong_results(inputs[:n_arrays], results), fatal=True)
         found.results = [Trace._operand(_number(x)) for x in results]
     except _Mistake as mistake:
-        line = mistake.line or _raised_at(mistake) or (update.__code__.co_filename, update.__code__.co_firstlineno)
+        line = (
+            mistake.line
+            or _raised_at(mistake)
+            or (update.__code__.co_filename, update.__code__.co_firstlineno)
+        )
         message = f"{title}.update: {mistake}{place(line)}"
         raise (TypeError if mistake.fatal else RuleSourceError)(message) from None
     except Exception as error:
         text = f"{type(error).__name__}: {error}"[:120]
-        raise RuleSourceError(f"{title}.update cannot be compiled: {text}{place(_raised_at(error))}") from error
+        raise RuleSourceError(
+            f"{title}.update cannot be compiled: {text}{place(_raised_at(error))}"
+        ) from error
     return found
 
 
@@ -271,7 +279,10 @@ def _scan(function: Update, seen: list[Any]) -> None:
                 raise _Mistake(f"the name {shown!r} is not defined", fatal=True, line=line)
             if name.is_xp:
                 raise _Mistake(f"{shown} is unknown: an update has operators and {ALLOWED}", line=line)
-            raise _Mistake(f"it uses {shown!r}; a kernel has numbers, Python functions, operators and {ALLOWED}", line=line)
+            raise _Mistake(
+                f"it uses {shown!r}; a kernel has numbers, Python functions, operators and {ALLOWED}",
+                line=line,
+            )
         value = name.resolved
         if not name.is_xp and isinstance(value, types.FunctionType) and value not in seen:
             _scan(value, seen)

@@ -7,7 +7,18 @@ import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Self,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import annotated_types as at
 import numpy as np
@@ -57,8 +68,7 @@ Finite = Annotated[float, at.Interval(gt=-math.inf, lt=math.inf)]
 
 # Names in a parameter's state or options that a slot of the same name would overwrite or hide.
 _RESERVED = frozenset(
-    "p g step average params param_names lr weight_decay decoupled_weight_decay maximize differentiable "
-    "foreach fused capturable".split()
+    ["p", "g", "step", "average", "params", "param_names", "lr", "weight_decay", "decoupled_weight_decay", "maximize", "differentiable", "foreach", "fused", "capturable"]
 )
 
 
@@ -181,12 +191,14 @@ def _check(name: str, hint: Any) -> _Check:
 def check_class(cls: type[Rule]) -> None:
     """Raise a TypeError or ValueError that says what to write where a class is not a rule."""
     name, own = cls.__name__, cls.__dict__
-    if "__dataclass_fields__" not in own and any("ClassVar" not in str(x) for x in own.get("__annotations__", {}).values()):
+    annotated = own.get("__annotations__", {}).values()
+    if "__dataclass_fields__" not in own and any("ClassVar" not in str(hint) for hint in annotated):
         raise TypeError(f"{name}: write @dataclass(frozen=True) above the class, for its own fields")
     if not cast(Any, cls).__dataclass_params__.frozen:
         raise TypeError(f"{name}: write @dataclass(frozen=True), not @dataclass: a rule is a value")
     for attribute, value in own.items():
-        if attribute != "slots" and isinstance(value, Mapping) and any(isinstance(x, Slot) for x in value.values()):
+        holds_slots = isinstance(value, Mapping) and any(isinstance(x, Slot) for x in value.values())
+        if holds_slots and attribute != "slots":
             raise TypeError(f"{name}: {attribute} = {{...}} has no effect; write slots = {{...}}")
     if cls.form is Rule.form:
         check_slots(cls, cls.slots)
@@ -197,14 +209,19 @@ def check_slots(cls: type[Rule], slots: Any) -> None:
     name = cls.__name__
     if not isinstance(slots, Mapping):
         raise TypeError(f'{name}: slots is a mapping, such as slots = {{"m": SIGNED}}, not {slots!r}')
-    fields = {field.name for field in dataclasses.fields(cast(Any, cls))} if dataclasses.is_dataclass(cls) else set()
+    own = dataclasses.fields(cast(Any, cls)) if dataclasses.is_dataclass(cls) else ()
+    fields = {field.name for field in own}
     for slot, kind in slots.items():
         if not isinstance(kind, Slot):
-            raise TypeError(f"{name}: slot {slot!r} is SIGNED or NONNEGATIVE (from adamas.rules), not {kind!r}")
+            raise TypeError(
+                f"{name}: slot {slot!r} is SIGNED or NONNEGATIVE (from adamas.rules), not {kind!r}"
+            )
         if not isinstance(slot, str) or not slot.isidentifier():
             raise ValueError(f"{name}: slot {slot!r} must be named like a variable")
         if slot in _RESERVED or slot in fields or slot in cls.carried:
-            raise ValueError(f"{name}: slot {slot!r} has the name of an option or of other state; rename the slot")
+            raise ValueError(
+                f"{name}: slot {slot!r} has the name of an option or of other state; rename the slot"
+            )
 
 
 def _holds_tensors(value: Any) -> bool:

@@ -35,7 +35,8 @@ class NAdam(Rule):
 
     def mu(self, t: int) -> float:
         """The momentum μ_t of step t."""
-        return self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
+        mu: float = self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
+        return mu
 
     def carry(self, t: int, mu_product: float) -> tuple[float, ...]:
         return (mu_product * self.mu(t),)

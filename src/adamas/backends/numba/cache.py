@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from numba.core import config
+import numba
 from numba.core.errors import NumbaError
 
 from ..._tools import files
@@ -30,8 +30,9 @@ def cache_folder() -> Path:
     Where that cannot be written, a temporary folder of this process, with a warning: every process
     then compiles its kernels again.
     """
+    folder = Path("kernels")
     try:
-        folder = files.cache_folder() / "kernels"
+        folder = files.cache_folder() / folder
         if folder.parts[0].startswith("~"):
             raise OSError(0, "there is no home folder")
         folder = folder.absolute()
@@ -39,14 +40,14 @@ def cache_folder() -> Path:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except (OSError, RuntimeError) as error:  # a RuntimeError where the home folder is unknown
-        return _temporary_folder(f"{getattr(error, 'strerror', None) or error}")
+        return _temporary_folder(folder, f"{getattr(error, 'strerror', None) or error}")
 
 
 @functools.cache
-def _temporary_folder(reason: str) -> Path:
+def _temporary_folder(instead_of: Path, reason: str) -> Path:
     """A folder that goes when this process ends, with a warning."""
     warnings.warn(
-        f"kernels cannot be kept in the cache folder of this user ({reason}) and are compiled anew in every "
+        f"kernels cannot be kept in {instead_of} ({reason}) and are compiled anew in every "
         f"process; set ADAMAS_CACHE to a folder that can be written",
         RuntimeWarning,
         stacklevel=3,
@@ -80,7 +81,7 @@ def load_module(name: str, text: str) -> ModuleType:
     try:
         return _run(name, text, folder)
     except OSError as error:
-        return _run(name, text, _temporary_folder(f"{error.strerror or error}"))
+        return _run(name, text, _temporary_folder(folder, f"{error.strerror or error}"))
 
 
 def _run(name: str, text: str, folder: Path) -> ModuleType:
@@ -108,6 +109,6 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _machine_code(name: str, folder: Path) -> Iterator[Path]:
     """The files that Numba keeps of a module."""
-    roots = [Path(config.CACHE_DIR)] if config.CACHE_DIR else [folder / "__pycache__"]
+    roots = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else [folder / "__pycache__"]
     for root in roots:
         yield from root.rglob(f"{name}*.nb[ic]")

@@ -178,9 +178,7 @@ def _all_packed(formats: Mapping[str, Format]) -> bool:
     return sys.byteorder == "little" and all(format.packed16 is not None for format in formats.values())
 
 
-def _pair(
-    formats: Mapping[str, Format], names: str, s: list[str], gradual: Mapping[str, bool] | None
-) -> str:
+def _pair(formats: Mapping[str, Format], names: str, s: list[str], gradual: Mapping[str, bool] | None) -> str:
     """A function that updates two elements, or one where not `whole`, taken from words of 32 bits."""
     lines = [
         f"word_{name} = load_pair_{name}(at_{name}, k) if whole else numpy.uint32(load_{name}(at_{name}, k))"
@@ -188,7 +186,11 @@ def _pair(
     ]
     changed = [name for name in formats if name != "g"]
     lines += [f"new_word_{name} = numpy.uint32(0)" for name in changed]
-    lines += ["for half in range(2):", *_indent(_body(formats, False, s, packed=True, gradual=gradual)), "if whole:"]
+    lines += [
+        "for half in range(2):",
+        *_indent(_body(formats, False, s, packed=True, gradual=gradual)),
+        "if whole:",
+    ]
     lines += [f"    store_pair_{name}(at_{name}, k, new_word_{name})" for name in changed]
     lines += ["else:", *(f"    store_{name}(at_{name}, k, half_of(new_word_{name}, 0))" for name in changed)]
     return FUNCTION.format(name="pair", names=f"k, whole, counter, key, {names}", lines=_join(4, lines))

@@ -94,7 +94,11 @@ def compile_rule(
     title, inputs = type(rule).__name__, input_names(rule, form)
     text = arithmetic(title, form.update, inputs, 2 + len(form.slots))
     n_scalars = len(inputs) - 2 - len(form.slots)
-    signs = None if _eps_hides_subnormals(rule, form, chosen) else tuple((k, x.signed) for k, x in form.slots.items())
+    signs = (
+        None
+        if _eps_hides_subnormals(rule, form, chosen)
+        else tuple((k, x.signed) for k, x in form.slots.items())
+    )
     return _compile(title, text, tuple(chosen.items()), average, n_scalars, signs)
 
 
@@ -107,7 +111,8 @@ def _eps_hides_subnormals(rule: Rule, form: Form, chosen: Mapping[str, Format]) 
     if all(slot.signed for slot in form.slots.values()):
         return True
     real = np.finfo(max((format.compute for format in chosen.values()), key=lambda dtype: dtype.itemsize))
-    return float(getattr(rule, "eps", 0.0)) >= float(real.tiny) ** 0.5 * 2.0 ** (real.nmant + 6)
+    hidden = float(real.tiny) ** 0.5 * 2.0 ** (real.nmant + 6)
+    return float(getattr(rule, "eps", 0.0)) >= hidden
 
 
 @functools.cache
