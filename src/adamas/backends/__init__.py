@@ -1,6 +1,7 @@
 """Backends: a rule and its storage formats to one compiled step."""
 
 from ._base import Envelope, RuleSourceError
+from ._check import check_rule
 from ._bind import HOST, array_scalars, bind, host_carry, host_scalars
 from ._names import text_key, watch
 
@@ -10,6 +11,7 @@ __all__ = [
     "RuleSourceError",
     "array_scalars",
     "bind",
+    "check_rule",
     "host_carry",
     "host_scalars",
     "text_key",

@@ -55,9 +55,9 @@ def input_names(rule: Rule, form: Form) -> list[str]:
     title, update = type(rule).__name__, form.update
     if not isinstance(update, types.FunctionType):
         raise TypeError(
-            f"{title}: write update(p, g, ...) as a static method of Python, not {type(update).__name__}"
+            f"{title}: update is a function of Python, update(p, g, *slots, *scalars), not {type(update).__name__}"
         )
-    line = place((update.__code__.co_filename, update.__code__.co_firstlineno))
+    line = _line(update)
     parameters = inspect.signature(update).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = sum(p.default is p.empty for p in parameters if p.name in names)
@@ -82,14 +82,16 @@ def input_names(rule: Rule, form: Form) -> list[str]:
     return [*names[:count], *(f"{rest}_{k}" for k in range(count - len(names)))]
 
 
+def _line(function: Any) -> str:
+    """The clause of a message that names where a function begins."""
+    code = getattr(function, "__code__", None)
+    return "" if code is None else place((code.co_filename, code.co_firstlineno))
+
+
 def _scalars(rule: Rule) -> tuple[float, ...]:
     """The scalars of the first step, seen to be a tuple of as many numbers at every step."""
     title, function = type(rule).__name__, type(rule).scalars
-    line = (
-        place((function.__code__.co_filename, function.__code__.co_firstlineno))
-        if hasattr(function, "__code__")
-        else ""
-    )
+    line = _line(function)
     parameters = list(inspect.signature(function).parameters.values())
     if len([p for p in parameters if p.kind is not p.VAR_KEYWORD]) < 2:
         raise TypeError(f"{title}: write scalars(self, t): it takes the number of the step{line}")
@@ -125,7 +127,7 @@ def _check_signs(rule: Rule, form: Form) -> None:
             if not slot.signed and (values < 0).any():
                 raise ValueError(
                     f"{type(rule).__name__}: slot {name!r} is NONNEGATIVE and becomes {values.min():.3g}; "
-                    f"declare it SIGNED"
+                    f"declare it SIGNED{_line(form.update)}"
                 )
 
 
@@ -139,7 +141,7 @@ def _check_elementwise(rule: Rule, form: Form) -> None:
         if not _equal(alone, [tuple(x[k : k + 1] for x in state) for state in whole]):
             raise ValueError(
                 f"{type(rule).__name__}.update is not elementwise: what becomes of one element depends on others, "
-                f"as with a mean or a norm; an update sees one element at a time"
+                f"as with a mean or a norm; an update sees one element at a time{_line(form.update)}"
             )
 
 

@@ -147,8 +147,10 @@ class _Symbol:
     def __call__(self, *_: Any) -> Any:
         raise _Mistake("a number is called like a function", fatal=True)
 
-    def __iter__(self) -> Any:
-        raise _Mistake("an update sees one element at a time: nothing to index, count or run over")
+    def __iter__(self, *_: Any) -> Any:
+        raise _Mistake(
+            "an update sees one element at a time: nothing to index, count or run over", fatal=True
+        )
 
     __len__ = __getitem__ = __iter__
 

@@ -68,7 +68,22 @@ Finite = Annotated[float, at.Interval(gt=-math.inf, lt=math.inf)]
 
 # Names in a parameter's state or options that a slot of the same name would overwrite or hide.
 _RESERVED = frozenset(
-    ["p", "g", "step", "average", "params", "param_names", "lr", "weight_decay", "decoupled_weight_decay", "maximize", "differentiable", "foreach", "fused", "capturable"]
+    [
+        "p",
+        "g",
+        "step",
+        "average",
+        "params",
+        "param_names",
+        "lr",
+        "weight_decay",
+        "decoupled_weight_decay",
+        "maximize",
+        "differentiable",
+        "foreach",
+        "fused",
+        "capturable",
+    ]
 )
 
 
@@ -119,7 +134,7 @@ class Rule:
 
     def form(self) -> Form:
         """The slots and the update of this rule with these hyperparameters."""
-        return Form(self.slots, type(self).update)
+        return Form(self.slots, cast(Update, getattr(type(self), "update", None)))
 
     # `*carried: Any, **_: Any` is what lets a type checker accept both scalars(t) and scalars(t, mu).
     def scalars(self, t: int, *carried: Any, **_: Any) -> Scalars:
@@ -209,8 +224,7 @@ def check_slots(cls: type[Rule], slots: Any) -> None:
     name = cls.__name__
     if not isinstance(slots, Mapping):
         raise TypeError(f'{name}: slots is a mapping, such as slots = {{"m": SIGNED}}, not {slots!r}')
-    own = dataclasses.fields(cast(Any, cls)) if dataclasses.is_dataclass(cls) else ()
-    fields = {field.name for field in own}
+    fields = getattr(cls, "__dataclass_fields__", {})
     for slot, kind in slots.items():
         if not isinstance(kind, Slot):
             raise TypeError(

@@ -109,6 +109,7 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _machine_code(name: str, folder: Path) -> Iterator[Path]:
     """The files that Numba keeps of a module."""
-    roots = [Path(numba.config.CACHE_DIR)] if numba.config.CACHE_DIR else [folder / "__pycache__"]
+    chosen = getattr(numba.config, "CACHE_DIR", "")
+    roots = [Path(chosen)] if chosen else [folder / "__pycache__"]
     for root in roots:
         yield from root.rglob(f"{name}*.nb[ic]")

@@ -7,6 +7,7 @@ short, with few arrays and a constant number of turns, so that each becomes vect
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Mapping
 from itertools import cycle
@@ -56,7 +57,7 @@ def emit_step(
         function, loop = _pair(formats, names, s, gradual), LOOP_OF_PAIRS.format(names=names).splitlines()
     addresses = [f"{name} = int_at(table, {len(at)} * tensor + {k})" for k, name in enumerate(at)]
     addresses += [f"scales_{name} = at_{name} + ((size + 3) & ~3)" for name in scaled]
-    return STEP.format(
+    text = STEP.format(
         title=f"{title} in {', '.join(dict.fromkeys(f.name for f in formats.values()))}",
         arrays=", ".join(formats),
         stamp=stamp,
@@ -69,6 +70,7 @@ def emit_step(
         scalars=_join(8, [f"{name} = {scalar.format(n_scalars, k)}" for k, name in enumerate(s)]),
         loop=_join(8, loop),
     )
+    return re.sub(r" +$", "", text, flags=re.MULTILINE)
 
 
 def emit_norm(format: Format, stamp: str) -> str:

@@ -112,7 +112,7 @@ def _eps_hides_subnormals(rule: Rule, form: Form, chosen: Mapping[str, Format]) 
         return True
     real = np.finfo(max((format.compute for format in chosen.values()), key=lambda dtype: dtype.itemsize))
     hidden = float(real.tiny) ** 0.5 * 2.0 ** (real.nmant + 6)
-    return float(getattr(rule, "eps", 0.0)) >= hidden
+    return bool(getattr(rule, "eps", 0.0) >= hidden)
 
 
 @functools.cache
