@@ -152,7 +152,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def compiled(rule: Rule) -> tuple[Path, int]:
-    """Run the file of a rule's kernel as a new process would: its path, and the passes of Numba's compiler."""
+    """Run a kernel's file as a new process would: its path, and the passes of Numba's compiler."""
     text = compile_rule(rule, "float32").path.read_text(encoding="utf-8")
     with event.install_recorder("numba:run_pass") as passes:
         module = cache.load_module("tested", text)
@@ -232,7 +232,8 @@ class Größer(Rule):
 """
 STEP_UNICODE = """
 import numpy as np, adamas.backends.numba as numba, rule_cases, changing
-print(float(rule_cases.run_kernel(getattr(changing, "Gr\\xf6\\xdfer")(), np.ones(3, np.float32), np.ones((1, 3)))[0][0]))
+rule = getattr(changing, "Gr\\xf6\\xdfer")()
+print(float(rule_cases.run_kernel(rule, np.ones(3, np.float32), np.ones((1, 3)))[0][0]))
 """
 
 

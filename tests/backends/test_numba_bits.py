@@ -226,9 +226,8 @@ def test_no_state_stays_subnormal_without_gradients(start: float, name: str) -> 
     driver.step(np.zeros(1, FLOAT32))
     subnormal = [array[0] != 0 and np.abs(array[0]) < np.finfo(FLOAT32).tiny for array in driver.slots[0]]
     # A second moment of a rule with a small ε stays as long as a mean of gradients does.
-    means = [
-        array[0] for array, slot in zip(driver.slots[0], FORMS[name].form().slots.values()) if slot.signed
-    ]
+    slots = zip(driver.slots[0], FORMS[name].form().slots.values(), strict=True)
+    means = [array[0] for array, slot in slots if slot.signed]
     assert not any(subnormal) or any(means)
 
 

@@ -1,4 +1,4 @@
-"""Scalars are one text for numbers, arrays of t and traced numbers; on plain floats they are plain and fast."""
+"""Scalars are one text for numbers, arrays of t and traced numbers; on the host they are plain floats."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rule_cases import CASES, every_case
+from rule_cases import CASES
 
 from adamas.backends import array_scalars, host_carry, host_scalars
 from adamas.rules import SGD, Adam, AMSGrad, NAdam, RAdam, Rule

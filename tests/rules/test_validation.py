@@ -206,7 +206,7 @@ def test_a_name_in_another_case_is_suggested(module: Any, wrong: str, right: str
 
 
 def test_a_name_like_no_other_is_just_missing() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'Zebra'$"):
+    with pytest.raises(AttributeError, match=r"no attribute 'Zebra'$"):
         adamas.rules.Zebra  # noqa: B018
 
 

@@ -17,7 +17,7 @@ _NUMBERS = (int, float, np.floating, np.integer)
 
 
 def interval_of(hint: Any) -> at.Interval:
-    """The range of an annotation: `Annotated[float, Ge(0), Lt(1)]` or `Annotated[float, Interval(ge=0, lt=1)]`.
+    """The range of an annotation: `Annotated[float, Ge(0), Lt(1)]`, or with one `Interval(ge=0, lt=1)`.
 
     Raises:
         TypeError: it holds no bounds.
@@ -59,7 +59,7 @@ def contains(interval: at.Interval, number: float) -> bool:
 
 
 def as_number(value: Any) -> float | None:
-    """A number of any library, or an array or tensor without dimensions, as a float; None for anything else."""
+    """A number, or an array or tensor without dimensions, as a float; None for anything else."""
     if not isinstance(value, _NUMBERS) and getattr(value, "ndim", None) == 0 and hasattr(value, "item"):
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, _NUMBERS):

@@ -9,7 +9,7 @@ __all__ = ["missing_attribute", "suggestion"]
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """The clause "; did you mean ...?" with the known name that is nearest, whatever its case; "" where none is."""
+    """The clause "; did you mean ...?" with the nearest known name in any case; "" where none is near."""
     lowered = {candidate.lower(): candidate for candidate in known}
     near = get_close_matches(name.lower(), lowered, n=1, cutoff=0.75)
     return f"; did you mean {lowered[near[0]]!r}?" if near else ""

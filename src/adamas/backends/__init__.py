@@ -1,8 +1,8 @@
 """Backends: a rule and its storage formats to one compiled step."""
 
 from ._base import Envelope, RuleSourceError
-from ._check import check_rule
 from ._bind import HOST, array_scalars, bind, host_carry, host_scalars
+from ._check import check_rule
 from ._names import text_key, watch
 
 __all__ = [

@@ -22,4 +22,4 @@ class Envelope(NamedTuple):
 
 
 class RuleSourceError(ValueError):
-    """An update that runs on whole arrays and cannot become a kernel; the message says why and what to write."""
+    """An update that may run on whole arrays but cannot become a kernel; the message says what to write."""

@@ -18,7 +18,7 @@ __all__ = ["HOST", "array_scalars", "bind", "host_carry", "host_scalars"]
 
 
 class _Host:
-    """The namespace of plain floats: no array is made, so a step's scalars cost what their arithmetic costs."""
+    """The namespace of plain floats. No array is made: scalars cost what their arithmetic costs."""
 
     sqrt = staticmethod(math.sqrt)
     abs = staticmethod(builtins.abs)
@@ -50,9 +50,9 @@ HOST: Any = _Host
 def bind(function: Update, namespace: Any) -> Update:
     """`function`, and the functions that it calls, with `namespace` for `xp`.
 
-    So are `np.sqrt`, `math.sqrt` and `torch.sqrt` those of the namespace, and `max` and `min` its `maximum` and
-    `minimum`. In-place operators make new arrays: `m *= beta` must not reach into the caller's. Other names
-    are looked up as the function runs: a changed constant is seen.
+    `np.sqrt`, `math.sqrt` and `torch.sqrt` become the namespace's as well, and `max` and `min` its `maximum`
+    and `minimum`. In-place operators make new arrays, because `m *= beta` would change the caller's. Other
+    names are looked up when the function runs, so a changed constant is seen.
     """
     assert isinstance(function, types.FunctionType)
     if isinstance(namespace, types.ModuleType) and namespace.__name__ == "torch":
@@ -146,7 +146,7 @@ class _Alias:
 
 
 class _Torch:
-    """torch, which takes no numbers in `maximum` and `minimum`, and no condition that is a bool."""
+    """torch with numbers in `maximum` and `minimum`, and bools as conditions, neither of which it takes."""
 
     def __init__(self, torch: Any) -> None:
         self._torch = torch
@@ -244,7 +244,7 @@ def _floats(function: Any, rule: Rule, t: int, *carried: float) -> tuple[float, 
 
 
 def array_scalars(rule: Rule, t: Any, *carried: Any, xp: Any) -> tuple[Any, ...]:
-    """The scalars of step t where t, or a hyperparameter, is an array or a traced number of namespace `xp`."""
+    """The scalars of step t where t or a hyperparameter is an array or a traced number of `xp`."""
     values: tuple[Any, ...] = _called(type(rule), xp, "scalars", rule, t, *carried)
     return values
 

@@ -55,7 +55,8 @@ def input_names(rule: Rule, form: Form) -> list[str]:
     title, update = type(rule).__name__, form.update
     if not isinstance(update, types.FunctionType):
         raise TypeError(
-            f"{title}: update is a function of Python, update(p, g, *slots, *scalars), not {type(update).__name__}"
+            f"{title}: update is a Python function, update(p, g, *slots, *scalars), "
+            f"not {type(update).__name__}"
         )
     line = _line(update)
     parameters = inspect.signature(update).parameters.values()
@@ -67,17 +68,20 @@ def input_names(rule: Rule, form: Form) -> list[str]:
     arrays = ["p", "g", *form.slots]
     if names[:1] == ["self"]:
         raise TypeError(
-            f"{title}.update takes no self: write @staticmethod above it and update({', '.join(arrays)}, ...){line}"
+            f"{title}.update takes no self: write @staticmethod above it and "
+            f"update({', '.join(arrays)}, ...){line}"
         )
     if names[: len(arrays)] != arrays[: len(names)] or (len(names) < len(arrays) and rest is None):
         raise TypeError(
-            f"{title}.update takes ({', '.join(arrays)}, ...) by the names and order of slots, not ({', '.join(names)}){line}"
+            f"{title}.update takes ({', '.join(arrays)}, ...) by the names and order of slots, "
+            f"not ({', '.join(names)}){line}"
         )
     count = len(arrays) + len(_scalars(rule))
     if count < needed or (count > len(names) and rest is None):
         raise TypeError(
-            f"{title}: scalars(t) returns {count - len(arrays)} and update takes {len(names) - len(arrays)} after "
-            f"{', '.join(arrays)}: make them agree, or name a state array in slots{line}"
+            f"{title}: scalars(t) returns {count - len(arrays)} and update takes "
+            f"{len(names) - len(arrays)} after {', '.join(arrays)}: make them agree, "
+            f"or name a state array in slots{line}"
         )
     return [*names[:count], *(f"{rest}_{k}" for k in range(count - len(names)))]
 
@@ -140,8 +144,8 @@ def _check_elementwise(rule: Rule, form: Form) -> None:
         alone = list(_probed(rule, form, _PROBE[:, k : k + 1]))
         if not _equal(alone, [tuple(x[k : k + 1] for x in state) for state in whole]):
             raise ValueError(
-                f"{type(rule).__name__}.update is not elementwise: what becomes of one element depends on others, "
-                f"as with a mean or a norm; an update sees one element at a time{_line(form.update)}"
+                f"{type(rule).__name__}.update is not elementwise: what becomes of one element depends on "
+                f"others, as with a mean or a norm; an update sees one element at a time{_line(form.update)}"
             )
 
 

@@ -103,7 +103,7 @@ def _global(function: types.FunctionType, name: str) -> Any:
 
 
 def text_key(function: Update) -> Hashable:
-    """What the text of a function says, with every name resolved: functions of equal keys compute the same.
+    """A key of what a function computes: its code with every name resolved, equal for equal text.
 
     Numbers go in by value and other functions by their own keys. A function made anew by the same
     text (by `form`, or by running a cell of a notebook again) has the same key; one whose constant has
@@ -134,8 +134,8 @@ def _key(value: Any, above: tuple[Any, ...]) -> Hashable:
 def watch(function: Update) -> Callable[[], bool]:
     """A check, cheap enough for every step, of whether `text_key(function)` may still be what it is now.
 
-    It compares the objects that names stand for, and those of the functions called, by identity: False
-    says that one was replaced, though perhaps by its equal. Contents of a list of constants are not looked at.
+    It compares the objects that names stand for, in the functions called too, by identity. False says that
+    one was replaced, perhaps by its equal. The contents of a list of constants are not compared.
     """
     codes: list[tuple[types.FunctionType, types.CodeType]] = []
     places: list[tuple[Any, str, Any]] = []
@@ -149,7 +149,7 @@ def watch(function: Update) -> Callable[[], bool]:
         for scope, name, value in places:
             if scope.get(name, _ABSENT) is not value:
                 return False
-        for cell, value in cells:
+        for cell, value in cells:  # noqa: SIM110 - a generator would cost as much as all the rest
             if cell.cell_contents is not value:
                 return False
         return True

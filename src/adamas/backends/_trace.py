@@ -1,4 +1,4 @@
-"""An update's arithmetic, found by running it once on symbols: for whatever source it has, or none."""
+"""The arithmetic of an update, found by running it once on symbols, whatever its source is."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _SYMBOLS = {
 _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 
-class _Mistake(Exception):
-    """What stands in the way: `fatal` where the update runs on no arrays either."""
+class _Mistake(Exception):  # noqa: N818 - turned into the error it is before anybody sees it
+    """An obstacle to tracing; `fatal` where whole arrays cannot take it either."""
 
     def __init__(self, message: str, *, fatal: bool = False, line: tuple[str, int] | None = None) -> None:
         super().__init__(message)
@@ -102,7 +102,7 @@ class Trace:
 
 
 class _Symbol:
-    """A number that is not known yet: an element of an array, a scalar of the step, or what became of them."""
+    """A number not known yet: an element of an array, a scalar of the step, or a result of both."""
 
     __array_ufunc__ = None  # NumPy's numbers then leave arithmetic with a symbol to the symbol
     __hash__ = object.__hash__
@@ -267,7 +267,7 @@ def _wrong_results(arrays: Sequence[str], results: list[Any]) -> str:
     wanted = f"return {', '.join(slots)}{',' if len(slots) == 1 else ''}"
     if not results or all(x is None for x in results):
         return f"it returns no tuple of {len(slots)}: write `{wanted}` at its end, new values in this order"
-    return f"it returns {len(results)} instead of {len(slots)} values: write `{wanted}`, new values in this order"
+    return f"it returns {len(results)} instead of {len(slots)} values: write `{wanted}`, in this order"
 
 
 def _scan(function: Update, seen: list[Any]) -> None:

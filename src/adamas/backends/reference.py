@@ -1,4 +1,4 @@
-"""The rule on whole arrays, in any namespace and dtype; in float64 it is the judge of every other backend."""
+"""The rule on whole arrays, in any namespace and dtype. In float64 it is the judge of all other backends."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def step(
         carried: the rule's carried values of step t.
         envelope: gradient scale, weight decay, and the weight of the running mean.
         mean: the running mean of the parameter, if one is kept.
-        xp: the namespace of the arrays: `numpy`, `torch`, `jax.numpy`, or anything whose arrays have operators
-            and that has the functions of a rule.
+        xp: the namespace of the arrays: `numpy`, `torch`, `jax.numpy`, or anything with the functions of
+            a rule and arrays that have operators.
 
     Returns:
         The new parameter, then the new slots, then the new mean if there is one.

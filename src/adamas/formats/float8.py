@@ -43,15 +43,15 @@ def decode_nonnegative(code):
 
 
 def encode_nonnegative(x, random):
-    """float32 in [0, 1.875] to the uint8 code below or above, keeping the mean; positive to positive."""
+    """float32 in [0, 1.875] to the uint8 code below or above, keeping the mean; positive stays so."""
     bits = xp.bits(x)
     rounded = xp.maximum(xp.u32(bits + xp.u32(random >> xp.u32(12))), xp.u32(_NONNEGATIVE + (1 << 20)))
     return xp.u8(xp.where(bits == xp.u32(0), xp.u32(0), xp.u32(rounded >> xp.u32(20))))
 
 
-# The largest magnitude becomes the largest code. Stochastically rounded slots use a scale 2^-20 larger, so that
-# value + noise never overflows the top code; the mean is kept all the same. Slots rounded to nearest do not:
-# they would grow by that factor at every step.
+# The largest magnitude becomes the largest code. Stochastically rounded slots use a scale 2^-20 larger, so
+# that value + noise never overflows the top code; the mean is kept all the same. Slots rounded to nearest do
+# not: they would grow by that factor at every step.
 _TOP = 1 / 1.875
 _COMMON = ("float8", np.dtype(np.uint8), np.dtype(np.float32))
 _NAMES: Any = {"id": 0, "aliases": ("fp8",)}

@@ -179,7 +179,7 @@ _Check = Callable[[str, Any], Any]
 
 @functools.cache
 def _fields(rule: Any) -> list[tuple[str, _Check, Any]]:
-    """Name, check and default of each field of a rule, read once from its annotations; the class is checked."""
+    """Name, check and default of each field, read once from the annotations of a class that is checked."""
     check_class(rule)
     hints = get_type_hints(rule, include_extras=True)
     return [

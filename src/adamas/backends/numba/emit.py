@@ -1,8 +1,8 @@
 """The text of kernels: the loops, the envelope, and the formats around a rule's arithmetic.
 
 Elementwise formats are decoded and encoded in the loop of the arithmetic. A scaled format needs the
-largest magnitude of a block before it can encode, so it has loops of its own, over a block in a buffer:
-short, with few arrays and a constant number of turns, so that each becomes vectors.
+largest magnitude of a block before it can encode, so it has loops of its own over a block in a buffer. They
+are short, touch few arrays and have a constant trip count, so that each becomes vectors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from .templates import FUNCTION, LOOP_OF_BLOCKS, LOOP_OF_PAIRS, NORM, STEP
 
 __all__ = ["ENVELOPE", "emit_norm", "emit_step"]
 
-# A row of scalars begins with those of the envelope, in this order.
+# A row of scalars begins with the envelope, in this order.
 ENVELOPE = ("scale", "coupled_decay", "decay_factor", "average")
 
 
@@ -36,11 +36,11 @@ def emit_step(
     Args:
         title: the rule's name.
         arithmetic: the source of its `update`.
-        formats: of each array: "p", "g", then the slots in order.
-        average: whether the averages of the parameters are kept, in the format of the computation.
-        n_scalars: in a row, the envelope's included.
+        formats: the format of each array: "p", "g", then the slots in order.
+        average: whether running averages of the parameters are kept, in the type of the computation.
+        n_scalars: the length of a row, the envelope included.
         stamp: what else the machine code depends on.
-        gradual: where state underflows gradually, whether each slot is signed; see `_flushed`.
+        gradual: whether each slot is signed, for rules whose state underflows gradually; see `_flushed`.
     """
     scaled = [name for name in formats if formats[name].scaled]
     at = [f"at_{name}" for name in [*formats, *(["average"] if average else [])]]
@@ -74,7 +74,7 @@ def emit_step(
 
 
 def emit_norm(format: Format, stamp: str) -> str:
-    """The kernel that sums squares of gradients: a job whose scalars are the sums, one float64 a tile."""
+    """The kernel that sums squares of gradients; the scalars of its job are the sums, a float64 a tile."""
     formats = {"g": format}
     return NORM.format(
         stamp=stamp, real=_real(formats), g=_value("g", format, False), **_head(formats, False)
@@ -105,7 +105,7 @@ def _body(
     for name, value in [("p", "p"), *((name, _flushed(name, gradual)) for name in slots)]:
         format = formats[name]
         if format.scaled:
-            # The maximum of bits is that of magnitudes, and lets a NaN through.
+            # Compare bits: their maximum is that of magnitudes, keeps a NaN, and becomes vectors.
             magnitude = f"xp.bits(new_{name})" + (" & numpy.uint32(0x7FFFFFFF)" if format.signed else "")
             lines += [
                 f"store_buffer_{name}(buffer_{name}, k - first, new_{name})",
@@ -128,12 +128,12 @@ def _body(
 
 
 def _flushed(name: str, gradual: Mapping[str, bool] | None) -> str:
-    """The new value of a slot, without the subnormal numbers at which decay would stop and arithmetic be slow.
+    """The new value of a slot without subnormal numbers, at which decay stops and arithmetic is slow.
 
-    Where ε hides the root of any subnormal number, those are zero. Where it does not, a second moment
-    may begin as one, and a step divided by ε in its place would be far too long. There (`gradual`), they
-    stay until the gradient has fallen silent: then a signed slot is zero, and once all those are, a positive
-    one becomes the smallest normal number, by which 0 is divided, and not by 0.
+    Where ε hides the root of every subnormal number, they become zero. Where it does not (`gradual`), a
+    second moment may grow through them, and dividing by ε instead would make steps far too long. They
+    then stay until the gradient is zero or subnormal itself. From there a signed slot becomes zero, and once
+    all signed slots are, a positive slot becomes the smallest normal number: 0 over 0 would be NaN.
     """
     if gradual is None:
         return f"flush(new_{name}, real(0))"
@@ -143,10 +143,10 @@ def _flushed(name: str, gradual: Mapping[str, bool] | None) -> str:
 
 
 def _block(formats: Mapping[str, Format], names: str, body: list[str]) -> str:
-    """A function that updates `count` elements, which share their scales.
+    """The function that updates `count` elements that share their scales.
 
-    The loops are apart because the largest magnitude is known only after the arithmetic; both are of a
-    constant number of turns, which makes them vectors without a rest.
+    It has two loops because the largest magnitude is known only after the arithmetic. Both have a
+    constant trip count, so that they become vectors without a remainder.
     """
     scaled, random = [name for name in formats if formats[name].scaled], _random(formats)
     lines = [f"scale_{name} = load_scales_{name}(scales_{name}, first // {BLOCK})" for name in scaled]
@@ -156,7 +156,7 @@ def _block(formats: Mapping[str, Format], names: str, body: list[str]) -> str:
         lines += [
             f"scale = xp.maximum(xp.from_bits(top_{name}) * real({formats[name].scale_factor!r}), tiny)",
             f"store_scales_{name}(scales_{name}, first // {BLOCK}, scale)",
-            # Else a decaying block would stay at denormals, which rounding does not let fade.
+            # Flush subnormals first: mean-preserving rounding would keep them alive for ever.
             "if scale < subnormal_scale:",
             "    for j in range(count):",
             f"        x = load_buffer_{name}(buffer_{name}, j)",
@@ -176,12 +176,12 @@ def _block(formats: Mapping[str, Format], names: str, body: list[str]) -> str:
 
 
 def _all_packed(formats: Mapping[str, Format]) -> bool:
-    """Whether two elements are to be read as one word, of which the first is the lower half."""
+    """Whether to read two elements as one word, the first in its lower half."""
     return sys.byteorder == "little" and all(format.packed16 is not None for format in formats.values())
 
 
 def _pair(formats: Mapping[str, Format], names: str, s: list[str], gradual: Mapping[str, bool] | None) -> str:
-    """A function that updates two elements, or one where not `whole`, taken from words of 32 bits."""
+    """The function that updates two elements of a word of 32 bits, or one element where not `whole`."""
     lines = [
         f"word_{name} = load_pair_{name}(at_{name}, k) if whole else numpy.uint32(load_{name}(at_{name}, k))"
         for name in formats
@@ -245,7 +245,7 @@ def _head(formats: Mapping[str, Format], average: bool) -> dict[str, str]:
 
 
 def _real(formats: Mapping[str, Format]) -> str:
-    """The type of the computation: float64 where anything stored asks for it."""
+    """The type of the computation: float64 where any format computes in it."""
     return max(format.compute.name for format in formats.values())
 
 

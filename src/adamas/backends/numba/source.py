@@ -74,7 +74,7 @@ def _own_text(update: Update) -> str | None:
     return "\n\n\n".join(texts)
 
 
-class _Unreadable(Exception):
+class _Unreadable(Exception):  # noqa: N818 - never leaves this file
     """The source is not that of a plain function."""
 
 
