@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from adamas import formats
-from adamas.backends import Envelope
+from adamas.backends import Envelope, host_carry, host_scalars
 from adamas.backends.numba import Job, ThreadPool, compile_rule
 from adamas.backends.numba.randomness import MULTIPLIERS
 from adamas.formats import BLOCK, Format
-from adamas.rules import NONNEGATIVE, SIGNED, Rule
+from adamas.rules import NONNEGATIVE, SIGNED, Rule, xp
 
 EPS = float(np.finfo(np.float32).eps)
 TINY = float(np.finfo(np.float32).tiny)
@@ -40,9 +40,14 @@ class SwapSigned(Rule):
 
 @dataclass(frozen=True)
 class SwapNonnegative(SwapSigned):
-    """The same for a slot that is never negative."""
+    """The same for a slot that is never negative, and an ε that hides subnormal numbers."""
 
+    eps: float = 1.0
     slots = {"x": NONNEGATIVE}
+
+    @staticmethod
+    def update(p, g, x):
+        return x, xp.abs(g)
 
 
 def swap(signed: bool) -> Rule:
@@ -113,7 +118,7 @@ def encode_blocks(format: Format, values: Values, random: Any) -> tuple[Values, 
     n, padded = values.size, np.zeros(-(-values.size // BLOCK) * BLOCK, np.float32)
     padded[:n] = values
     top = np.abs(padded.reshape(-1, BLOCK)).max(axis=1)
-    scales = np.maximum(top * np.float32(format.margin), np.float32(TINY))
+    scales = np.maximum(top * np.float32(format.scale_factor), np.float32(TINY))
     flushed = (np.abs(padded) < 2 * TINY) & np.repeat(scales < 2.0**32 * TINY, BLOCK)
     padded[flushed] = 0
     with np.errstate(invalid="ignore"):
@@ -164,8 +169,8 @@ class Driver:
     def step(self, *grads: Values, envelope: Envelope = Envelope()) -> None:
         """One step with gradients that their format can hold."""
         self.t += 1
-        self.carried = self.rule.carry(self.t, *self.carried)
-        self.job.write_scalars(0, *envelope, *self.rule.scalars(self.t, *self.carried))
+        self.carried = host_carry(self.rule, self.t, *self.carried)
+        self.job.write_scalars(0, *envelope, *host_scalars(self.rule, self.t, *self.carried))
         self.job.write_key(0, key(self.seed, self.t))
         stored = [Stored(self.kernel.formats["g"], g) for g in grads]
         rows = zip(self.params, stored, self.slots, self.averages, strict=True)

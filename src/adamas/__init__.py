@@ -2,6 +2,7 @@
 
 from importlib.metadata import version as _version
 
+from ._tools.names import missing_attribute
 from .rules import (
     SGD,
     AdaBelief,
@@ -32,3 +33,7 @@ __all__ = [
     "RMSprop",
     "__version__",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise missing_attribute(__name__, name, __all__)

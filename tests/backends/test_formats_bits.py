@@ -1,4 +1,4 @@
-"""To the bit in storage formats: any threads and tiles; and rounding that depends on its key alone."""
+"""To the bit in storage formats: any threads and chunks; and rounding that depends on its key alone."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def run(kind: str, sizes: tuple[int, ...], steps: int = 3, **options: int) -> Dr
     """The first elements of the same tensor, as many as each of the sizes says, all numbered 0."""
     p, slots, average = KINDS[kind]
     params, grads = inputs(p)
-    parts, ordinals = [params[:n] for n in sizes], [0] * len(sizes)
-    driver = Driver(Adam(), parts, p, slots, average=average, ordinals=ordinals, **options)
+    parts, tensor_index = [params[:n] for n in sizes], [0] * len(sizes)
+    driver = Driver(Adam(), parts, p, slots, average=average, tensor_index=tensor_index, **options)
     for g in grads[:steps]:
         driver.step(*(g[:n] for n in sizes))
     return driver
@@ -46,27 +46,27 @@ def inputs(p: str) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def once(kind: str) -> Driver:
-    """One thread, tiles of the default size."""
+    """One thread, chunks of the default size."""
     return run(kind, (MANY,))
 
 
 @every_kind
 @pytest.mark.parametrize(
-    ("threads", "tile"), [(2, 1 << 14), (2, 8 * BLOCK), (1, BLOCK), (3, 300 * BLOCK), (2, 1 << 17)]
+    ("threads", "chunk"), [(2, 1 << 14), (2, 8 * BLOCK), (1, BLOCK), (3, 300 * BLOCK), (2, 1 << 17)]
 )
-def test_same_bits_for_any_threads_and_tiles(kind: str, threads: int, tile: int) -> None:
-    assert bits_of(run(kind, (MANY,), threads=threads, tile=tile).arrays) == bits_of(once(kind).arrays)
+def test_same_bits_for_any_threads_and_chunks(kind: str, threads: int, chunk: int) -> None:
+    assert bits_of(run(kind, (MANY,), threads=threads, chunk=chunk).arrays) == bits_of(once(kind).arrays)
 
 
 @pytest.mark.parametrize("kind", ["bfloat16", "float16"])
-@pytest.mark.parametrize("tile", [333, 1000])
-def test_without_scales_a_tile_may_have_any_size(kind: str, tile: int) -> None:
-    assert bits_of(run(kind, (MANY,), threads=2, tile=tile).arrays) == bits_of(once(kind).arrays)
+@pytest.mark.parametrize("chunk", [333, 1000])
+def test_without_scales_a_chunk_may_have_any_size(kind: str, chunk: int) -> None:
+    assert bits_of(run(kind, (MANY,), threads=2, chunk=chunk).arrays) == bits_of(once(kind).arrays)
 
 
-def test_a_tile_of_scaled_blocks_is_whole_blocks() -> None:
+def test_a_chunk_of_scaled_blocks_is_whole_blocks() -> None:
     with pytest.raises(ValueError, match="multiple of 128 elements, got 1000"):
-        run("float8", (MANY,), tile=1000)
+        run("float8", (MANY,), chunk=1000)
 
 
 @given(
@@ -78,7 +78,7 @@ def test_a_tile_of_scaled_blocks_is_whole_blocks() -> None:
 @example(kind="mixed", blocks=3, sizes=(MANY, 1, 0, BLOCK))
 def test_same_bits_however_the_work_is_cut(kind: str, blocks: int, sizes: tuple[int, ...]) -> None:
     """Any number of tensors: the whole blocks of each come out as those of the longest."""
-    driver = run(kind, sizes, threads=2, tile=blocks * BLOCK)
+    driver = run(kind, sizes, threads=2, chunk=blocks * BLOCK)
     whole = once(kind).arrays
     scaled = any(array.format.scaled for array in whole)
     for k, n in enumerate(sizes):
@@ -110,7 +110,7 @@ HALFWAY, QUARTER = 1 + 2.0**-8, 1 + 2.0**-9  # between two bfloat16 numbers
 
 def rounding(value: float = HALFWAY, seed: int = 0, t: int = 1, ordinal: int = 0) -> list[np.ndarray]:
     """Of each stored array, whether an element was rounded up."""
-    driver = Driver(Keep(), [np.ones(N)], "bfloat16", "bfloat16", g="float32", seed=seed, ordinals=[ordinal])
+    driver = Driver(Keep(), [np.ones(N)], "bfloat16", "bfloat16", g="float32", seed=seed, tensor_index=[ordinal])
     driver.t = t - 1
     driver.step(np.full(N, value))
     return [array.values > value for array in driver.arrays]

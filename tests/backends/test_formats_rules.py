@@ -20,7 +20,7 @@ from adamas.rules import Adam, Rule
 STATES = ["bfloat16", "float8", "float16"]
 PARAMS = ["float32", "bfloat16", "float16"]
 N = 300  # two blocks and a part of one
-ENVELOPE = Envelope(scale=0.5, l2=1e-3, shrink=1 - 1e-4, average=0.25)
+ENVELOPE = Envelope(scale=0.5, coupled_decay=1e-3, decay_factor=1 - 1e-4, average=0.25)
 
 # Every rule in float8, which tells signed slots from others, and in 16 bits with averages kept; Adam with
 # all formats of parameters and state; slots that differ. Not the full product, for each is a compilation.
@@ -149,7 +149,7 @@ def test_odd_sizes_and_neighbours(state: str) -> None:
     for t in range(3):
         driver.step(*(representable("bfloat16", moderate(3, n, seed=n)[t]) for n in sizes))
     for k, n in enumerate(sizes):
-        alone = Driver(Adam(), [parameters(n, seed=n)], "bfloat16", state, ordinals=[k])
+        alone = Driver(Adam(), [parameters(n, seed=n)], "bfloat16", state, tensor_index=[k])
         for t in range(3):
             alone.step(representable("bfloat16", moderate(3, n, seed=n)[t]))
         for a, b in zip([driver.params[k], *driver.slots[k]], alone.arrays, strict=True):
@@ -198,7 +198,7 @@ def test_weight_decay_is_not_lost(p: str) -> None:
     n = 4096
     driver = Driver(Adam(), [np.ones(n)], p, "bfloat16")
     for _ in range(STEPS):
-        driver.step(np.zeros(n), envelope=Envelope(shrink=1 - 1e-5))
+        driver.step(np.zeros(n), envelope=Envelope(decay_factor=1 - 1e-5))
     assert driver.params[0].values.mean(dtype=np.float64) == pytest.approx((1 - 1e-5) ** STEPS, abs=1e-3)
 
 

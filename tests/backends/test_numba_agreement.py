@@ -105,9 +105,9 @@ def test_nothing_to_do(dtype: np.dtype, sizes: list[int]) -> None:
 ENVELOPES = {
     "maximize": Envelope(scale=-1),
     "loss-scale": Envelope(scale=2.0**-10),
-    "coupled": Envelope(l2=0.01),
-    "decoupled": Envelope(shrink=1 - 1e-3),
-    "all": Envelope(scale=-0.3, l2=0.01, shrink=0.99),
+    "coupled": Envelope(coupled_decay=0.01),
+    "decoupled": Envelope(decay_factor=1 - 1e-3),
+    "all": Envelope(scale=-0.3, coupled_decay=0.01, decay_factor=0.99),
 }
 
 
@@ -123,7 +123,7 @@ def test_envelope(name: str, dtype: np.dtype, envelope: Envelope) -> None:
 @every_dtype
 def test_decoupled_decay_alone_shrinks(dtype: np.dtype) -> None:
     p = parameters(N).astype(dtype)
-    moved, *_ = run_kernel(Adam(), p, np.zeros((1, N)), Envelope(shrink=0.5))
+    moved, *_ = run_kernel(Adam(), p, np.zeros((1, N)), Envelope(decay_factor=0.5))
     np.testing.assert_array_equal(moved, p / 2, strict=True)
 
 

@@ -37,7 +37,7 @@ TORCH: list[tuple[str, dict[str, Any], Rule, Envelope]] = [
     ("SGD", {"momentum": 0.9}, SGD(momentum=0.9), Envelope()),
     ("SGD", {"momentum": 0.9, "dampening": 0.3}, SGD(momentum=0.9, dampening=0.3), Envelope()),
     ("SGD", {"momentum": 0.9, "nesterov": True}, SGD(momentum=0.9, nesterov=True), Envelope()),
-    ("SGD", {"momentum": 0.9, "weight_decay": 0.1}, SGD(momentum=0.9), Envelope(l2=0.1)),
+    ("SGD", {"momentum": 0.9, "weight_decay": 0.1}, SGD(momentum=0.9), Envelope(coupled_decay=0.1)),
     ("Adagrad", {}, Adagrad(), Envelope()),
     (
         "Adagrad",
@@ -55,9 +55,9 @@ TORCH: list[tuple[str, dict[str, Any], Rule, Envelope]] = [
     ("Adam", {"betas": (0.7, 0.8), "eps": 0.1}, Adam(beta1=0.7, beta2=0.8, eps=0.1), Envelope()),
     ("Adam", {"amsgrad": True}, AMSGrad(), Envelope()),
     ("Adam", {"amsgrad": True, "betas": (0.7, 0.8)}, AMSGrad(beta1=0.7, beta2=0.8), Envelope()),
-    ("Adam", {"weight_decay": 0.1, "maximize": True}, Adam(), Envelope(scale=-1, l2=0.1)),
-    ("AdamW", {"weight_decay": 0.1}, Adam(), Envelope(shrink=1 - 1e-3 * 0.1)),
-    ("AdamW", {"weight_decay": 0.1, "amsgrad": True}, AMSGrad(), Envelope(shrink=1 - 1e-3 * 0.1)),
+    ("Adam", {"weight_decay": 0.1, "maximize": True}, Adam(), Envelope(scale=-1, coupled_decay=0.1)),
+    ("AdamW", {"weight_decay": 0.1}, Adam(), Envelope(decay_factor=1 - 1e-3 * 0.1)),
+    ("AdamW", {"weight_decay": 0.1, "amsgrad": True}, AMSGrad(), Envelope(decay_factor=1 - 1e-3 * 0.1)),
     ("Adamax", {}, AdaMax(eps=1e-8), Envelope()),
     ("Adamax", {"betas": (0.7, 0.8), "eps": 0.1}, AdaMax(beta1=0.7, beta2=0.8, eps=0.1), Envelope()),
     ("NAdam", {}, NAdam(), Envelope()),
@@ -140,7 +140,11 @@ OPTAX: dict[str, tuple[Callable[[Any], Any], Rule, Envelope]] = {
         Adam(**OURS, eps=0.1, eps_placement="inside"),
         Envelope(),
     ),
-    "adamw": (lambda o: o.adamw(0.01, weight_decay=0.1), Adam(lr=0.01), Envelope(shrink=1 - 0.01 * 0.1)),
+    "adamw": (
+        lambda o: o.adamw(0.01, weight_decay=0.1),
+        Adam(lr=0.01),
+        Envelope(decay_factor=1 - 0.01 * 0.1),
+    ),
     "adamax": (lambda o: o.adamax(1e-3, **BETAS, eps=0.1), AdaMax(lr=1e-3, **OURS, eps=0.1), Envelope()),
     # optax's default takes the maximum of the corrected v̂, torch and we that of v, as the paper;
     # without corrections they meet.
@@ -167,7 +171,7 @@ OPTAX: dict[str, tuple[Callable[[Any], Any], Rule, Envelope]] = {
     "lion": (
         lambda o: o.lion(0.01, **BETAS, weight_decay=0.1),
         Lion(lr=0.01, **OURS),
-        Envelope(shrink=1 - 0.01 * 0.1),
+        Envelope(decay_factor=1 - 0.01 * 0.1),
     ),
 }
 

@@ -1,3 +1,3 @@
-"""Helpers that know nothing of optimizers: discovery of modules, files, text, and ranges of numbers."""
+"""Helpers that know nothing of optimizers: modules, files, text, names, and ranges of numbers."""
 
 __all__: list[str] = []

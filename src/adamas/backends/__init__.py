@@ -1,5 +1,20 @@
 """Backends: a rule and its storage formats to one compiled step."""
 
-from ._base import Envelope, bind, host_carry, host_scalars
+from ._base import Envelope, RuleSourceError
+from ._bind import HOST, array_scalars, bind, host_carry, host_scalars
+from ._check import check_rule
+from ._names import text_key, uses_names, watch
 
-__all__ = ["Envelope", "bind", "host_carry", "host_scalars"]
+__all__ = [
+    "HOST",
+    "Envelope",
+    "RuleSourceError",
+    "array_scalars",
+    "bind",
+    "check_rule",
+    "host_carry",
+    "host_scalars",
+    "text_key",
+    "uses_names",
+    "watch",
+]

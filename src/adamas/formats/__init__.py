@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import importlib
 import pkgutil
+from typing import Any
 
 from ._base import BLOCK, Format
 
-__all__ = ["BLOCK", "Format", "get", "names"]
+__all__ = ["BLOCK", "Format", "find", "get", "names"]
 
 
 @functools.cache
@@ -30,8 +31,20 @@ def get(name: str, signed: bool = True) -> Format:
     return format
 
 
-def find(name):
-    text = str(name).removeprefix("torch.")
-    for each in names():
-        if text == each or text in get(each).aliases: return each
-    raise ValueError(f"unknown format {name!r}; there are {', '.join(names())}")
+def find(name: Any) -> str:
+    """The name of the format that a name, an alias ("bf16") or a dtype (`torch.bfloat16`) stands for.
+
+    Raises:
+        ValueError: it stands for none; the message lists those there are.
+    """
+    written = str(name).removeprefix("torch.")
+    found = _aliases().get(written)
+    if found is None:
+        listed = ", ".join("/".join([known, *get(known).aliases]) for known in names())
+        raise ValueError(f"unknown format {name!r}; there are {listed}")
+    return found
+
+
+@functools.cache
+def _aliases() -> dict[str, str]:
+    return {written: name for name in names() for written in (name, *get(name).aliases)}

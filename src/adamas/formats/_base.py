@@ -3,13 +3,13 @@
 `decode` and `encode` are elementwise and use `xp` for what arrays and compiled scalars spell
 differently, as the rules do: `xp.bits(x)`, the 32 bits of a float32; `xp.from_bits(b)`, back;
 `xp.u32(x)`, a conversion, as `u8`, `u16`, `i8`, `i32`, `f32`; `xp.where/minimum/maximum`. Every operation on
-codes is wrapped in `xp.u32`, for a compiled unsigned number would widen.
+codes is wrapped in `xp.u32`: a compiled unsigned number would widen.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
@@ -53,14 +53,16 @@ class Format:
         stored: dtype of a stored element.
         compute: dtype of its value, float32 or float64.
         decode: stored element to value; None where they are the same.
-        encode: value, and 32 random bits, of which the highest count most, to stored element.
+        encode: value and 32 random bits, the highest of which count most, to stored element.
         rounds: whether `encode` uses the random bits.
         signed: whether values may be negative.
-        scaled: whether each `BLOCK` elements share a scale, the largest magnitude times `margin`:
+        scaled: whether each `BLOCK` elements share a scale, the largest magnitude times `scale_factor`:
             a value is then decode(code) times the scale, and encode takes the value over it.
-        paired: `encode` where everything is computed from numbers in formats that have this; two
-            elements are then read as one word of 32 bits, and written as one.
-        bytes: a parameter, scales included.
+        packed16: `encode` for kernels that compute with formats that have this alone; two elements are
+            then read as one word of 32 bits, and written as one.
+        id: a byte that no other format has, by which packed state says what it holds; never to change.
+        torch_dtype: the name in `torch` of the dtype with the same codes; None where there is none.
+        aliases: what else users may write.
     """
 
     name: str
@@ -71,16 +73,13 @@ class Format:
     rounds: bool = False
     signed: bool = True
     scaled: bool = False
-    margin: float = 1.0
-    paired: Callable[..., Any] | None = None
-    torch_dtype: str | None = None
-    aliases: tuple[str, ...] = ()
-    id: int = 0
-
-    @property
-    def scale_factor(self):
-        return self.margin
+    scale_factor: float = 1.0
+    packed16: Callable[..., Any] | None = None
+    id: int = field(kw_only=True)
+    torch_dtype: str | None = field(default=None, kw_only=True)
+    aliases: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
     def bytes(self) -> float:
+        """The size of an element, its share of a scale included."""
         return self.stored.itemsize + (4 / BLOCK if self.scaled else 0)

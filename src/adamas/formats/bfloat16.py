@@ -1,7 +1,7 @@
-"""bfloat16: the upper half of a float32, rounded up with the probability that is the lower half.
+"""bfloat16: the upper half of a float32, rounded up with a probability equal to the lower half.
 
-Rounded to nearest, an update below 1/512 of the value would be lost every time, and a decay of .999
-would never move a second moment: rounding must keep the mean.
+Stochastic rounding keeps the mean. Rounding to nearest would lose every update below 1/512 of the value, and
+a decay of .999 would never move a second moment.
 """
 
 import numpy as np
@@ -15,13 +15,13 @@ def decode(code):
 
 
 def encode(x, random):
-    """float32 to uint16; infinity stays, and so does NaN, which the sum below could carry into a number."""
+    """float32 to uint16; infinity and NaN stay, though the sum below could carry a NaN into a number."""
     rounded = xp.u32(xp.bits(x) + xp.u32(random >> xp.u32(16)))
     return xp.u16(xp.u32(xp.where(x != x, xp.u32(0x7FC00000), rounded)) >> xp.u32(16))
 
 
-def encode_paired(x, random):
-    """The same for what is computed from halves: NaN then has nothing in its lower half to be carried."""
+def encode_packed16(x, random):
+    """The same for values computed from halves, whose NaN has an empty lower half: nothing to carry."""
     return xp.u16(xp.u32(xp.bits(x) + xp.u32(random >> xp.u32(16))) >> xp.u32(16))
 
 
@@ -34,7 +34,8 @@ FORMATS = dict.fromkeys(
         decode,
         encode,
         rounds=True,
-        paired=encode_paired,
+        packed16=encode_packed16,
+        id=3,
         torch_dtype="bfloat16",
         aliases=("bf16",),
     ),

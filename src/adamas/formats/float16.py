@@ -1,7 +1,9 @@
-"""float16: IEEE half precision, rounded up with the probability that keeps the mean, as bfloat16 is.
+"""float16: IEEE half precision, rounded stochastically so that the mean is kept, as in bfloat16.
 
-A positive second moment does not become zero, for it is divided by: below 2^-24 it is 2^-24.
+A positive second moment is a divisor and must not become zero: below 2^-24 it is 2^-24.
 """
+
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +32,8 @@ def encode_nonnegative(x, random):
 
 
 _COMMON = ("float16", np.dtype(np.uint16), np.dtype(np.float32), decode)
+_NAMES: Any = {"id": 4, "torch_dtype": "float16", "aliases": ("fp16", "half")}
 FORMATS = {
-    True: Format(*_COMMON, encode, rounds=True, torch_dtype="float16"),
-    False: Format(*_COMMON, encode_nonnegative, rounds=True, torch_dtype="float16", signed=False),
+    True: Format(*_COMMON, encode, rounds=True, **_NAMES),
+    False: Format(*_COMMON, encode_nonnegative, rounds=True, signed=False, **_NAMES),
 }

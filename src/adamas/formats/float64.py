@@ -1,7 +1,15 @@
-"""float64: as it is; what meets it is computed in float64."""
+"""float64: stored as computed; a kernel with any float64 array computes in float64."""
 
 import numpy as np
 
 from ._base import Format
 
-FORMATS = dict.fromkeys((True, False), Format("float64", np.dtype(np.float64), np.dtype(np.float64), torch_dtype="float64"))
+_FLOAT64 = Format(
+    "float64",
+    np.dtype(np.float64),
+    np.dtype(np.float64),
+    id=2,
+    torch_dtype="float64",
+    aliases=("fp64", "double"),
+)
+FORMATS = dict.fromkeys((True, False), _FLOAT64)

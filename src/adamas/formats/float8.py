@@ -1,19 +1,21 @@
-"""float8: 8-bit floats under a float32 scale for each 128: sign+4+3 bits, or 5+3 where nothing is negative.
+"""float8: 8-bit floats with a float32 scale for each 128: sign+4+3 bits, or 5+3 where nothing is negative.
 
 The largest magnitude of a block is the largest code, 1.875. Signed values are rounded to nearest; the code
-of 2^-15 is zero. Non-negative ones are second moments: rounding must keep their mean, the range must
-be wide enough for their roots, and a positive one must not become zero, for it is divided by.
+of 2^-15 is zero. Non-negative values are second moments: rounding must keep their mean, the range must
+be wide enough for their roots, and a positive one is a divisor and must not become zero.
 """
+
+from typing import Any
 
 import numpy as np
 
 from ._base import Format, xp
 
-# The float32 bits of the smallest code; a code adds to them above the 20 bits it does not keep.
+# The float32 bits of the smallest code. A code is added to them above the 20 bits it does not keep.
 _SIGNED, _NONNEGATIVE = (127 - 15) << 23, (127 - 31) << 23
-# Of half the smallest positive signed code, 1.125 * 2^-15: from there on up rounds away from zero.
+# The bits of half the smallest positive signed code, 1.125 * 2^-15: larger values round away from zero.
 _HALF = ((127 - 16) << 23) + (1 << 20)
-# Of the smallest value that is rounded to the code after the smallest.
+# The bits of the smallest value that rounds to the code after the smallest.
 _ONE = _SIGNED + (1 << 20) - 0x7FFFF
 
 
@@ -41,19 +43,20 @@ def decode_nonnegative(code):
 
 
 def encode_nonnegative(x, random):
-    """float32 in [0, 1.875] to the uint8 code below or above, keeping the mean; positive to positive."""
+    """float32 in [0, 1.875] to the uint8 code below or above, keeping the mean; positive stays so."""
     bits = xp.bits(x)
     rounded = xp.maximum(xp.u32(bits + xp.u32(random >> xp.u32(12))), xp.u32(_NONNEGATIVE + (1 << 20)))
     return xp.u8(xp.where(bits == xp.u32(0), xp.u32(0), xp.u32(rounded >> xp.u32(20))))
 
 
-# The largest magnitude becomes the largest code. Of what is rounded at random the scale is a little larger,
-# so that no quotient is rounded above 1.875, whose sum with random bits would be the code after the last:
-# the mean is kept all the same. What is rounded to nearest would grow by that at every step.
+# The largest magnitude becomes the largest code. Stochastically rounded slots use a scale 2^-20 larger, so
+# that value + noise never overflows the top code; the mean is kept all the same. Slots rounded to nearest do
+# not: they would grow by that factor at every step.
 _TOP = 1 / 1.875
 _COMMON = ("float8", np.dtype(np.uint8), np.dtype(np.float32))
+_NAMES: Any = {"id": 0, "aliases": ("fp8",)}
 FORMATS = {
-    True: Format(*_COMMON, decode_signed, encode_signed, scaled=True, margin=_TOP),
+    True: Format(*_COMMON, decode_signed, encode_signed, scaled=True, scale_factor=_TOP, **_NAMES),
     False: Format(
         *_COMMON,
         decode_nonnegative,
@@ -61,6 +64,7 @@ FORMATS = {
         rounds=True,
         signed=False,
         scaled=True,
-        margin=(1 + 2.0**-20) * _TOP,
+        scale_factor=(1 + 2.0**-20) * _TOP,
+        **_NAMES,
     ),
 }

@@ -14,12 +14,13 @@ class SignMomentum(Rule):
         return self.lr, self.beta, 1 - self.beta
 
     @staticmethod
-    def update(p, g, m, lr, beta, gain):
-        m = beta * m + gain * g
+    def update(p, g, m, lr, beta, one_minus_beta):
+        m = beta * m + one_minus_beta * g
         return p - lr * xp.sign(m), m
 ```
 """
 
+from .._tools.names import missing_attribute
 from ._base import NONNEGATIVE, SIGNED, Rule, xp
 from .adabelief import AdaBelief
 from .adadelta import Adadelta
@@ -50,3 +51,7 @@ __all__ = [
     "Rule",
     "xp",
 ]
+
+
+def __getattr__(name: str) -> object:
+    raise missing_attribute(__name__, name, __all__)

@@ -5,14 +5,28 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Literal,
+    NamedTuple,
+    Self,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
+import annotated_types as at
 import numpy as np
 
-# The array namespace inside every `update`. Backends rebind this one name (torch, jax.numpy, the
-# compiled forms); called directly, a rule computes with NumPy.
+from .._tools.intervals import as_number, check_choice, check_number, interval_of
+
+# The array namespace inside every rule. Backends rebind this one name (torch, jax.numpy, the
+# compiled forms, plain floats); called directly, a rule computes with NumPy.
 xp: Any = np
 
 Scalars = tuple[float, ...]
@@ -46,17 +60,31 @@ class Form(NamedTuple):
     update: Update
 
 
-class Interval(NamedTuple):
-    """The values a hyperparameter may take, in the notation of mathematics: "[0, 1)"."""
+# Ranges of hyperparameters, in the vocabulary of annotated-types; `Annotated[float, Gt(0)]` works as well.
+NonNegative = Annotated[float, at.Interval(ge=0, lt=math.inf)]
+Decay = Annotated[float, at.Interval(ge=0, lt=1)]
+Fraction = Annotated[float, at.Interval(ge=0, le=1)]
+Finite = Annotated[float, at.Interval(gt=-math.inf, lt=math.inf)]
 
-    text: str
-    contains: Callable[[float], bool]
-
-
-NonNegative = Annotated[float, Interval("[0, inf)", lambda x: 0 <= x < math.inf)]
-Decay = Annotated[float, Interval("[0, 1)", lambda x: 0 <= x < 1)]
-Fraction = Annotated[float, Interval("[0, 1]", lambda x: 0 <= x <= 1)]
-Finite = Annotated[float, Interval("(-inf, inf)", math.isfinite)]
+# Names in a parameter's state or options that a slot of the same name would overwrite or hide.
+_RESERVED = frozenset(
+    [
+        "p",
+        "g",
+        "step",
+        "average",
+        "params",
+        "param_names",
+        "lr",
+        "weight_decay",
+        "decoupled_weight_decay",
+        "maximize",
+        "differentiable",
+        "foreach",
+        "fused",
+        "capturable",
+    ]
+)
 
 
 class Rule:
@@ -64,21 +92,25 @@ class Rule:
 
     A subclass is decorated with `@dataclass(frozen=True)` and has
 
-    - fields, its hyperparameters, with defaults: floats (any finite one, or an interval:
-      `NonNegative`, `Decay`), bools, or `Literal` strings; checked when the rule is made;
+    - fields, its hyperparameters, with defaults: floats (any finite one, or a range: `NonNegative`,
+      `Decay`, `Annotated[float, annotated_types.Gt(0)]`), bools, or `Literal` strings; checked when
+      the rule is made;
     - `slots`, the state arrays by name, in the order `update` takes them;
-    - `scalars(t)`: all that depends on the hyperparameters and the step number t = 1, 2, ...
-      alone, computed once a step, on the host, in float64;
+    - `scalars(t)`: a tuple of all that depends on the hyperparameters and the step number
+      t = 1, 2, ... alone, computed once a step in float64. It uses operators and `xp.where/sqrt/
+      maximum/minimum/abs/sign`, and no `if` on t, so that it takes a number, an array of numbers
+      or a traced one; an `if` on a bool or `Literal` field is fine;
     - `update(p, g, *slots, *scalars)`: the new `(p, *slots)`, written with operators and
-      `xp.sqrt/abs/maximum/minimum/where/sign` only, so that one text serves arrays and kernels
-      (both arguments of maximum and minimum are arrays: torch takes no number there).
+      `xp.sqrt/abs/maximum/minimum/where/sign` only, so that one text serves arrays and kernels.
 
     A rule that stores different things for different hyperparameters overrides `form`. A rule
     whose scalars need a running value that is no function of t (NAdam's product of momenta) names
-    it in `carried`, advances it in `carry`, and gets it in `scalars`.
+    it in `carried`, advances it in `carry`, and gets it in `scalars`. A rule whose scalars tell only
+    t = 1 from later steps says `counts_steps = False`: nobody then needs to keep count.
 
     Raises:
         ValueError: a hyperparameter is out of its range; it names the parameter, value and range.
+        TypeError: the class is no rule; it says what to write.
     """
 
     lr: float
@@ -87,9 +119,22 @@ class Rule:
     counts_steps: ClassVar[bool] = True
     update: ClassVar[Update]
 
+    def __new__(cls, *args: Any, **_: Any) -> Self:
+        """Refuse parameters: whoever passes them wants an optimizer."""
+        if args and _holds_tensors(args[0]):
+            raise TypeError(
+                f"adamas.{cls.__name__} is an update rule and takes no parameters; "
+                f"the optimizers for PyTorch are in adamas.torch: adamas.torch.{cls.__name__}(params)"
+            )
+        return super().__new__(cls)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # A dataclass, and a class with a constructor of its own, does not come here.
+        raise TypeError(f"{type(self).__name__}: write @dataclass(frozen=True) above the class")
+
     def form(self) -> Form:
         """The slots and the update of this rule with these hyperparameters."""
-        return Form(self.slots, type(self).update)
+        return Form(self.slots, cast(Update, getattr(type(self), "update", None)))
 
     # `*carried: Any, **_: Any` is what lets a type checker accept both scalars(t) and scalars(t, mu).
     def scalars(self, t: int, *carried: Any, **_: Any) -> Scalars:
@@ -100,50 +145,103 @@ class Rule:
         """The carried values of step t, from those of step t - 1."""
         return carried
 
-    @classmethod
-    def unchecked(cls, **fields: Any) -> Any:
-        rule = object.__new__(cls)
-        for name, value in fields.items():
-            object.__setattr__(rule, name, value)
-        return rule
-
     def __post_init__(self) -> None:
-        for name, check in _checks(cast(Any, type(self))):
+        for name, check, _ in _fields(cast(Any, type(self))):
             # Stored as what it was checked to be: one float32 among the numbers, and `scalars`
             # would compute 1 - β^t in float32.
             object.__setattr__(self, name, check(f"{type(self).__name__}: {name}", getattr(self, name)))
 
+    @classmethod
+    def unchecked(cls, **fields: Any) -> Self:
+        """A rule whose hyperparameters are not held to their ranges; numbers of any kind become floats.
+
+        A schedule may end at a learning rate of -2e-18 by rounding, and the step is still well defined.
+
+        Raises:
+            TypeError: a field without default is missing, or there is no such field.
+        """
+        rule = object.__new__(cls)
+        for name, _, default in _fields(cast(Any, cls)):
+            value = fields.pop(name, default)
+            if value is dataclasses.MISSING:
+                raise TypeError(f"{cls.__name__}.unchecked() misses the field {name!r}")
+            if type(value) is not float and not isinstance(value, (bool, str)):
+                number = as_number(value)
+                value = value if number is None else number
+            object.__setattr__(rule, name, value)
+        if fields:
+            raise TypeError(f"{cls.__name__} has no field {next(iter(fields))!r}")
+        return rule
+
+
+_Check = Callable[[str, Any], Any]
+
 
 @functools.cache
-def _checks(rule: Any) -> list[tuple[str, Callable[[str, Any], Any]]]:
-    """How each field of a rule is checked, read once from its annotations."""
+def _fields(rule: Any) -> list[tuple[str, _Check, Any]]:
+    """Name, check and default of each field, read once from the annotations of a class that is checked."""
+    check_class(rule)
     hints = get_type_hints(rule, include_extras=True)
-    return [(field.name, _check(hints[field.name])) for field in dataclasses.fields(rule)]
+    return [
+        (field.name, _check(f"{rule.__name__}.{field.name}", hints[field.name]), field.default)
+        for field in dataclasses.fields(rule)
+    ]
 
 
-def _check(hint: Any) -> Callable[[str, Any], Any]:
+def _check(name: str, hint: Any) -> _Check:
     if hint is bool:
-        return functools.partial(_check_choice, (False, True))
+        return functools.partial(check_choice, (False, True))
     if get_origin(hint) is Literal:
-        return functools.partial(_check_choice, get_args(hint))
+        return functools.partial(check_choice, get_args(hint))
     if hint is float:
         hint = Finite
-    if get_origin(hint) is Annotated:
-        (interval,) = (x for x in get_args(hint) if isinstance(x, Interval))
-        return functools.partial(_check_interval, interval)
-    raise TypeError(f"a hyperparameter is a float, an interval, a bool or a Literal, not {hint!r}")
+    if get_origin(hint) is Annotated and get_args(hint)[0] is float:
+        return functools.partial(check_number, interval_of(hint))
+    raise TypeError(
+        f"{name}: annotate it as float, Annotated[float, annotated_types.Ge(0)], bool or Literal, not "
+        f"{getattr(hint, '__name__', hint)}"
+    )
 
 
-def _check_choice(choices: tuple[Any, ...], name: str, value: object) -> Any:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-    return choices[choices.index(value)]
+def check_class(cls: type[Rule]) -> None:
+    """Raise a TypeError or ValueError that says what to write where a class is not a rule."""
+    name, own = cls.__name__, cls.__dict__
+    annotated = own.get("__annotations__", {}).values()
+    if "__dataclass_fields__" not in own and any("ClassVar" not in str(hint) for hint in annotated):
+        raise TypeError(f"{name}: write @dataclass(frozen=True) above the class, for its own fields")
+    if not cast(Any, cls).__dataclass_params__.frozen:
+        raise TypeError(f"{name}: write @dataclass(frozen=True), not @dataclass: a rule is a value")
+    for attribute, value in own.items():
+        holds_slots = isinstance(value, Mapping) and any(isinstance(x, Slot) for x in value.values())
+        if holds_slots and attribute != "slots":
+            raise TypeError(f"{name}: {attribute} = {{...}} has no effect; write slots = {{...}}")
+    if cls.form is Rule.form:
+        check_slots(cls, cls.slots)
 
 
-def _check_interval(interval: Interval, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.floating, np.integer)):
-        raise ValueError(f"{name} must be a number in {interval.text}, got {value!r}")
-    number = float(value)
-    if not interval.contains(number):
-        raise ValueError(f"{name} must lie in {interval.text}, got {value!r}")
-    return number
+def check_slots(cls: type[Rule], slots: Any) -> None:
+    """Raise a TypeError or ValueError that says what to write where slots are not slots."""
+    name = cls.__name__
+    if not isinstance(slots, Mapping):
+        raise TypeError(f'{name}: slots is a mapping, such as slots = {{"m": SIGNED}}, not {slots!r}')
+    fields = getattr(cls, "__dataclass_fields__", {})
+    for slot, kind in slots.items():
+        if not isinstance(kind, Slot):
+            raise TypeError(
+                f"{name}: slot {slot!r} is SIGNED or NONNEGATIVE (from adamas.rules), not {kind!r}"
+            )
+        if not isinstance(slot, str) or not slot.isidentifier():
+            raise ValueError(f"{name}: slot {slot!r} must be named like a variable")
+        if slot in _RESERVED or slot in fields or slot in cls.carried:
+            raise ValueError(
+                f"{name}: slot {slot!r} has the name of an option or of other state; rename the slot"
+            )
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Whether a value is what optimizers take first: a generator, or tensors or groups in a list."""
+    if isinstance(value, (list, tuple)) and value:
+        return hasattr(value[0], "requires_grad") or isinstance(value[0], (dict, tuple))
+    if isinstance(value, Iterator):
+        return True
+    return hasattr(value, "requires_grad") and getattr(value, "ndim", 0) > 0

@@ -34,7 +34,7 @@ class AdaBelief(Rule):
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, self.eps, self.eps * root
 
     @staticmethod
-    def update(p, g, m, s, beta1, gain1, beta2, gain2, step, eps_inside, eps):
-        m = beta1 * m + gain1 * g
-        s = beta2 * s + gain2 * ((g - m) * (g - m)) + eps_inside
+    def update(p, g, m, s, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps_inside, eps):
+        m = beta1 * m + one_minus_beta1 * g
+        s = beta2 * s + one_minus_beta2 * (g - m) * (g - m) + eps_inside
         return p - step * m / (xp.sqrt(s) + eps), m, s

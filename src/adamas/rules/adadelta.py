@@ -30,8 +30,8 @@ class Adadelta(Rule):
         return self.lr, self.rho, 1 - self.rho, self.eps
 
     @staticmethod
-    def update(p, g, v, d, lr, rho, gain, eps):
-        v = rho * v + gain * (g * g)
+    def update(p, g, v, d, lr, rho, one_minus_rho, eps):
+        v = rho * v + one_minus_rho * g * g
         delta = xp.sqrt(d + eps) / xp.sqrt(v + eps) * g
-        d = rho * d + gain * (delta * delta)
+        d = rho * d + one_minus_rho * delta * delta
         return p - lr * delta, v, d

@@ -45,9 +45,9 @@ class Adam(Rule):
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, outside, inside
 
     @staticmethod
-    def update(p, g, m, v, beta1, gain1, beta2, gain2, step, eps, eps_inside):
-        m = beta1 * m + gain1 * g
-        v = beta2 * v + gain2 * (g * g)
+    def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside):
+        m = beta1 * m + one_minus_beta1 * g
+        v = beta2 * v + one_minus_beta2 * g * g
         return p - step * m / (xp.sqrt(v + eps_inside) + eps), m, v
 
 

@@ -32,7 +32,7 @@ class AdaMax(Rule):
         return self.beta1, 1 - self.beta1, self.beta2, self.lr / (1 - self.beta1**t), self.eps
 
     @staticmethod
-    def update(p, g, m, u, beta1, gain1, beta2, step, eps):
-        m = beta1 * m + gain1 * g
+    def update(p, g, m, u, beta1, one_minus_beta1, beta2, step, eps):
+        m = beta1 * m + one_minus_beta1 * g
         u = xp.maximum(beta2 * u, xp.abs(g) + eps)
         return p - step * m / xp.where(u == 0, 1, u), m, u

@@ -37,8 +37,8 @@ class AMSGrad(Rule):
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, self.eps * root
 
     @staticmethod
-    def update(p, g, m, v, v_max, beta1, gain1, beta2, gain2, step, eps):
-        m = beta1 * m + gain1 * g
-        v = beta2 * v + gain2 * (g * g)
+    def update(p, g, m, v, v_max, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps):
+        m = beta1 * m + one_minus_beta1 * g
+        v = beta2 * v + one_minus_beta2 * g * g
         v_max = xp.maximum(v_max, v)
         return p - step * m / (xp.sqrt(v_max) + eps), m, v, v_max

@@ -29,6 +29,6 @@ class Lion(Rule):
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, self.lr
 
     @staticmethod
-    def update(p, g, m, beta1, gain1, beta2, gain2, step):
-        c = beta1 * m + gain1 * g
-        return p - step * xp.sign(c), beta2 * m + gain2 * g
+    def update(p, g, m, beta1, one_minus_beta1, beta2, one_minus_beta2, step):
+        c = beta1 * m + one_minus_beta1 * g
+        return p - step * xp.sign(c), beta2 * m + one_minus_beta2 * g

@@ -35,7 +35,8 @@ class NAdam(Rule):
 
     def mu(self, t: int) -> float:
         """The momentum μ_t of step t."""
-        return float(self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay)))
+        mu: float = self.beta1 * (1 - 0.5 * 0.96 ** (t * self.momentum_decay))
+        return mu
 
     def carry(self, t: int, mu_product: float) -> tuple[float, ...]:
         return (mu_product * self.mu(t),)
@@ -48,7 +49,7 @@ class NAdam(Rule):
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step_g, step_m, self.eps * root
 
     @staticmethod
-    def update(p, g, m, v, beta1, gain1, beta2, gain2, step_g, step_m, eps):
-        m = beta1 * m + gain1 * g
-        v = beta2 * v + gain2 * (g * g)
+    def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step_g, step_m, eps):
+        m = beta1 * m + one_minus_beta1 * g
+        v = beta2 * v + one_minus_beta2 * g * g
         return p - (step_g * g + step_m * m) / (xp.sqrt(v) + eps), m, v

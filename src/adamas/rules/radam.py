@@ -29,18 +29,22 @@ class RAdam(Rule):
     slots = {"m": SIGNED, "v": NONNEGATIVE}
 
     def scalars(self, t: int) -> Scalars:
-        step, adaptive, eps = self.lr / (1 - self.beta1**t), 0.0, 1.0  # an unrectified step: p - step * m
+        step = self.lr / (1 - self.beta1**t)
         correction2 = 1 - self.beta2**t
         rho_inf = 2 / (1 - self.beta2) - 1
         rho = rho_inf - 2 * t * self.beta2**t / correction2
         # The paper rectifies where rho > 4; 5 is the authors' own code, and PyTorch's.
-        if rho > 5:
-            r = ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
-            step, adaptive, eps = step * r * correction2**0.5, 1.0, self.eps
-        return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, adaptive, eps
+        rectified = rho > 5
+        # An unrectified step does not use r, which has to be a number all the same.
+        rho, rho_inf = xp.maximum(rho, 5.0), xp.maximum(rho_inf, 5.0)
+        r = ((rho - 4) * (rho - 2) * rho_inf / ((rho_inf - 4) * (rho_inf - 2) * rho)) ** 0.5
+        step = xp.where(rectified, step * r * correction2**0.5, step)
+        adaptive = xp.where(rectified, 1.0, 0.0)
+        return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, adaptive, self.eps
 
     @staticmethod
-    def update(p, g, m, v, beta1, gain1, beta2, gain2, step, adaptive, eps):
-        m = beta1 * m + gain1 * g
-        v = beta2 * v + gain2 * (g * g)
-        return p - step * m / (adaptive * xp.sqrt(v) + eps), m, v
+    def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, adaptive, eps):
+        m = beta1 * m + one_minus_beta1 * g
+        v = beta2 * v + one_minus_beta2 * g * g
+        # Not adaptive * √v: while the step is unrectified, v may have overflowed, and 0 * inf is NaN.
+        return p - step * m / xp.where(adaptive > 0, xp.sqrt(v) + eps, 1), m, v

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ._base import NONNEGATIVE, SIGNED, Decay, Form, NonNegative, Rule, Scalars, Slot, Update, xp
+from ._base import NONNEGATIVE, SIGNED, Form, Fraction, NonNegative, Rule, Scalars, Slot, Update, xp
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class RMSprop(Rule):
     """
 
     lr: NonNegative = 1e-2
-    alpha: Decay = 0.99
+    alpha: Fraction = 0.99
     eps: NonNegative = 1e-8
     momentum: NonNegative = 0.0
     centered: bool = False
@@ -40,31 +40,31 @@ class RMSprop(Rule):
         return (*scalars, self.momentum) if self.momentum > 0 else scalars
 
 
-def plain(p, g, v, lr, alpha, gain, eps):
+def plain(p, g, v, lr, alpha, one_minus_alpha, eps):
     """RMSProp."""
-    v = alpha * v + gain * (g * g)
+    v = alpha * v + one_minus_alpha * g * g
     return p - lr * g / (xp.sqrt(v) + eps), v
 
 
-def momentum(p, g, v, b, lr, alpha, gain, eps, mu):
+def momentum(p, g, v, b, lr, alpha, one_minus_alpha, eps, mu):
     """Momentum on the scaled gradient."""
-    v = alpha * v + gain * (g * g)
+    v = alpha * v + one_minus_alpha * g * g
     b = mu * b + g / (xp.sqrt(v) + eps)
     return p - lr * b, v, b
 
 
-def centered(p, g, v, mean, lr, alpha, gain, eps):
+def centered(p, g, v, mean, lr, alpha, one_minus_alpha, eps):
     """The variance instead of the raw second moment; rounding must not make it negative."""
-    v = alpha * v + gain * (g * g)
-    mean = alpha * mean + gain * g
-    return p - lr * g / (xp.sqrt(xp.maximum(v - mean * mean, 0 * v)) + eps), v, mean
+    v = alpha * v + one_minus_alpha * g * g
+    mean = alpha * mean + one_minus_alpha * g
+    return p - lr * g / (xp.sqrt(xp.maximum(v - mean * mean, 0)) + eps), v, mean
 
 
-def centered_momentum(p, g, v, mean, b, lr, alpha, gain, eps, mu):
+def centered_momentum(p, g, v, mean, b, lr, alpha, one_minus_alpha, eps, mu):
     """Both."""
-    v = alpha * v + gain * (g * g)
-    mean = alpha * mean + gain * g
-    b = mu * b + g / (xp.sqrt(xp.maximum(v - mean * mean, 0 * v)) + eps)
+    v = alpha * v + one_minus_alpha * g * g
+    mean = alpha * mean + one_minus_alpha * g
+    b = mu * b + g / (xp.sqrt(xp.maximum(v - mean * mean, 0)) + eps)
     return p - lr * b, v, mean, b
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ._base import SIGNED, Finite, Form, NonNegative, Rule, Scalars
+from ._base import SIGNED, Finite, Form, NonNegative, Rule, Scalars, xp
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SGD(Rule):
     dampening: Finite = 0.0
     nesterov: bool = False
 
-    counts_steps = False
+    counts_steps = False  # of t, only whether it is 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -47,7 +47,7 @@ class SGD(Rule):
     def scalars(self, t: int) -> Scalars:
         if self.momentum == 0:
             return (self.lr,)
-        return self.lr, self.momentum, 1.0 if t == 1 else 1 - self.dampening
+        return self.lr, self.momentum, xp.where(t == 1, 1.0, 1 - self.dampening)
 
 
 def plain(p, g, lr):
@@ -55,13 +55,13 @@ def plain(p, g, lr):
     return (p - lr * g,)
 
 
-def heavy_ball(p, g, b, lr, momentum, gain):
+def heavy_ball(p, g, b, lr, momentum, undamped):
     """Polyak's momentum."""
-    b = momentum * b + gain * g
+    b = momentum * b + undamped * g
     return p - lr * b, b
 
 
-def nesterov(p, g, b, lr, momentum, gain):
+def nesterov(p, g, b, lr, momentum, undamped):
     """Nesterov's momentum: the gradient seen from where the momentum leads."""
-    b = momentum * b + gain * g
+    b = momentum * b + undamped * g
     return p - lr * (g + momentum * b), b

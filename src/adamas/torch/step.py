@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from .. import formats
-from ..backends import host_carry, host_scalars
-from ..rules import SIGNED
+from ..backends import host_carry, host_scalars, text_key, uses_names, watch
+from ..rules import SIGNED, Rule
 from ._compat import is_dense, is_distributed, is_fake
 from .counters import Counters, counter_keys
 from .gradients import check_grad, dense_grad, has_own_memory
@@ -61,6 +61,9 @@ class Plan:
             for group, rule in zip(param_groups, rules, strict=True)
         ]
         self._rules = rules
+        # Names outside of it that a rule's update uses may stand for something else at the next step.
+        updates = dict.fromkeys([rule.form().update for rule in rules])
+        self._watches = [watch(update) for update in updates if uses_names(update)]
         self._differentiable = [request.differentiable for request in self._requests]
         self._envelopes = [group_envelope(group) for group in param_groups]
         found = [(k, p) for k, params in enumerate(self._lists) for p in dict.fromkeys(params)]
@@ -200,6 +203,7 @@ class Plan:
             or not all(map(operator.is_, chain.from_iterable(self._watched), self._found))
             or (self._idle and any(p.grad is not None for p in self._idle))
             or self._counters.modified_externally()
+            or (self._watches and not all([unchanged() for unchanged in self._watches]))
         ):
             return False
         for k, group in enumerate(param_groups):
@@ -251,7 +255,7 @@ class Plan:
     def _read_options(self, k: int, group: Mapping[str, Any], options: tuple[Any, ...]) -> bool:
         request = self._requests[k]
         rule = self.groups.rule_of(group)
-        if rule.form() != request.rule.form() or request.differentiable != self._differentiable[k]:
+        if not _same_kernel(rule, request.rule) or request.differentiable != self._differentiable[k]:
             return False
         self._rules[k], self._envelopes[k] = rule, group_envelope(group)
         # An option that may change in place (a tensor, a list) is read anew at every step.
@@ -340,6 +344,20 @@ class Plan:
                 if p.grad is not None and not bool(dense_grad(p, True).isfinite().all()):
                     return name
         return None
+
+
+def _same_kernel(rule: Rule, other: Rule) -> bool:
+    """Whether two rules of one group store and compute the same, but for their scalars.
+
+    The kernel of a rule depends on whether its ε is large enough to hide subnormal state.
+    """
+    new, old = rule.form(), other.form()
+    return (
+        getattr(rule, "eps", None) == getattr(other, "eps", None)
+        and dict(new.slots) == dict(old.slots)
+        and list(new.slots) == list(old.slots)
+        and (new.update is old.update or text_key(new.update) == text_key(old.update))
+    )
 
 
 def _mask(grads: Sequence[Tensor | None]) -> bytes:

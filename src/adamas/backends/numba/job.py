@@ -80,12 +80,12 @@ class Job(_Pass):
         ]
         count = len(sizes)
         table = np.zeros((count, len(kernel.arrays)), np.int64)
-        scalars = np.zeros((count, kernel.n_scalars), kernel.dtype)
+        scalars = np.zeros((max(count, 1), kernel.n_scalars), kernel.dtype)
         self._info = np.zeros((count, 3), np.int64)
         self._info[:, 0] = sizes
         self._info[:, 1] = range(count) if tensor_index is None else tensor_index
         self._info[:, 2] = 0 if rows is None else rows
-        self._keys = np.zeros(count, np.int64)
+        self._keys = np.zeros(max(count, 1), np.int64)
         self._grad_scale_cell = np.ones(1, kernel.dtype)
         buffers = (table, np.array(chunks, np.int64).reshape(-1, 3), scalars)
         buffers += (self._info, self._keys, self._grad_scale_cell)

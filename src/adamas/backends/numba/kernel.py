@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numba.core.errors import NumbaError
 
 from ... import formats
 from ...formats import Format
 from ...rules import Rule
-from ...rules._base import Update
+from ...rules._base import Form
+from .._check import check_rule, input_names
 from . import randomness, toolbox
 from .cache import load_module
 from .emit import ENVELOPE, emit_norm, emit_step
-from .source import arithmetic
+from .source import RuleSourceError, arithmetic
 
 __all__ = ["Kernel", "compile_norm", "compile_rule"]
 
@@ -70,7 +72,8 @@ def compile_rule(
     """The kernel of `rule`, compiled or loaded once a process.
 
     Args:
-        rule: the update rule; its hyperparameters matter only where they choose other slots.
+        rule: the update rule; of its hyperparameters only those matter that choose other slots, and how small
+            `eps` is: below 1e-10 in float32, subnormal state is kept as long as it matters.
         p: the format of the parameters, by name or dtype.
         g: that of the gradients; the parameters' own by default.
         slots: that of each slot; the type of the computation (float32, or float64 where p is) by default.
@@ -78,9 +81,10 @@ def compile_rule(
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
+        TypeError: the rule's definition is at fault: see `check_rule`.
         ValueError: there is no such format, or it is scaled and another is float64.
     """
-    form = rule.form()
+    form = check_rule(rule)
     own = formats.get(str(p))
     chosen = {"p": own, "g": formats.get(g or own.name)}
     for name, slot in form.slots.items():
@@ -88,8 +92,28 @@ def compile_rule(
     scaled = [name for name, format in chosen.items() if format.scaled]
     if scaled and any(format.compute == np.float64 for format in chosen.values()):
         raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
-    n_scalars = len(rule.scalars(1, *rule.carry(1, *rule.carried.values())))
-    return _compile(type(rule).__name__, form.update, tuple(chosen.items()), average, n_scalars)
+    title, inputs = type(rule).__name__, input_names(rule, form)
+    text = arithmetic(title, form.update, inputs, 2 + len(form.slots))
+    n_scalars = len(inputs) - 2 - len(form.slots)
+    signs = (
+        None
+        if _eps_hides_subnormals(rule, form, chosen)
+        else tuple((k, x.signed) for k, x in form.slots.items())
+    )
+    return _compile(title, text, tuple(chosen.items()), average, n_scalars, signs)
+
+
+def _eps_hides_subnormals(rule: Rule, form: Form, chosen: Mapping[str, Format]) -> bool:
+    """Whether the rule's ε is so much larger than √(a subnormal number) that the sum is ε.
+
+    It is, by the digits of the type, and five more for the factor √(1 - β2^t) on ε. A rule without
+    second moments divides by none.
+    """
+    if all(slot.signed for slot in form.slots.values()):
+        return True
+    real = np.finfo(max((format.compute for format in chosen.values()), key=lambda dtype: dtype.itemsize))
+    hidden = float(real.tiny) ** 0.5 * 2.0 ** (real.nmant + 6)
+    return bool(getattr(rule, "eps", 0.0) >= hidden)
 
 
 @functools.cache
@@ -103,12 +127,16 @@ def compile_norm(g: str) -> Kernel:
 
 @functools.cache
 def _compile(
-    title: str, update: Update, chosen: tuple[tuple[str, Format], ...], average: bool, n_scalars: int
+    title: str, text: str, chosen: tuple[tuple[str, Format], ...], average: bool, n_scalars: int, signs: Any
 ) -> Kernel:
     n_scalars += len(ENVELOPE)
-    text = emit_step(title, arithmetic(update), dict(chosen), average, n_scalars, _stamp())
+    text = emit_step(title, text, dict(chosen), average, n_scalars, _stamp(), signs and dict(signs))
     dtype = max((format.compute for _, format in chosen), key=lambda dtype: dtype.itemsize)
-    module = load_module(f"{title.lower()}_{chosen[0][1].name}", text)
+    try:
+        module = load_module(f"{title.lower()}_{chosen[0][1].name}", text)
+    except NumbaError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise RuleSourceError(f"{title}.update cannot be compiled by Numba: {reason}") from error
     path = Path(str(module.__file__))
     return Kernel(module.step.address, dict(chosen), average, n_scalars, dtype, path, module.step)
 

@@ -1,9 +1,9 @@
-"""Random bits for rounding: a counter, mixed, so that the order of elements does not matter.
+"""Counter-based random bits for rounding: a function of key and element, whatever the order of elements.
 
-The counter of element i of a tensor is i * 0x9E3779B9 plus the upper half of the key; the lower half comes
-in afterwards, so that no two keys have the same numbers at other elements. Each array of an element has a
-multiplier of its own, and the higher a bit of a product, the more bits of the counter it depends on. All
-is in LLVM's terms, because Numba multiplies 32-bit numbers in 64, which costs vectors dearly.
+The counter of element i of a tensor is i * 0x9E3779B9 plus the upper half of the key. The lower half is mixed
+in afterwards, so that no two keys give the same sequence at shifted elements. Each array of an element has
+its own multiplier; the higher a bit of the product, the more bits of the counter it depends on. The functions
+are LLVM intrinsics because Numba would multiply 32-bit numbers in 64 bits, which halves the vectors.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .toolbox import inline
 
 __all__ = ["MULTIPLIERS", "counter_at", "draw", "mixed", "next_counter", "tile_key"]
 
-# An array each. Found by search: of elements up to 2^17 apart, and of two arrays of an element, the upper
-# four bits go together nearly as seldom as those of true random numbers.
+# One for each array. Found by search: for elements up to 2^17 apart, and for two arrays of one element, the
+# upper four bits coincide about as rarely as those of true random numbers.
 MULTIPLIERS = (0x2618B891, 0x75970953, 0xF0E5709F, 0x99D7AFD3, 0x583A215F)
 
 _WORD = ir.IntType(32)
@@ -59,7 +59,7 @@ def next_counter(typing_context: Any, counter: Any) -> Any:
 
 @intrinsic
 def mixed(typing_context: Any, counter: Any, key: Any) -> Any:
-    """A counter in which the lower half depends on the upper."""
+    """The counter with its lower half made to depend on its upper half."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         folded = builder.xor(args[0], builder.lshr(args[0], ir.Constant(_WORD, 17)))

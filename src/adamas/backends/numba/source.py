@@ -1,4 +1,4 @@
-"""From a rule's `update` to its kernel's arithmetic: the rule's own source, for one compute type."""
+"""From a rule's `update` to its kernel's arithmetic: the rule's own text, for one compute type."""
 
 from __future__ import annotations
 
@@ -7,64 +7,87 @@ import inspect
 import numbers
 import textwrap
 import types
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
 
 from ...rules._base import Update
+from .._base import RuleSourceError
+from .._names import FUNCTIONS, Name, names_of, text_key
+from .._trace import Trace, symbolic_namespace, trace
 
 __all__ = ["RuleSourceError", "arithmetic"]
 
-
-# What `xp` has in every namespace.
-_FUNCTIONS = ("sqrt", "abs", "maximum", "minimum", "where", "sign")
+_TEXTS: dict[Hashable, str] = {}
 
 
-class RuleSourceError(ValueError):
-    """An `update` that cannot become a kernel; the message says what in it stands in the way."""
-
-
-def arithmetic(update: Update) -> str:
+def arithmetic(title: str, update: Update, inputs: Sequence[str], n_arrays: int) -> str:
     """The source of `update`, renamed so, and of the functions it calls, for a compute type called `real`.
 
-    Literals and module constants become `real(...)`: a plain Python number would widen a float32
-    kernel to float64. Functions are numbered: two modules may have one of the same name, and so
-    may the kernel.
+    Literals and constants become `real(...)`: a plain Python number would widen a float32 kernel to
+    float64. The text is the rule's own where it can be read and says what the function does, which is
+    seen by tracing both: a file may have been edited since it was imported. Otherwise, for a rule typed at
+    a prompt, a lambda or a loop, it is what tracing has found, an operation a line.
+
+    Args:
+        title: the rule's name.
+        update: the function.
+        inputs: the names of its arguments.
+        n_arrays: how many of them are elements of arrays; the rest are scalars of the step.
 
     Raises:
-        RuleSourceError: the source cannot be read, or it uses something a kernel does not have.
+        RuleSourceError: it uses something that a kernel does not have.
+        TypeError: it fails on arrays as well.
+    """
+    key = text_key(update), tuple(inputs), n_arrays
+    if key not in _TEXTS:
+        found = trace(title, update, inputs, n_arrays)
+        text = _own_text(update) if found.literal else None
+        if text is None or not _says(text, found, n_arrays):
+            text = "@inline\n" + found.text()
+        _TEXTS[key] = text
+    return _TEXTS[key]
+
+
+def _says(text: str, found: Trace, n_arrays: int) -> bool:
+    """Whether a text computes what a function was found to compute."""
+    scope: dict[str, Any] = {"inline": lambda f: f, "real": float, "xp": symbolic_namespace()}
+    try:
+        exec(compile(text, "<rule>", "exec"), scope)
+        read = trace("", scope["update"], found.inputs, n_arrays, scope["xp"])
+    except Exception:  # whatever it does, it is not the same
+        return False
+    return read.same_as(found)
+
+
+def _own_text(update: Update) -> str | None:
+    """The source of a function and of those it calls, each under a number; None where it cannot be read.
+
+    Functions are numbered because two modules may have one of the same name, and so may the kernel.
     """
     texts: list[str] = []
-    _collect(update, {update: "update"}, texts)
+    try:
+        _collect(update, {update: "update"}, texts)
+    except (OSError, TypeError, SyntaxError, _Unreadable):
+        return None
     return "\n\n\n".join(texts)
+
+
+class _Unreadable(Exception):  # noqa: N818 - never leaves this file
+    """The source is not that of a plain function."""
 
 
 def _collect(function: Update, names: dict[Update, str], texts: list[str]) -> None:
     """Append the text of `function`, after those of the functions it calls; `names` has their new names."""
     tree = _parse(function)
     args = [*tree.args.posonlyargs, *tree.args.args]
-    if tree.args.kwonlyargs or tree.args.vararg or tree.args.kwarg:
-        raise RuleSourceError(f"{_where(function)}: a kernel's functions take positional arguments alone")
-    locals_ = {arg.arg for arg in args} | {
-        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-    if "real" in locals_:
-        raise RuleSourceError(f"{_where(function)}: 'real' is the kernel's own name, rename the variable")
-    assert isinstance(function, types.FunctionType)
-    meanings: dict[str, ast.expr] = {}
-    for node in ast.walk(ast.Module(tree.body, [])):
-        if isinstance(node, ast.Attribute) and node.attr not in _FUNCTIONS:
-            raise _foreign(function, ast.unparse(node))
-        if not isinstance(node, ast.Name) or node.id in locals_ or node.id == "xp":
-            continue
-        value = function.__globals__.get(node.id)
-        if not isinstance(value, bool) and isinstance(value, numbers.Real):
-            meanings[node.id] = _real(float(value))
-        elif isinstance(value, types.FunctionType):
-            if value not in names:
-                names[value] = f"{node.id}_{len(names)}"
-                _collect(value, names, texts)
-            meanings[node.id] = ast.Name(names[value], ast.Load())
-        else:
-            raise _foreign(function, node.id)
-    tree = _Meanings(meanings).visit(tree)
+    if tree.args.kwonlyargs or tree.args.vararg or tree.args.kwarg or "real" in function.__code__.co_varnames:
+        raise _Unreadable
+    meanings: dict[tuple[str, str | None], ast.expr] = {}
+    for name in names_of(function):
+        meanings[name.name, name.attribute] = _meaning(name, names, texts)
+    tree = _Meanings(meanings, set(function.__code__.co_varnames)).visit(tree)
     tree.name, tree.decorator_list, tree.returns = names[function], [], None
     for arg in args:
         arg.annotation = None
@@ -72,45 +95,48 @@ def _collect(function: Update, names: dict[Update, str], texts: list[str]) -> No
 
 
 def _parse(function: Update) -> ast.FunctionDef:
-    try:
-        text = textwrap.dedent(inspect.getsource(function))
-    except (OSError, TypeError) as error:
-        raise RuleSourceError(
-            f"the source of {getattr(function, '__qualname__', function)!r} cannot be read; "
-            f"define the rule in a file or a notebook cell, or use backend='reference'"
-        ) from error
+    text = textwrap.dedent(inspect.getsource(function))
     tree = next((n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)), None)
-    if tree is None or inspect.getclosurevars(function).nonlocals:
-        raise RuleSourceError(f"{_where(function)} must be a plain function without a closure")
+    if tree is None or tree.name != function.__name__:
+        raise _Unreadable
     if ast.get_docstring(tree) is not None:
         tree.body = tree.body[1:]
     return tree
 
 
-def _foreign(function: Update, name: str) -> RuleSourceError:
-    return RuleSourceError(
-        f"{_where(function)} uses {name!r}; an update holds its arguments, numbers, functions of its "
-        f"own module, operators and xp.{'/'.join(_FUNCTIONS)}"
-    )
-
-
-def _where(function: Update) -> str:
-    code = function.__code__
-    return f"{function.__qualname__} ({code.co_filename}:{code.co_firstlineno})"
+def _meaning(name: Name, names: dict[Update, str], texts: list[str]) -> ast.expr:
+    """What stands in a kernel for a name outside of a function, or for its attribute."""
+    value = name.resolved
+    if name.is_xp and name.attribute in FUNCTIONS:
+        return ast.Attribute(ast.Name("xp", ast.Load()), name.attribute, ast.Load())
+    if value in (abs, max, min):
+        which = {abs: "abs", max: "maximum", min: "minimum"}[value]
+        return ast.Attribute(ast.Name("xp", ast.Load()), which, ast.Load())
+    if not isinstance(value, bool) and isinstance(value, numbers.Real):
+        return _real(float(value))
+    if not isinstance(value, types.FunctionType):
+        raise _Unreadable
+    if value not in names:
+        names[value] = f"{value.__name__}_{len(names)}"
+        _collect(value, names, texts)
+    return ast.Name(names[value], ast.Load())
 
 
 def _real(number: float) -> ast.expr:
-    return ast.Call(ast.Name("real", ast.Load()), [ast.Constant(number)], [])
+    constant: ast.expr = ast.Constant(number)
+    if np.isnan(number):
+        constant = ast.Attribute(ast.Name("numpy", ast.Load()), "nan", ast.Load())
+    return ast.Call(ast.Name("real", ast.Load()), [constant], [])
 
 
 class _Meanings(ast.NodeTransformer):
-    """Global names to what they stand for, and numbers to `real(number)`.
+    """Names outside of a function to what they stand for, and numbers to `real(number)`.
 
-    But for whole exponents, which Numba multiplies out.
+    Integer exponents stay: Numba expands x**2 to x*x.
     """
 
-    def __init__(self, meanings: dict[str, ast.expr]) -> None:
-        self.meanings = meanings
+    def __init__(self, meanings: dict[tuple[str, str | None], ast.expr], locals_: set[str]) -> None:
+        self.meanings, self.locals = meanings, locals_
 
     def visit_Constant(self, node: ast.Constant) -> ast.expr:
         if isinstance(node.value, bool) or not isinstance(node.value, (int, float)):
@@ -118,7 +144,15 @@ class _Meanings(ast.NodeTransformer):
         return _real(node.value)
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
-        return self.meanings.get(node.id, node)
+        return node if node.id in self.locals else self.meanings.get((node.id, None), node)
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
+        if isinstance(node.value, ast.Name) and node.value.id not in self.locals:
+            meaning = self.meanings.get((node.value.id, node.attr))
+            if meaning is not None:
+                return meaning
+        self.generic_visit(node)
+        return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.expr:
         node.left = self.visit(node.left)

@@ -18,7 +18,7 @@ from adamas.backends.numba.toolbox import *
 
 real = numpy.{real}
 tiny = numpy.finfo(real).tiny
-faint = real(2.0**32) * tiny  # the scale of a block in which a code may be denormal
+subnormal_scale = real(2.0**32) * tiny  # below it, scale times the smallest code, 2**-31, is subnormal
 scalar_at, _ = access("scalars", "scalars", numba.{real})
 {accesses}
 
@@ -35,7 +35,8 @@ def step(job):
         chunk = claim_chunk(job)
         if chunk >= n_chunks:
             break
-        tensor, start, stop = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1), int_at(chunks, 3 * chunk + 2)
+        tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
+        stop = int_at(chunks, 3 * chunk + 2)
         size, row = int_at(tensor_info, 3 * tensor), int_at(tensor_info, 3 * tensor + 2)
         if row < 0:
             continue
@@ -88,12 +89,14 @@ scale_at, _ = access("scale", "scale", numba.float64)
 @kernel_of_sums
 def step(job):
     table, chunks, sums, n_chunks = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
-    tensor_info, scale, width, column = int_at(job, 5), scale_at(int_at(job, 6), 0), int_at(job, 7), int_at(job, 8)
+    tensor_info, scale = int_at(job, 5), scale_at(int_at(job, 6), 0)
+    width, column = int_at(job, 7), int_at(job, 8)
     while True:
         chunk = claim_chunk(job)
         if chunk >= n_chunks:
             break
-        tensor, start, stop = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1), int_at(chunks, 3 * chunk + 2)
+        tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
+        stop = int_at(chunks, 3 * chunk + 2)
         total = 0.0
         if int_at(tensor_info, 3 * tensor + 2) >= 0:
             at_g = int_at(table, width * tensor + column)

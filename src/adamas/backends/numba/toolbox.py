@@ -1,6 +1,6 @@
-"""What generated kernels are made of: typed access to addresses, the `xp` of a scalar, the chunk counter.
+"""Building blocks of generated kernels: typed access to addresses, the `xp` of a scalar, the chunk counter.
 
-Every kernel file begins with `from adamas.backends.numba.toolbox import *`, and of `randomness`.
+Every kernel file begins with `from adamas.backends.numba.toolbox import *`, and the same of `randomness`.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
-from .._base import bind as rebind
-
 __all__ = [
     "access",
+    "below_normal",
     "bind",
     "claim_chunk",
     "flush",
@@ -34,13 +33,13 @@ __all__ = [
     "xp",
 ]
 
-# Contraction alone: a fused multiply-add is the same in a vector and in the scalar rest of a loop,
-# so no result depends on where a chunk begins. Reassociation and approximate division are not. NaN
-# and infinity are kept (no nnan, no ninf): a NaN gradient must come out as NaN.
+# Contraction only: a fused multiply-add gives the same bits in a vector and in the scalar remainder of a
+# loop, so no result depends on where a chunk begins. Reassociation and approximate division would not. Without
+# nnan and ninf, NaN and infinity survive: a NaN gradient must come out as NaN.
 _OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "contract"}, "error_model": "numpy"}
 
 inline = njit(inline="always", **_OPTIONS)
-# For what is large and called twice: Numba compiles it once, and LLVM inlines it all the same.
+# For large functions with two callers: Numba compiles them once, and LLVM still inlines both calls.
 inline_late = njit(forceinline=True, **_OPTIONS)
 
 
@@ -50,7 +49,7 @@ def kernel(function: Callable[[int], None]) -> Any:
 
 
 def kernel_of_sums(function: Callable[[int], None]) -> Any:
-    """The same for sums, which are vectors of partial sums only if LLVM may reorder them."""
+    """The same for sums: LLVM makes vectors of partial sums only where it may reorder additions."""
     options = _OPTIONS | {"fastmath": _OPTIONS["fastmath"] | {"reassoc"}}
     return cfunc(types.void(types.int64), cache=True, **options)(function)
 
@@ -66,9 +65,8 @@ def _scopes(module: Any, arrays: Sequence[str]) -> Any:
 def access(name: str, arrays: str, stored: Any, unit: int = 1) -> tuple[Any, Any]:
     """`load(address, i)` and `store(address, i, x)` of array `name` among `arrays` (names, space-separated).
 
-    The arrays of a step do not overlap. Telling LLVM so, with alias scopes, spares the run-time
-    checks between all pairs of arrays, which it gives up on, and the vectors with them, above
-    about five arrays.
+    The arrays of a step do not overlap, and alias scopes tell LLVM so. Without them it checks all pairs of
+    arrays at run time, and above about five arrays gives up both the checks and the vectors.
     """
     others = [array for array in arrays.split() if array != name]
     align = stored.bitwidth // 8 // unit
@@ -105,7 +103,7 @@ _WORD = ir.IntType(32)
 
 @intrinsic
 def int_at(typing_context: Any, address: Any, index: Any) -> Any:
-    """The int64 at `address[index]`: tables, tiles and jobs are read by it."""
+    """The int64 at `address[index]`, of a table, a tile or a job."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(64)))
@@ -116,7 +114,7 @@ def int_at(typing_context: Any, address: Any, index: Any) -> Any:
 
 @intrinsic
 def claim_chunk(typing_context: Any, job: Any) -> Any:
-    """The number of the next chunk of a job that no thread has taken yet: an atomic counter at its address."""
+    """The next chunk of a job that no thread has taken, from the atomic counter at the job's address."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         pointer = builder.inttoptr(args[0], ir.PointerType(ir.IntType(64)))
@@ -126,7 +124,7 @@ def claim_chunk(typing_context: Any, job: Any) -> Any:
 
 
 def scratch(elements: int, stored: Any) -> Any:
-    """A function that returns the address of room on the stack for that many elements."""
+    """A function that returns the address of a stack buffer of that many elements."""
 
     @intrinsic
     def make(typing_context: Any) -> Any:
@@ -186,8 +184,8 @@ def _minimum(x, y):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _below_normal(typing_context: Any, x: Any) -> Any:
-    """Whether the exponent is zero: one instruction, where a magnitude and a comparison are two."""
+def below_normal(typing_context: Any, x: Any) -> Any:
+    """Whether a number is zero or subnormal: one test of the exponent, not a magnitude and a comparison."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         width, exponent = (32, 0x7F800000) if x == types.float32 else (64, 0x7FF0000000000000)
@@ -200,13 +198,13 @@ def _below_normal(typing_context: Any, x: Any) -> Any:
 
 @inline
 def flush(x, zero):  # type: ignore[no-untyped-def]
-    """Zero below the smallest normal number: decaying state must not end in denormals, which are slow."""
-    return where(_below_normal(x), zero, x)  # type: ignore[call-arg]
+    """Zero for subnormal numbers, in which decaying state would end and arithmetic is slow."""
+    return where(below_normal(x), zero, x)  # type: ignore[call-arg]
 
 
 @inline
 def short_nan(x):  # type: ignore[no-untyped-def]
-    """A float32 as it is, or NaN with nothing in its lower half."""
+    """A float32 unchanged, but NaN with an empty lower half."""
     return xp.from_bits(where(x != x, np.uint32(0x7FC00000), xp.bits(x)))
 
 
@@ -223,7 +221,7 @@ def half_of(typing_context: Any, word: Any, half: Any) -> Any:
 
 @intrinsic
 def with_half(typing_context: Any, word: Any, half: Any, code: Any) -> Any:
-    """32 bits, of which these 16 are zero, with a code there."""
+    """A word with a 16-bit code put in a half that is zero."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         shift = builder.shl(builder.trunc(args[1], _WORD), ir.Constant(_WORD, 4))
@@ -232,7 +230,7 @@ def with_half(typing_context: Any, word: Any, half: Any, code: Any) -> Any:
     return types.uint32(types.uint32, types.int64, types.uint16), generate
 
 
-# Numba resolves attributes of modules only, so the namespace of a kernel is one.
+# Numba resolves attributes of modules only, so the namespace of kernels is a module.
 xp: Any = python_types.ModuleType("xp")
 xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
 xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
@@ -242,10 +240,14 @@ xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
 
 
 def bind(function: Callable[..., Any]) -> Any:
-    """A format's `decode` or `encode`, compiled, with the functions beside it that it calls."""
-    bound = rebind(function, xp)
-    names = bound.__globals__
+    """Compile a format's `decode` or `encode`, with the functions beside it that it calls."""
+    return inline(_rebound(function))
+
+
+def _rebound(function: Any) -> Any:
+    """The function with the `xp` of kernels, and compiled functions for those that it calls."""
+    names = {**function.__globals__, "xp": xp}
     for name in function.__code__.co_names:
         if isinstance(names.get(name), python_types.FunctionType):
-            names[name] = inline(names[name])
-    return inline(bound)
+            names[name] = inline(_rebound(names[name]))
+    return python_types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)

@@ -1,0 +1,173 @@
+"""Mistakes in a rule's definition, found before its first step, with what to write instead."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..rules import Rule
+from ..rules._base import Form, check_slots
+from ._base import RuleSourceError
+from ._bind import bind, host_carry, host_scalars
+from ._trace import place, trace
+
+__all__ = ["check_rule", "input_names"]
+
+# What has been found to be right: the class, its slots and the code of its update, which this keeps alive.
+_RIGHT: dict[tuple[type[Rule], int, tuple[str, ...]], Any] = {}
+# Gradients of both signs and none, whose moments change sign.
+_PROBE = np.array([[-1.0, 0.5, 0.0, 3.0], [0.25, -2.0, 0.0, 1e-3], [0.0, 0.0, 1.0, -3.0]])
+
+
+def check_rule(rule: Rule) -> Form:
+    """The rule's form, once it has been seen that slots, scalars and `update` fit together.
+
+    Raises:
+        TypeError, ValueError: they do not; one sentence names the rule, the line, and what to write.
+    """
+    form = rule.form()
+    slots, update = form
+    code = getattr(update, "__code__", None)
+    key = type(rule), id(code), tuple(slots)
+    if key in _RIGHT:
+        return form
+    check_slots(type(rule), slots)
+    names = input_names(rule, form)
+    try:
+        trace(type(rule).__name__, update, names, 2 + len(slots))
+    except RuleSourceError:  # arrays may take what a kernel cannot, a mean for example
+        _check_elementwise(rule, form)
+    _check_signs(rule, form)
+    _RIGHT[key] = code
+    return form
+
+
+def input_names(rule: Rule, form: Form) -> list[str]:
+    """The names of `update`'s arguments, one for each array and scalar.
+
+    Raises:
+        TypeError: they are not p, g, the slots in order, and one for each scalar.
+    """
+    title, update = type(rule).__name__, form.update
+    if not isinstance(update, types.FunctionType):
+        raise TypeError(
+            f"{title}: update is a Python function, update(p, g, *slots, *scalars), "
+            f"not {type(update).__name__}"
+        )
+    line = _line(update)
+    parameters = inspect.signature(update).parameters.values()
+    names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = sum(p.default is p.empty for p in parameters if p.name in names)
+    rest = next((p.name for p in parameters if p.kind is p.VAR_POSITIONAL), None)
+    if any(p.kind is p.KEYWORD_ONLY and p.default is p.empty for p in parameters):
+        raise TypeError(f"{title}.update takes positional arguments alone, without a * between them{line}")
+    arrays = ["p", "g", *form.slots]
+    if names[:1] == ["self"]:
+        raise TypeError(
+            f"{title}.update takes no self: write @staticmethod above it and "
+            f"update({', '.join(arrays)}, ...){line}"
+        )
+    if names[: len(arrays)] != arrays[: len(names)] or (len(names) < len(arrays) and rest is None):
+        raise TypeError(
+            f"{title}.update takes ({', '.join(arrays)}, ...) by the names and order of slots, "
+            f"not ({', '.join(names)}){line}"
+        )
+    count = len(arrays) + len(_scalars(rule))
+    if count < needed or (count > len(names) and rest is None):
+        raise TypeError(
+            f"{title}: scalars(t) returns {count - len(arrays)} and update takes "
+            f"{len(names) - len(arrays)} after {', '.join(arrays)}: make them agree, "
+            f"or name a state array in slots{line}"
+        )
+    return [*names[:count], *(f"{rest}_{k}" for k in range(count - len(names)))]
+
+
+def _line(function: Any) -> str:
+    """The clause of a message that names where a function begins."""
+    code = getattr(function, "__code__", None)
+    return "" if code is None else place((code.co_filename, code.co_firstlineno))
+
+
+def _scalars(rule: Rule) -> tuple[float, ...]:
+    """The scalars of the first step, seen to be a tuple of as many numbers at every step."""
+    title, function = type(rule).__name__, type(rule).scalars
+    line = _line(function)
+    parameters = list(inspect.signature(function).parameters.values())
+    if len([p for p in parameters if p.kind is not p.VAR_KEYWORD]) < 2:
+        raise TypeError(f"{title}: write scalars(self, t): it takes the number of the step{line}")
+    carried = rule.carry(1, *rule.carried.values())
+    found = rule.scalars(1, *carried)
+    if not isinstance(found, tuple):
+        raise TypeError(
+            f"{title}.scalars(t) returns a tuple, such as `return self.lr,`, not {type(found).__name__}{line}"
+        )
+    for k, x in enumerate(found):
+        try:
+            float(x)
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"{title}.scalars(t) returns numbers, and number {k + 1} is {str(x)[:60]!r}{line}"
+            ) from None
+    for t in (2, 3, 1000):
+        try:
+            later = rule.scalars(t, *carried)
+        except Exception:
+            break  # it is for the step that meets it to say so
+        if len(later) != len(found):
+            raise TypeError(
+                f"{title}.scalars(t) returns {len(found)} numbers at t = 1 and {len(later)} at t = {t}{line}"
+            )
+    return found
+
+
+def _check_signs(rule: Rule, form: Form) -> None:
+    """Take a few steps on NumPy's arrays and see that NONNEGATIVE slots are."""
+    for slots in _probed(rule, form, _PROBE):
+        for (name, slot), values in zip(form.slots.items(), slots[1:], strict=True):
+            if not slot.signed and (values < 0).any():
+                raise ValueError(
+                    f"{type(rule).__name__}: slot {name!r} is NONNEGATIVE and becomes {values.min():.3g}; "
+                    f"declare it SIGNED{_line(form.update)}"
+                )
+
+
+def _check_elementwise(rule: Rule, form: Form) -> None:
+    """See that elements come out of a step alone as they do beside others."""
+    whole, again = (list(_probed(rule, form, _PROBE)) for _ in range(2))
+    if not _equal(whole, again):
+        return  # it is random
+    for k in range(_PROBE.shape[1]):
+        alone = list(_probed(rule, form, _PROBE[:, k : k + 1]))
+        if not _equal(alone, [tuple(x[k : k + 1] for x in state) for state in whole]):
+            raise ValueError(
+                f"{type(rule).__name__}.update is not elementwise: what becomes of one element depends on "
+                f"others, as with a mean or a norm; an update sees one element at a time{_line(form.update)}"
+            )
+
+
+def _probed(rule: Rule, form: Form, gradients: Any) -> Iterator[tuple[Any, ...]]:
+    """`(p, *slots)` after each step, as far as NumPy can take them."""
+    p = np.ones_like(gradients[0])
+    state = p, *(np.full_like(p, slot.initial) for slot in form.slots.values())
+    update, carried = bind(form.update, np), tuple(rule.carried.values())
+    for t, g in enumerate(gradients, start=1):
+        try:
+            with np.errstate(all="ignore"):
+                carried = host_carry(rule, t, *carried)
+                new = update(state[0], g, *state[1:], *host_scalars(rule, t, *carried))
+                state = tuple(np.broadcast_to(np.asarray(x, np.float64), p.shape) for x in new)
+        except Exception:
+            return  # NumPy lacks what another namespace may have, or a step is beyond these numbers
+        yield state
+
+
+def _equal(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(
+        np.allclose(a, b, rtol=1e-9, atol=0, equal_nan=True)
+        for x, y in zip(one, other, strict=True)
+        for a, b in zip(x, y, strict=True)
+    )
