@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..rules._base import Update
+from ..rules._base import Form, Update
 
-__all__ = ["FUNCTIONS", "Name", "array_modules", "names_of", "text_key", "watch"]
+__all__ = ["FUNCTIONS", "Name", "array_modules", "names_of", "same_form", "text_key", "watch"]
 
 # What `xp` has in every namespace.
 FUNCTIONS = ("sqrt", "abs", "maximum", "minimum", "where", "sign")
@@ -128,6 +128,13 @@ def _key(value: Any, above: tuple[Any, ...]) -> Hashable:
         value.__code__,
         _key(value.__defaults__, above),
         *(_key(name.resolved, above) for name in names_of(value) if not name.is_xp),
+    )
+
+
+def same_form(one: Form, other: Form) -> bool:
+    """Whether two forms store and compute the same, though their functions be other objects."""
+    return list(one.slots.items()) == list(other.slots.items()) and (
+        one.update is other.update or text_key(one.update) == text_key(other.update)
     )
 
 
