@@ -71,7 +71,7 @@ def pair(k, whole, counter, key, at_p, at_g, at_m, at_v, s0, s1, s2, s3, s4, s5,
 def step(job):
     table, tiles, scalars, n_tiles = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
     facts, keys = int_at(job, 5), int_at(job, 6)
-    
+
     while True:
         tile = claim_tile(job)
         if tile >= n_tiles:

@@ -27,7 +27,7 @@ def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps
 def step(job):
     table, tiles, scalars, n_tiles = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
     facts, keys = int_at(job, 5), int_at(job, 6)
-    
+
     while True:
         tile = claim_tile(job)
         if tile >= n_tiles:

@@ -104,25 +104,24 @@ def _parse(function: Update) -> ast.FunctionDef:
     return tree
 
 
-_STRAIGHT = (
-    *(
-        ast.FunctionDef,
-        ast.arguments,
-        ast.arg,
-        ast.Assign,
-        ast.AnnAssign,
-        ast.AugAssign,
-        ast.Return,
-        ast.Expr,
-    ),
-    *(ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.keyword, ast.Name, ast.Attribute, ast.Constant),
-    *(ast.Tuple, ast.operator, ast.unaryop, ast.cmpop, ast.expr_context),
+_STATEMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr)
+_EXPRESSIONS = (
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.Compare,
+    ast.Call,
+    ast.Name,
+    ast.Attribute,
+    ast.Constant,
+    ast.Tuple,
 )
+_PARTS = (ast.operator, ast.unaryop, ast.cmpop, ast.expr_context, ast.keyword)
 
 
 def _is_straight(tree: ast.FunctionDef) -> bool:
     """Whether a function is assignments and a `return`, which Numba takes as they stand."""
-    return all(isinstance(node, _STRAIGHT) for part in tree.body for node in ast.walk(part))
+    straight = _STATEMENTS + _EXPRESSIONS + _PARTS
+    return all(isinstance(node, straight) for part in tree.body for node in ast.walk(part))
 
 
 def _meaning(name: Name, names: dict[Update, str], texts: list[str]) -> ast.expr:
