@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import linecache
 import math
 import pickle
 import random
@@ -70,6 +71,34 @@ def test_the_source_is_a_file_with_the_rules_own_arithmetic(name: str) -> None:
     )
     assert [arg.arg for arg in function.args.args][: len(kernel.arrays)] == list(kernel.arrays)
     assert type(FORMS[name]).__name__ in text.splitlines()[0]
+    assert not re.search(r"^    x0 = ", text, re.MULTILINE), "it was traced"
+
+
+def test_the_source_of_a_notebook_cell_is_read() -> None:
+    """IPython keeps the text of its cells where `linecache` finds it."""
+    text, name = "def update(p, g, lr):\n    moved = lr * g\n    return (p - moved,)\n", "<ipython-input-1-0>"
+    linecache.cache[name] = len(text), None, text.splitlines(keepends=True), name
+    exec(compile(text, name, "exec"), scope := {})
+    kernel = compile_rule(rule_of(scope["update"]), FLOAT32)
+    assert "moved = lr * g" in kernel.path.read_text(encoding="utf-8")
+    del linecache.cache[name]
+
+
+def test_without_source_the_text_is_an_operation_a_line() -> None:
+    scope: dict[str, Any] = {"xp": np}
+    exec("def update(p, g, lr):\n    return (p - lr * xp.sqrt(g),)", scope)
+    text = compile_rule(rule_of(scope["update"]), FLOAT32).path.read_text(encoding="utf-8")
+    assert "    x0 = xp.sqrt(g)\n    x1 = lr * x0\n    x2 = p - x1\n    return (x2,)" in text
+
+
+def test_a_nested_function_is_traced() -> None:
+    def update(p, g, lr):
+        def twice(x):
+            return x + x
+
+        return (p - lr * twice(y := g) - sum(x for x in (y, g)),)
+
+    assert step_once(rule_of(update), 1.0, 2.0) == 1.0 - 2.0 - 4.0
 
 
 def test_the_arithmetic_is_the_rules_text() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from rule_cases import CASES, FORMS, run_kernel, run_reference
 
-from adamas.backends import text_key, watch
+from adamas.backends import same_form, text_key, watch
 from adamas.backends.numba import compile_rule
 from adamas.rules import SIGNED, Rule
 
@@ -114,6 +114,9 @@ def test_a_form_that_makes_a_new_function_each_time() -> None:
     two, other, three = Making(), Making(), Making(power=3.0)
     assert two.form().update is not other.form().update
     assert text_key(two.form().update) == text_key(other.form().update) != text_key(three.form().update)
+    assert same_form(two.form(), other.form())
+    assert not same_form(two.form(), three.form())
+    assert not same_form(two.form(), two.form()._replace(slots={"n": SIGNED}))
     assert compile_rule(two, "float32") is compile_rule(other, "float32")
     g = np.full((1, 1), 2.0)
     assert [run_kernel(rule, np.zeros(1, np.float32), g)[0][0] for rule in (two, three)] == [-4.0, -8.0]

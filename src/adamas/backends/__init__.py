@@ -3,7 +3,7 @@
 from ._base import Envelope, RuleSourceError
 from ._bind import HOST, array_scalars, bind, host_carry, host_scalars
 from ._check import check_rule
-from ._names import text_key, uses_names, watch
+from ._names import same_form, text_key, uses_names, watch
 
 __all__ = [
     "HOST",
@@ -14,6 +14,7 @@ __all__ = [
     "check_rule",
     "host_carry",
     "host_scalars",
+    "same_form",
     "text_key",
     "uses_names",
     "watch",

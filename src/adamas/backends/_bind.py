@@ -87,6 +87,8 @@ def _rebound(name: str, cell: Any, namespace: Any, done: dict[Any, Any]) -> Any:
 def _adapted(value: Any, namespace: Any, done: dict[Any, Any]) -> Any:
     """What a name of this value means over arrays of the namespace."""
     if isinstance(value, types.FunctionType):
+        if value in done:
+            return done[value]
         return _bound(value, namespace, done) if _needs_binding(value) else value
     if isinstance(value, types.ModuleType) and value in array_modules():
         return _Alias(value, namespace)

@@ -13,9 +13,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..rules._base import Update
+from ..rules._base import Form, Update
 
-__all__ = ["FUNCTIONS", "Name", "array_modules", "names_of", "text_key", "uses_names", "watch"]
+__all__ = [
+    "FUNCTIONS",
+    "Name",
+    "array_modules",
+    "names_of",
+    "same_form",
+    "text_key",
+    "uses_names",
+    "watch",
+]
 
 # What `xp` has in every namespace.
 FUNCTIONS = ("sqrt", "abs", "maximum", "minimum", "where", "sign")
@@ -134,6 +143,13 @@ def _key(value: Any, above: tuple[Any, ...]) -> Hashable:
 def uses_names(function: Update) -> bool:
     """Whether a function looks up anything outside of itself but the namespace of arrays."""
     return any(not name.is_xp for name in names_of(function))
+
+
+def same_form(one: Form, other: Form) -> bool:
+    """Whether two forms store and compute the same, though their functions be other objects."""
+    return list(one.slots.items()) == list(other.slots.items()) and (
+        one.update is other.update or text_key(one.update) == text_key(other.update)
+    )
 
 
 def watch(function: Update) -> Callable[[], bool]:

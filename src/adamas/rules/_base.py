@@ -108,6 +108,9 @@ class Rule:
     it in `carried`, advances it in `carry`, and gets it in `scalars`. A rule whose scalars tell only
     t = 1 from later steps says `counts_steps = False`: nobody then needs to keep count.
 
+    A field named `eps` is taken to be added to the root of a NONNEGATIVE slot, or inside it. Where it is
+    large enough to hide the roots of subnormal numbers, kernels set those to zero at once.
+
     Raises:
         ValueError: a hyperparameter is out of its range; it names the parameter, value and range.
         TypeError: the class is no rule; it says what to write.

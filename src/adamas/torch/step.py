@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .. import formats
-from ..backends import host_carry, host_scalars, text_key, uses_names, watch
+from ..backends import host_carry, host_scalars, same_form, uses_names, watch
 from ..rules import SIGNED, Rule
 from ._compat import is_dense, is_distributed, is_fake
 from .counters import Counters, counter_keys
@@ -351,13 +351,7 @@ def _same_kernel(rule: Rule, other: Rule) -> bool:
 
     The kernel of a rule depends on whether its ε is large enough to hide subnormal state.
     """
-    new, old = rule.form(), other.form()
-    return (
-        getattr(rule, "eps", None) == getattr(other, "eps", None)
-        and dict(new.slots) == dict(old.slots)
-        and list(new.slots) == list(old.slots)
-        and (new.update is old.update or text_key(new.update) == text_key(old.update))
-    )
+    return getattr(rule, "eps", None) == getattr(other, "eps", None) and same_form(rule.form(), other.form())
 
 
 def _mask(grads: Sequence[Tensor | None]) -> bytes:

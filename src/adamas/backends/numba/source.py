@@ -52,7 +52,7 @@ def arithmetic(title: str, update: Update, inputs: Sequence[str], n_arrays: int)
 
 def _says(text: str, found: Trace, n_arrays: int) -> bool:
     """Whether a text computes what a function was found to compute."""
-    scope: dict[str, Any] = {"inline": lambda f: f, "real": float, "xp": symbolic_namespace()}
+    scope: dict[str, Any] = {"inline": lambda f: f, "real": float, "numpy": np, "xp": symbolic_namespace()}
     try:
         exec(compile(text, "<rule>", "exec"), scope)
         read = trace("", scope["update"], found.inputs, n_arrays, scope["xp"])
@@ -97,11 +97,31 @@ def _collect(function: Update, names: dict[Update, str], texts: list[str]) -> No
 def _parse(function: Update) -> ast.FunctionDef:
     text = textwrap.dedent(inspect.getsource(function))
     tree = next((n for n in ast.walk(ast.parse(text)) if isinstance(n, ast.FunctionDef)), None)
-    if tree is None or tree.name != function.__name__:
+    if tree is None or tree.name != function.__name__ or not _is_straight(tree):
         raise _Unreadable
     if ast.get_docstring(tree) is not None:
         tree.body = tree.body[1:]
     return tree
+
+
+_STATEMENTS = (ast.Assign, ast.AnnAssign, ast.AugAssign, ast.Return, ast.Expr)
+_EXPRESSIONS = (
+    ast.BinOp,
+    ast.UnaryOp,
+    ast.Compare,
+    ast.Call,
+    ast.Name,
+    ast.Attribute,
+    ast.Constant,
+    ast.Tuple,
+)
+_PARTS = (ast.operator, ast.unaryop, ast.cmpop, ast.expr_context, ast.keyword)
+
+
+def _is_straight(tree: ast.FunctionDef) -> bool:
+    """Whether a function is assignments and a `return`, which Numba takes as they stand."""
+    straight = _STATEMENTS + _EXPRESSIONS + _PARTS
+    return all(isinstance(node, straight) for part in tree.body for node in ast.walk(part))
 
 
 def _meaning(name: Name, names: dict[Update, str], texts: list[str]) -> ast.expr:
