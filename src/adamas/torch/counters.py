@@ -15,7 +15,7 @@ from ._compat import without_modes
 from .launchers import StepScalars
 from .options import Groups
 
-__all__ = ["Counters", "StepCount", "counter_keys"]
+__all__ = ["Counters", "Selection", "StepCount", "counter_keys"]
 
 
 @dataclass(slots=True)
@@ -29,6 +29,28 @@ class StepCount:
     taken: int
     began: bool
     carried: tuple[float, ...]
+
+
+@dataclass(eq=False, slots=True)
+class Selection:
+    """The members that a step counts for, in rows of equal counts.
+
+    Attributes:
+        rows: the row of each member, -1 for one that the step leaves alone.
+        groups, places: the group and the members of each row.
+        active: whether the step counts, for each member; `one_more` is the addend.
+        members, row_of: the active members, and the row of each of them.
+        leaders: the first member of each row.
+    """
+
+    rows: list[int]
+    groups: list[int]
+    places: list[list[int]]
+    active: np.ndarray[Any, Any]
+    members: np.ndarray[Any, Any]
+    leaders: np.ndarray[Any, Any]
+    row_of: np.ndarray[Any, Any]
+    one_more: np.ndarray[Any, Any]
 
 
 def counter_keys(groups: Groups, rules: Sequence[Rule]) -> dict[str, float]:
@@ -57,7 +79,7 @@ class Counters:
         self._round = np.float64 if torch.get_default_dtype() == torch.float64 else np.float32
         self._array = np.zeros((len(keys), len(members)), self._round)
         self._began = list(began)
-        self._beginners = not all(self._began)
+        self.beginners = not all(self._began)
         self._carries = len(keys) > self._counts
         # Counters in shared memory: their place in the array, and their memory.
         self.shared: list[tuple[int, int, np.ndarray[Any, Any]]] = []
@@ -67,10 +89,8 @@ class Counters:
                 self._adopt(groups.state, row, key, initial)
         self._addresses = list(map(Tensor.data_ptr, self._views))
         self._written = self._array.tobytes()
-        self._one_more = np.zeros((len(keys), len(members)), self._array.dtype)
-        self._active = np.zeros(len(members), bool)
         self.counts: list[StepCount] = []
-        self._places: list[list[int]] = []
+        self._selection = self.group([False] * len(members))
 
     def _adopt(self, state: dict[Tensor, Any], row: int, key: str, initial: float) -> None:
         """Make the counters of one name views of their row of the array."""
@@ -111,28 +131,39 @@ class Counters:
             self._written = self._array.tobytes()
         return changed
 
-    def select(self, active: Sequence[bool]) -> list[int]:
-        """Group the active members by their counts; returns the row of each in `counts`, -1 for the others."""
+    def group(self, active: Sequence[bool]) -> Selection:
+        """Put the active members that have equal counts into a row each."""
         columns: list[Any] = self._array.T.tolist()
         keys = [
             (k, *column, began) if on else None
             for (k, _), column, began, on in zip(self._members, columns, self._began, active, strict=True)
         ]
         index = {key: row for row, key in enumerate(dict.fromkeys([key for key in keys if key is not None]))}
-        self.counts = [self._count(key) for key in index]
         rows = [-1 if key is None else index[key] for key in keys]
-        self._places = [[] for _ in index]
+        places: list[list[int]] = [[] for _ in index]
         for place, row in enumerate(rows):
             if row >= 0:
-                self._places[row].append(place)
-        self._active = np.asarray(rows) >= 0
-        self._one_more[: self._counts] = self._active
-        return rows
+                places[row].append(place)
+        mask = np.array(active, bool)
+        one_more = np.zeros_like(self._array)
+        one_more[: self._counts] = mask
+        members = np.flatnonzero(mask)
+        leaders = np.array([members_of[0] for members_of in places], int)
+        groups = [key[0] for key in index]
+        return Selection(rows, groups, places, mask, members, leaders, np.array(rows, int)[members], one_more)
 
-    def _count(self, key: tuple[Any, ...]) -> StepCount:
-        k, *values, began = key
-        taken = int(values[0]) if self._counts else int(began)
-        return StepCount(k, taken, began, tuple(values[self._counts :]))
+    def take(self, selection: Selection) -> bool:
+        """Let a step count for these members; False where those of one row no longer have equal counts."""
+        leading = self._array[:, selection.leaders]
+        if not (self._array[:, selection.members] == leading[:, selection.row_of]).all():
+            return False
+        self._selection = selection
+        self.counts = []
+        for k, leader, values in zip(selection.groups, selection.leaders, leading.T.tolist(), strict=True):
+            began = self._began[leader]
+            taken = int(values[0]) if self._counts else int(began)
+            self.counts.append(StepCount(k, taken, began, tuple(values[self._counts :])))
+        return True
 
     def stored(self, carried: tuple[float, ...]) -> tuple[float, ...]:
         """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
@@ -141,17 +172,17 @@ class Counters:
     def advance(self, rows: Sequence[StepScalars]) -> None:
         """Count the step that every active member has taken, a row each."""
         if self._counts:
-            np.add(self._array, self._one_more, out=self._array)
+            np.add(self._array, self._selection.one_more, out=self._array)
         for count, row in zip(self.counts, rows, strict=True):
             count.taken, count.carried = row[3], row[4]
         if self._carries:
-            for count, places in zip(self.counts, self._places, strict=True):
+            for count, places in zip(self.counts, self._selection.places, strict=True):
                 if count.carried:
                     self._array[self._counts :, places] = np.array(count.carried)[:, None]
-        if self._beginners:
+        if self.beginners:
             self._begin()
         for row_of_array, place, memory in self.shared:
-            if self._active[place]:
+            if self._selection.active[place]:
                 memory[0] = self._array[row_of_array, place]
         self._written = self._array.tobytes()
 
@@ -159,6 +190,6 @@ class Counters:
         """Note that the slots of the active members have seen a step."""
         for count in self.counts:
             count.began = True
-        for place in np.flatnonzero(self._active).tolist():
+        for place in self._selection.members.tolist():
             self._began[place] = True
-        self._beginners = not all(self._began)
+        self.beginners = not all(self._began)

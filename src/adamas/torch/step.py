@@ -17,7 +17,7 @@ from .. import formats
 from ..backends import host_carry, host_scalars, same_form, uses_names, watch
 from ..rules import SIGNED, Rule
 from ._compat import is_dense, is_distributed, is_fake
-from .counters import Counters, counter_keys
+from .counters import Counters, Selection, counter_keys
 from .gradients import check_grad, dense_grad, has_own_memory
 from .launchers import IDLE, Launcher, ParamState, Request, StepScalars, choose
 from .options import AVERAGE, Groups, StepInfo, group_envelope, is_constant
@@ -34,6 +34,8 @@ _END = (object(),)
 
 # Squares of gradients times this, or its inverse, are in the range of float64 whatever the gradients are.
 _RESCALE = 2.0**-600
+# Sets of active members that a plan remembers.
+_REMEMBERED = 16
 _LARGEST = torch.finfo(torch.float32).max
 
 
@@ -83,6 +85,7 @@ class Plan:
         self._found = list(chain.from_iterable(self._watched))
         self._mask: bytes | None = None
         self._resting: list[int] = []
+        self._selections: dict[bytes, tuple[Selection, list[int], list[tuple[int, ...]]]] = {}
         self._needs_grad_norm = groups.options.needs_grad_norm
 
     @property
@@ -237,20 +240,33 @@ class Plan:
         )
 
     def _select(self, mask: bytes) -> None:
-        """Let a step take the members that have a gradient: the plan of them all stays as it is."""
-        self._mask = mask
-        self._resting = [place for place, on in enumerate(mask) if not on]
+        """Let a step take the members that have a gradient: the plan of them all stays as it is.
+
+        Sets of members that take turns are remembered.
+        """
+        known = self._selections.get(mask)
+        if known is None or self._counters.beginners or not self._counters.take(known[0]):
+            if len(self._selections) >= _REMEMBERED:
+                self._selections.clear()
+            known = self._selections[mask] = self._new_selection(mask)
+            self._counters.take(known[0])
+        self._mask, self._resting = mask, known[1]
+        for launcher, rows in zip(self._launchers, known[2], strict=True):
+            launcher.select(rows)
+
+    def _new_selection(self, mask: bytes) -> tuple[Selection, list[int], list[tuple[int, ...]]]:
+        """The counters that a step advances, the members without a gradient, and the rows for each launcher."""
         active = [False] * self._counted
         for place, on in zip(self._order, mask, strict=True):
             if place >= 0:
                 active[place] = bool(on)
-        rows = self._counters.select(active)
-        ordered = [
-            IDLE if not on else rows[place] if place >= 0 else 0
+        selection = self._counters.group(active)
+        rows = [
+            IDLE if not on else selection.rows[place] if place >= 0 else 0
             for place, on in zip(self._order, mask, strict=True)
         ]
-        for launcher, part in zip(self._launchers, self._slices, strict=True):
-            launcher.select(ordered[part])
+        resting = [place for place, on in enumerate(mask) if not on]
+        return selection, resting, [tuple(rows[part]) for part in self._slices]
 
     def _read_options(self, k: int, group: Mapping[str, Any], options: tuple[Any, ...]) -> bool:
         request = self._requests[k]

@@ -104,7 +104,7 @@ class Job(_Pass):
             self._pack_table(self._table, 0, *addresses)
             self._addresses = addresses
 
-    def write_rows(self, rows: Sequence[int]) -> None:
+    def write_rows(self, rows: Sequence[int] | np.ndarray[Any, Any]) -> None:
         """The row of scalars of each tensor, below their number; `IDLE` for one that is left alone."""
         self._info[:, 2] = rows
 

@@ -108,7 +108,7 @@ class Launcher(Protocol):
         """Parameters with equal keys, and for each the request of its group."""
         ...
 
-    def select(self, rows: Sequence[int]) -> None:
+    def select(self, rows: tuple[int, ...]) -> None:
         """Take the row of scalars of each member, `IDLE` for one that has no gradient."""
         ...
 

@@ -43,7 +43,7 @@ class EagerLauncher:
         self._steps: Sequence[StepScalars] = ()
         self._grads: list[Tensor] = []
 
-    def select(self, rows: Sequence[int]) -> None:
+    def select(self, rows: tuple[int, ...]) -> None:
         self._rows = rows
 
     @property

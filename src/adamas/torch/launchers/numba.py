@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,22 +81,26 @@ class NumbaLauncher:
         self._key = request.groups.options.key if kernel.rounds else None
         self._idle: list[int] = []
         self._rows: list[int] = []
+        self._selections: dict[tuple[int, ...], tuple[list[int], list[int], np.ndarray[Any, Any]]] = {}
         self._pool = default_pool()
 
     def _stand_in(self, k: int) -> Tensor:
         layout, dtype = self._members[k].layout.detach(), self._g_dtypes[k]
         return layout if layout.dtype == dtype else torch.empty_like(layout, dtype=dtype)
 
-    def select(self, rows: Sequence[int]) -> None:
-        # The rows of all launchers are numbered together; the job has those of its own members alone.
-        self._rows = sorted(set(rows) - {IDLE})
-        place = {row: n for n, row in enumerate(self._rows)} | {IDLE: IDLE}
-        self._job.write_rows([place[row] for row in rows])
-        self._idle = [k for k, row in enumerate(rows) if row == IDLE]
-        layouts = list(map(Tensor.data_ptr, self._layouts))
-        if self._idle and layouts != self._stand_in_addresses:  # a stand-in would keep old memory alive
-            self._stand_ins = list(map(self._stand_in, range(len(self._members))))
-            self._stand_in_addresses = layouts
+    def select(self, rows: tuple[int, ...]) -> None:
+        known = self._selections.get(rows)
+        if known is None:
+            if len(self._selections) >= _REMEMBERED:
+                self._selections.clear()
+            known = self._selections[rows] = _selection(rows)
+        self._rows, self._idle, own_rows = known
+        self._job.write_rows(own_rows)
+        if self._idle:
+            layouts = list(map(Tensor.data_ptr, self._layouts))
+            if layouts != self._stand_in_addresses:  # a stand-in would keep old memory alive
+                self._stand_ins = list(map(self._stand_in, range(len(self._members))))
+                self._stand_in_addresses = layouts
 
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
         self._tensors[1 :: self._width] = grads
@@ -158,6 +164,20 @@ class NumbaLauncher:
 
 
 LAUNCHER = NumbaLauncher
+
+# Sets of active members that a launcher remembers.
+_REMEMBERED = 16
+
+
+def _selection(rows: tuple[int, ...]) -> tuple[list[int], list[int], np.ndarray[Any, Any]]:
+    """The rows that are used, the idle members, and each member's row among those that are used.
+
+    The rows of all launchers are numbered together; a job has those of its own members alone.
+    """
+    used = sorted(set(rows) - {IDLE})
+    place = {row: n for n, row in enumerate(used)} | {IDLE: IDLE}
+    idle = [k for k, row in enumerate(rows) if row == IDLE]
+    return used, idle, np.array([place[row] for row in rows], np.int64)
 
 
 def _kernel(p: Tensor, request: Request) -> Kernel:

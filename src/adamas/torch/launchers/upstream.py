@@ -60,7 +60,7 @@ class UpstreamLauncher:
         self._idle: list[bool] = []
         self._layouts = list(map(_layout, self._params))
 
-    def select(self, rows: Sequence[int]) -> None:
+    def select(self, rows: tuple[int, ...]) -> None:
         self._idle = [row == IDLE for row in rows]
 
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
