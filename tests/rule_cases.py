@@ -46,6 +46,10 @@ def triple(x):
     return 3 * x
 
 
+def root_of(x):
+    return xp.sqrt(x)
+
+
 @dataclass(frozen=True)
 class OwnRule(Rule):
     """A user's rule with all that an update may hold: constants, literals, powers, helpers, `xp`."""

@@ -299,6 +299,24 @@ def function_through_a_module(p, g, lr):
     return (p - lr * rule_cases.triple(g) * rule_cases.WHOLE,)
 
 
+@allowed(lambda p, g: p - 0.5 * g**0.5)
+def function_with_xp_through_a_module(p, g, lr):
+    return (p - lr * rule_cases.root_of(g),)
+
+
+def with_recursion():
+    def halved(x, times):
+        return xp.abs(x) if times == 0 else halved(0.5 * x, times - 1)
+
+    def a_recursion(p, g, lr):
+        return (p - lr * halved(g, 3),)
+
+    return a_recursion
+
+
+allowed(lambda p, g: p - 0.5 * g / 8)(with_recursion())
+
+
 @allowed(lambda p, g: p - 0.25 * g)
 def function_that_returns_a_list(p, g, lr):
     return [p - lr * HALF * g]
@@ -411,6 +429,15 @@ def rooted(x):
 
 def uses_rooted(p, g, lr):
     return (p - lr * rooted(g),)
+
+
+def through_a_module(p, g, lr):
+    return (p - lr * rule_cases.root_of(g),)
+
+
+def test_a_helper_of_another_module_is_rebound_too() -> None:
+    namespace = types.SimpleNamespace(sqrt=lambda x: 10 * x)
+    assert bind(through_a_module, namespace)(1.0, 2.0, 0.5) == (1.0 - 0.5 * 20.0,)
 
 
 def test_a_helpers_own_xp_is_rebound_too() -> None:

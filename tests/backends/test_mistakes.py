@@ -363,6 +363,21 @@ def test_a_rule_is_checked_once() -> None:
     assert len(calls) == first
 
 
+def test_an_option_that_changes_the_number_of_scalars() -> None:
+    @dataclass(frozen=True)
+    class Wrong(Right):
+        warm: bool = False
+
+        def scalars(self, t):
+            return (1.0, 2.0, 3.0) if self.warm else (1.0, 2.0)
+
+    assert np.isfinite(by_kernel(Wrong())).all()
+    with pytest.raises(
+        TypeError, match=r"^Wrong: scalars\(t\) returns 3 with these options, and update takes 2$"
+    ):
+        by_kernel(Wrong(warm=True))
+
+
 def test_an_error_of_a_later_step_is_for_that_step() -> None:
     @dataclass(frozen=True)
     class Failing(Right):

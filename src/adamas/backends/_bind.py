@@ -65,23 +65,27 @@ def _bound(function: types.FunctionType, namespace: Any, done: dict[Any, Any]) -
         found: Update = done[function]
         return found
     scope = _Scope(function.__globals__, namespace, done)
-    code, cells = _without_in_place(function.__code__), function.__closure__
-    if cells is not None:
-        named = zip(code.co_freevars, cells, strict=True)
-        cells = tuple(_rebound(name, cell, namespace, done) for name, cell in named)
-    result = types.FunctionType(code, scope, function.__name__, function.__defaults__, cells)
+    code, cells = _without_in_place(function.__code__), function.__closure__ or ()
+    # Numbers stay in their cells, where a change is seen.
+    own = tuple(types.CellType() if isinstance(_closed_over(cell), _CODE) else cell for cell in cells)
+    result = types.FunctionType(code, scope, function.__name__, function.__defaults__, own or None)
     result.__kwdefaults__ = function.__kwdefaults__
-    done[function] = result
+    done[function] = result  # before its cells are filled: it may be in one of them
+    for name, cell, new in zip(code.co_freevars, cells, own, strict=True):
+        if new is not cell:
+            value = _closed_over(cell)
+            new.cell_contents = namespace if name == "xp" else _adapted(value, namespace, done)
     return result
 
 
-def _rebound(name: str, cell: Any, namespace: Any, done: dict[Any, Any]) -> Any:
+_CODE = (types.FunctionType, types.ModuleType)
+
+
+def _closed_over(cell: types.CellType) -> Any:
     try:
-        value = cell.cell_contents
+        return cell.cell_contents
     except ValueError:  # it is not assigned yet
-        return cell
-    other = namespace if name == "xp" else _adapted(value, namespace, done)
-    return cell if other is value else types.CellType(other)
+        return None
 
 
 def _adapted(value: Any, namespace: Any, done: dict[Any, Any]) -> Any:
@@ -90,8 +94,8 @@ def _adapted(value: Any, namespace: Any, done: dict[Any, Any]) -> Any:
         if value in done:
             return done[value]
         return _bound(value, namespace, done) if _needs_binding(value) else value
-    if isinstance(value, types.ModuleType) and value in array_modules():
-        return _Alias(value, namespace)
+    if isinstance(value, types.ModuleType):
+        return _Alias(value, namespace) if value in array_modules() else _View(value, namespace, done)
     return value
 
 
@@ -103,9 +107,9 @@ def _needs_binding(function: Update, above: tuple[Any, ...] = ()) -> bool:
         or name.value is max
         or name.value is min
         or (
-            isinstance(name.value, types.FunctionType)
-            and name.value not in above
-            and _needs_binding(name.value, (*above, function))
+            isinstance(name.resolved, types.FunctionType)
+            and name.resolved not in (*above, function)
+            and _needs_binding(name.resolved, (*above, function))
         )
         for name in names_of(function)
     )
@@ -145,6 +149,16 @@ class _Alias:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._namespace if name in FUNCTIONS else self._module, name)
+
+
+class _View:
+    """A module of helpers, whose functions are bound."""
+
+    def __init__(self, module: types.ModuleType, namespace: Any, done: dict[Any, Any]) -> None:
+        self._module, self._namespace, self._done = module, namespace, done
+
+    def __getattr__(self, name: str) -> Any:
+        return _adapted(getattr(self._module, name), self._namespace, self._done)
 
 
 class _Torch:

@@ -17,8 +17,9 @@ from ._trace import place, trace
 
 __all__ = ["check_rule", "input_names"]
 
-# What has been found to be right: the class, its slots and the code of its update, which this keeps alive.
-_RIGHT: dict[tuple[type[Rule], int, tuple[str, ...]], Any] = {}
+# Rules found right, by class, code of the update and slots: that code, which has to stay alive for its id,
+# and the names of its arguments where they do not depend on how many scalars there are.
+_RIGHT: dict[tuple[type[Rule], int, tuple[str, ...]], tuple[Any, list[str] | None]] = {}
 # Gradients of both signs and none, whose moments change sign.
 _PROBE = np.array([[-1.0, 0.5, 0.0, 3.0], [0.25, -2.0, 0.0, 1e-3], [0.0, 0.0, 1.0, -3.0]])
 
@@ -42,7 +43,9 @@ def check_rule(rule: Rule) -> Form:
     except RuleSourceError:  # arrays may take what a kernel cannot, a mean for example
         _check_elementwise(rule, form)
     _check_signs(rule, form)
-    _RIGHT[key] = code
+    parameters = inspect.signature(update).parameters.values()
+    fixed = all(p.kind is not p.VAR_POSITIONAL and p.default is p.empty for p in parameters)
+    _RIGHT[key] = code, names if fixed else None
     return form
 
 
@@ -53,6 +56,9 @@ def input_names(rule: Rule, form: Form) -> list[str]:
         TypeError: they are not p, g, the slots in order, and one for each scalar.
     """
     title, update = type(rule).__name__, form.update
+    found = _RIGHT.get((type(rule), id(getattr(update, "__code__", None)), tuple(form.slots)))
+    if found is not None and found[1] is not None:
+        return found[1]
     if not isinstance(update, types.FunctionType):
         raise TypeError(
             f"{title}: update is a Python function, update(p, g, *slots, *scalars), "

@@ -20,6 +20,7 @@ from ... import formats
 from ...formats import Format
 from ...rules import Rule
 from ...rules._base import Form
+from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
 from . import randomness, toolbox
 from .cache import load_module
@@ -95,6 +96,11 @@ def compile_rule(
     title, inputs = type(rule).__name__, input_names(rule, form)
     text = arithmetic(title, form.update, inputs, 2 + len(form.slots))
     n_scalars = len(inputs) - 2 - len(form.slots)
+    given = len(host_scalars(rule, 1, *host_carry(rule, 1, *rule.carried.values())))
+    if given != n_scalars:
+        raise TypeError(
+            f"{title}: scalars(t) returns {given} with these options, and update takes {n_scalars}"
+        )
     signs = (
         None
         if _eps_hides_subnormals(rule, form, chosen)
