@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch_support import (
+    CLASSES,
     DROP_IN,
     OPTIMIZERS,
     Make,
@@ -123,7 +124,7 @@ def test_the_scaler_does_not_call_a_step_that_it_skips(make: Make) -> None:
 # Asked for with fused=True, the step unscales and skips.
 
 
-@pytest.mark.parametrize("name", [name for name in adamas.torch.__all__ if name in OPTIMIZERS])
+@pytest.mark.parametrize("name", CLASSES)
 def test_only_classes_of_torch_with_fused_scale_in_the_step(name: str) -> None:
     cls = getattr(adamas.torch, name)
     if name in FUSED:
