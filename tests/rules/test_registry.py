@@ -141,7 +141,7 @@ def test_the_first_step_goes_downhill(name: str) -> None:
 @every_case
 @pytest.mark.parametrize("decay", [0.0, 0.25])
 def test_decoupled_decay_shrinks_the_parameters_before_the_step(name: str, decay: float) -> None:
-    """By 1 - lr λ, and the step that follows is that of the rule from there: without decay, the rule alone."""
+    """By 1 - lr λ; the step that follows is the rule's own from there, and without decay nothing else."""
     p, grads = parameters(20), gradients(5, 20)
     shrink = 1 - CASES[name].lr * decay  # type: ignore[attr-defined]
     (decayed, *state) = run_reference(CASES[name], p, grads[:1], Envelope(shrink=shrink))[-1]
