@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,3 +51,57 @@ def _member(rank: int, function: Callable[..., None], file: str, size: int, args
 def in_processes(function: Callable[..., None], file: str, *args: Any, size: int = 2) -> None:
     """Run `function(rank, *args)` in so many processes of one group, which meets in a new file."""
     mp.spawn(_member, (function, file, size, args), nprocs=size)
+
+
+def _sharded(dtype: torch.dtype) -> tuple[Any, Any]:
+    """A small model over the ranks, and the same in one piece."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    torch.manual_seed(0)
+    plain = torch.nn.Sequential(torch.nn.Linear(6, 5), torch.nn.Linear(5, 3)).to(dtype)
+    model = copy.deepcopy(plain)
+    fully_shard(model, mesh=init_device_mesh("cpu", (dist.get_world_size(),)))
+    return model, plain
+
+
+def shards_step_as_one(rank: int) -> None:
+    """Float32 to rounding, 16 bits within a spacing, and no update lost on any rank."""
+    import adamas.torch
+
+    warnings.simplefilter("ignore", adamas.torch.SlowPathWarning)
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        for cls in (adamas.torch.Adam, adamas.torch.SGD, adamas.torch.Adagrad, adamas.torch.Lion):
+            model, plain = _sharded(dtype)
+            opt, other = cls(model.parameters(), lr=0.1), cls(plain.parameters(), lr=0.1)
+            model(torch.ones(2, 6, dtype=dtype)).square().sum().backward()
+            for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+                q.grad = p.grad.full_tensor()
+            opt.step()
+            other.step()
+            spacing = torch.finfo(dtype).eps
+            for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+                rtol = 64 * spacing if dtype == torch.float32 else 2 * spacing
+                torch.testing.assert_close(p.full_tensor(), q, rtol=rtol, atol=1e-5, msg=f"{cls} {dtype}")
+
+
+def shards_are_refused(rank: int) -> None:
+    """Clipping and skipping would see one rank's shard."""
+    import adamas.torch
+
+    warnings.simplefilter("ignore", adamas.torch.SlowPathWarning)
+    for options in ({"clip_norm": 1.0}, {"skip_nonfinite": True}):
+        model, plain = _sharded(torch.float32)
+        try:
+            opt = adamas.torch.SGD(model.parameters(), lr=1.0, **options)
+            model(torch.ones(2, 6)).square().sum().backward()
+            if rank == 1:
+                next(model.parameters()).grad.to_local().fill_(float("nan"))
+            opt.step()
+        except (RuntimeError, ValueError) as error:
+            refusal = str(error)
+        else:
+            refusal = "accepted"
+        assert "torch.nn.utils.clip_grad_norm_" in refusal, f"{options}: {refusal}"
+        for p, q in zip(model.parameters(), plain.parameters(), strict=True):
+            assert torch.equal(p.full_tensor(), q)

@@ -39,19 +39,20 @@ def own(params: Any, lr: float = 1e-3, **options: Any) -> adamas.torch.Optimizer
     return adamas.torch.Optimizer(params, SignMomentum(lr), **options)
 
 
-# The classes that torch.optim has too, by their common name.
-DROP_IN: dict[str, Make] = {
-    name: getattr(adamas.torch, name)
+# Every class that is a rule's own, and not the one that takes any.
+CLASSES: dict[str, type[torch.optim.Optimizer]] = {
+    name: value
     for name in adamas.torch.__all__
-    if name != "Optimizer" and hasattr(torch.optim, name)
+    if name != "Optimizer"
+    and isinstance(value := getattr(adamas.torch, name), type)
+    and issubclass(value, torch.optim.Optimizer)
 }
 
+# The classes that torch.optim has too, by their common name.
+DROP_IN: dict[str, Make] = {name: cls for name, cls in CLASSES.items() if hasattr(torch.optim, name)}
+
 # Every class, and every rule that a class's options can select.
-OPTIMIZERS: dict[str, Make] = {
-    name: getattr(adamas.torch, name)
-    for name in adamas.torch.__all__
-    if name != "Optimizer" and issubclass(getattr(adamas.torch, name), torch.optim.Optimizer)
-} | {
+OPTIMIZERS: dict[str, Make] = dict[str, Make](CLASSES) | {
     "Adam-amsgrad": functools.partial(adamas.torch.Adam, amsgrad=True),
     "AdamW-amsgrad": functools.partial(adamas.torch.AdamW, amsgrad=True),
     "SGD-momentum": functools.partial(adamas.torch.SGD, momentum=0.9, dampening=0.5),

@@ -140,14 +140,19 @@ def test_the_first_step_goes_downhill(name: str) -> None:
 
 
 @every_case
-def test_decoupled_decay_of_zero_is_no_decay(name: str) -> None:
+@pytest.mark.parametrize("decay", [0.0, 0.25])
+def test_decoupled_decay_shrinks_the_parameters_before_the_step(name: str, decay: float) -> None:
+    """By 1 - lr λ; the step that follows is the rule's own from there, and without decay nothing else."""
     p, grads = parameters(20), gradients(5, 20)
-    lr, decay = CASES[name].lr, 0.0  # type: ignore[attr-defined]
-    without = run_reference(CASES[name], p, grads)[-1]
-    for a, b in zip(
-        run_reference(CASES[name], p, grads, Envelope(decay_factor=1 - lr * decay))[-1], without, strict=True
-    ):
+    shrink = 1 - CASES[name].lr * decay  # type: ignore[attr-defined]
+    (decayed, *state) = run_reference(CASES[name], p, grads[:1], Envelope(decay_factor=shrink))[-1]
+    (stepped, *expected) = run_reference(CASES[name], shrink * p, grads[:1])[-1]
+    np.testing.assert_array_equal(decayed, stepped)
+    for a, b in zip(state, expected, strict=True):
         np.testing.assert_array_equal(a, b)
+    unchanged = run_reference(CASES[name], p, grads)[-1][0]
+    after = run_reference(CASES[name], p, grads, Envelope(decay_factor=shrink))[-1][0]
+    assert np.array_equal(after, unchanged) == (decay == 0)
 
 
 def test_the_example_of_the_package_works() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch_support import (
+    CLASSES,
     DROP_IN,
     OPTIMIZERS,
     Make,
@@ -28,7 +29,7 @@ from torch_support import (
 import adamas.torch
 from adamas import rules
 
-NAMES = [name for name in OPTIMIZERS if name in adamas.torch.__all__ and name != "Optimizer"]
+NAMES = list(CLASSES)
 WITH_BETAS = [name for name in NAMES if "betas" in getattr(adamas.torch, name)(simple()).defaults]
 WITH_EPS = [name for name in NAMES if "eps" in getattr(adamas.torch, name)(simple()).defaults]
 OUTSIDE: list[float] = [math.nan, math.inf, -math.inf, -1.0]

@@ -135,6 +135,7 @@ def test_the_type_of_the_gradient_may_change_from_step_to_step(make: Make, dtype
         for k, (p, q) in enumerate(zip(params, plain, strict=True)):
             q.grad = randn(300, seed=10 * seed + k).to(dtype)
             wide = (seed + k) % 3 > 0
+            p.grad = None
             p.grad_dtype = torch.float32 if wide else dtype
             p.grad = q.grad.float() if wide else q.grad.clone()
         opt.step()
