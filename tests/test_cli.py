@@ -7,8 +7,9 @@ import pytest
 from typer.testing import CliRunner
 
 import adamas
+from adamas._tools import modules
 from adamas.cli import app
-from adamas.experiments import data, discovery, figures, images
+from adamas.experiments import data, figures, images
 
 
 def adamas_command(*arguments: str) -> tuple[int, str, str]:
@@ -57,7 +58,7 @@ def test_info_is_a_table_and_json() -> None:
 def test_an_unknown_figure_is_named_with_those_there_are(tmp_path: Path) -> None:
     results = tmp_path / "results"
     code, out, err = adamas_command("reproduce", "fig9", "--results", str(results))
-    known = ", ".join(discovery.names(figures.__name__))
+    known = ", ".join(modules.names(figures.__name__))
     assert (code, out, err) == (2, "", f"adamas: unknown figure 'fig9'; known: {known}\n")
     assert not results.exists()
 

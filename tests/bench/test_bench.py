@@ -8,12 +8,12 @@ pytest.importorskip("torch", reason="the benchmarks time torch optimizers")
 
 import torch
 
+from adamas._tools.modules import load, names
 from adamas.bench import pairs
 from adamas.bench.measure import interleave, ratio
 from adamas.bench.pairs import Bench, Contender, Pair, check_workloads, compare
 from adamas.bench.roofline import draw
 from adamas.bench.workloads import WORKLOADS
-from adamas.experiments.discovery import load, names
 
 SUITES = "adamas.bench.suites"
 

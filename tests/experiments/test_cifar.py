@@ -133,7 +133,7 @@ def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
         monkeypatch.setattr(cifar, name, sources)
     monkeypatch.setattr(cifar, "ARCHIVE", published(cifar.ARCHIVE, files["cifar-10-python.tar.gz"]))
     monkeypatch.setenv(data.VARIABLE, str(tmp_path))
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("ADAMAS_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cifar10").mkdir()
     return files
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from adamas.experiments import ExperimentError, discovery, figures, pictures
+from adamas._tools import modules
+from adamas.experiments import ExperimentError, figures, pictures
 from adamas.experiments.figures import Finding
 from adamas.experiments.figures._curves import Claim, Comparison, Curve, Grid, Panel, TrainingCurves
 from adamas.experiments.runs.training import Training
@@ -160,11 +161,11 @@ def test_figure_1_is_what_the_paper_says() -> None:
 def test_a_new_file_is_a_new_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fig99.py").write_text("FIGURE = 'the new figure'\n")
     (tmp_path / "_helper.py").write_text("")
-    before = discovery.names(figures.__name__)
+    before = modules.names(figures.__name__)
     folders = [*figures.__path__, str(tmp_path)]
     monkeypatch.setattr(figures, "__path__", folders)
     monkeypatch.setattr(figures.__spec__, "submodule_search_locations", folders)
-    assert discovery.names(figures.__name__) == sorted([*before, "fig99"])
+    assert modules.names(figures.__name__) == sorted([*before, "fig99"])
     assert str(figures.load("fig99")) == "the new figure"
 
 

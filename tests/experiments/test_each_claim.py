@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from adamas.experiments import claims, discovery
+from adamas._tools import modules
+from adamas.experiments import claims
 from adamas.experiments.claims import adagrad_limit, adamax_limit, little_tuning, reach, sparse_features
 from adamas.experiments.figures import Finding
 from adamas.experiments.runs.training import Training
@@ -80,7 +81,7 @@ def test_a_new_file_is_a_new_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folders = [*claims.__path__, str(tmp_path)]
     monkeypatch.setattr(claims, "__path__", folders)
     monkeypatch.setattr(claims.__spec__, "submodule_search_locations", folders)
-    assert discovery.names(claims.__name__) == sorted([*CLAIMS, "newcomer"])
+    assert modules.names(claims.__name__) == sorted([*CLAIMS, "newcomer"])
     assert str(claims.load("newcomer")) == "the new claim"
 
 

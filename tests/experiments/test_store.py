@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adamas._tools.files import write_atomically
 from adamas.experiments import ExperimentError
-from adamas.experiments.files import write_atomically
 from adamas.experiments.store import SCHEMA, Store, key, versions
 
 CONFIGURATION: dict[str, Any] = {"rule": {"name": "Adam", "lr": 0.001}, "seed": 0, "problem": "p"}

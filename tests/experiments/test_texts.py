@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adamas.experiments import ExperimentError, data, texts, words
+from adamas.experiments import ExperimentError, texts, words
 
 REVIEWS = ["good<br />1", "good 2", "bad é", "bad 4"]
 
@@ -32,7 +32,7 @@ def small_imdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     labels = np.array([1, 1, 0, 0])
     monkeypatch.setattr(words, "read_imdb", lambda: {"train": (REVIEWS, labels)})
     monkeypatch.setattr(words, "EACH", 2)
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path)
+    monkeypatch.setenv("ADAMAS_CACHE", str(tmp_path))
     return tmp_path / "imdb"
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adamas.experiments import ExperimentError, data, images, whitening
+from adamas.experiments import ExperimentError, images, whitening
 
 
 def pixels(count: int = 400) -> np.ndarray:
@@ -52,7 +52,7 @@ def test_constant_pixels_stay_finite() -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of the matrices that are kept."""
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path)
+    monkeypatch.setenv("ADAMAS_CACHE", str(tmp_path))
     return tmp_path / "whitening"
 
 

@@ -105,7 +105,7 @@ def small_imdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     for part in ("train", "test"):
         write_lines(folder / f"{part}.jsonl.xz", TEXTS, LABELS)
     monkeypatch.setenv(data.VARIABLE, str(tmp_path))
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
+    monkeypatch.setenv("ADAMAS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(data, "get", lambda source: tmp_path / source.set / source.name)
     monkeypatch.setattr(words, "EACH", 2)
     words.load_imdb.cache_clear()

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from adamas._tools.text import format_value
 from adamas.experiments import ExperimentError
-from adamas.experiments.shown import cell
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
@@ -69,5 +69,5 @@ def table(title: str | None, rows: Sequence[Mapping[str, Any]]) -> Table:
         numbers = any(isinstance(row[name], float) for row in rows)
         shown.add_column(name.replace("_", " "), justify="right" if numbers else "left")
     for row in rows:
-        shown.add_row(*(escape(cell(value)) for value in row.values()))
+        shown.add_row(*(escape(format_value(value)) for value in row.values()))
     return shown

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
+from adamas._tools.modules import names
+from adamas._tools.text import format_value
 from adamas.experiments import ExperimentError
-from adamas.experiments.discovery import names
-from adamas.experiments.shown import cell
 
 from ._app import Json, app
 from ._output import console, ending, progress_console, say, table
@@ -41,9 +41,9 @@ def bench(
 
     Exit status: 0 measured; 2 bad input: an unknown suite or workload.
     """
+    from adamas._tools.modules import load
     from adamas.bench.pairs import check_workloads
     from adamas.bench.roofline import draw
-    from adamas.experiments.discovery import load
 
     progress = progress_console()
     with ending(progress, mistakes=(ExperimentError, ValueError, OSError)):
@@ -59,6 +59,6 @@ def bench(
         return
     out = console()
     out.print(table(done.title, done.rows))
-    out.print(", ".join(f"{name} {cell(value)}" for name, value in done.machine.items()), style="dim")
+    out.print(", ".join(f"{name} {format_value(value)}" for name, value in done.machine.items()), style="dim")
     for note in done.notes:
         say(out, f"note: {note}")

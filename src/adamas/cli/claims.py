@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from adamas._tools.modules import names
 from adamas.experiments import ExperimentError
-from adamas.experiments.discovery import names
 
 from ._app import RESULTS, Address, Engine, Jobs, Json, Preset, Results, app
 from ._output import FAILED, console, ending, progress_console, say, table

@@ -12,7 +12,7 @@ from ._output import console, table
 @app.command()
 def info(as_json: Json = False) -> None:
     """Versions, the number of CPUs, and the folder of downloads and preprocessed data."""
-    from adamas.experiments.data import cache_folder
+    from adamas._tools.files import cache_folder
     from adamas.experiments.store import versions
 
     facts = {**versions(), "cpus": os.cpu_count(), "cache": str(cache_folder())}

@@ -37,7 +37,7 @@ def results(
     Exit status: 0 all is shown; 1 a file is no record (it is named, the others are shown); 2 bad input: no
     such folder, a file that cannot be written.
     """
-    from adamas.experiments.files import write_atomically
+    from adamas._tools.files import write_atomically
     from adamas.experiments.results import Tidy, listed, summary, versions
     from adamas.experiments.store import Store
 

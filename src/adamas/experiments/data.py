@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pooch
 
+from adamas._tools.files import cache_folder, write_atomically
+
 from . import ExperimentError
-from .files import write_atomically
 
 VARIABLE = "ADAMAS_DATA"
 
@@ -38,11 +39,6 @@ class Source:
     name: str
     checksum: str
     official: bool = True
-
-
-def cache_folder() -> Path:
-    """The folder for downloads and preprocessed data: `ADAMAS_CACHE`, else the user's cache folder."""
-    return Path(os.environ.get("ADAMAS_CACHE") or pooch.os_cache("adamas"))
 
 
 def keep(path: Path, content: bytes) -> None:

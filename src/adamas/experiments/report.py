@@ -11,7 +11,9 @@ from typing import NamedTuple, get_args
 
 from rich.console import Console
 
-from . import ExperimentError, claims, discovery, figures, grid, progress
+from adamas._tools import modules
+
+from . import ExperimentError, claims, figures, grid, progress
 from .charts import Chart
 from .engines import Workers
 from .figures import Figure, Finding, Preset, Records, Table, Verdict
@@ -59,7 +61,7 @@ class Report:
 
 def of_paper() -> list[str]:
     """The names of the figures that reproduce the paper, the numbered ones first."""
-    names = [name for name in discovery.names(figures.__name__) if figures.load(name).of_paper]
+    names = [name for name in modules.names(figures.__name__) if figures.load(name).of_paper]
     return sorted(names, key=lambda name: (not name.startswith("fig"), name))
 
 

@@ -9,10 +9,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import claims, discovery, page, pictures, report
+from adamas._tools import modules
+from adamas._tools.files import write_atomically
+
+from . import claims, page, pictures, report
 from .engines import Workers
 from .figures import Preset
-from .files import write_atomically
 from .report import Judged, Report
 from .store import Store
 
@@ -49,7 +51,7 @@ def reproduce(name: str, preset: Preset, folder: Path, workers: Workers, console
     reports, failed = report.execute(
         report.of_paper() if name == ALL else [name], preset, store, workers, console
     )
-    others = discovery.names(claims.__name__) if name == ALL else []
+    others = modules.names(claims.__name__) if name == ALL else []
     measured, raised = report.measure(others, preset, console)
     judged = [*(each for one in reports for each in one.judged()), *measured]
     files = {each.name: _draw(each, folder / f"{each.name}-{preset}") for each in reports}

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from adamas._tools.text import format_value
+
 from . import ExperimentError
-from .shown import cell
 from .store import FAILED, Record, key
 
 # Columns of the tidy table that are not of the configuration, before and after those that are.
@@ -82,8 +83,8 @@ def versions(records: Sequence[Record]) -> list[str]:
 
 def _pairs(values: Any) -> str:
     if not isinstance(values, Mapping):
-        return cell(values)
-    return ", ".join(f"{name} {cell(value)}" for name, value in values.items())
+        return format_value(values)
+    return ", ".join(f"{name} {format_value(value)}" for name, value in values.items())
 
 
 def _error(record: Record) -> str | None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adamas._tools.files import write_atomically
+
 from . import ExperimentError
-from .files import write_atomically
 
 SCHEMA = 1
 FAILED = "failed"

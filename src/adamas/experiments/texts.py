@@ -10,6 +10,8 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
+from adamas._tools.files import cache_folder
+
 from . import ExperimentError, data, words
 
 # All others, two in ten thousand of the reviews' characters, are read as "?". A code is a place in here.
@@ -47,7 +49,7 @@ def load_imdb() -> NDArray[np.uint8]:
     They are encoded once for each user.
     """
     name = f"text-{ENCODING}-{data.fingerprint(words.imdb_sources())}.bin"
-    cached = data.cache_folder() / "imdb" / name
+    cached = cache_folder() / "imdb" / name
     if not cached.exists():
         reviews, _ = words.read_imdb()["train"]
         turns = zip(reviews[: words.EACH], reviews[words.EACH :], strict=True)

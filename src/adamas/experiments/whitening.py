@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from adamas._tools.files import cache_folder
+
 from . import ExperimentError, data, images
 
 # Added to every variance, as a part of the mean variance: directions with less than this are mostly noise,
@@ -54,7 +56,7 @@ def load(name: str, count: int) -> images.Images:
     loaded = images.find(name).load()
     train = loaded.train[:count]
     digest = hashlib.sha256(identity(name, count).encode()).hexdigest()[:16]
-    cached = data.cache_folder() / "whitening" / f"{name}-{digest}.npz"
+    cached = cache_folder() / "whitening" / f"{name}-{digest}.npz"
     if not cached.exists():
         _write(cached, zca(train))
     transform = _read(cached)

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from sklearn.feature_extraction.text import CountVectorizer
 
+from adamas._tools.files import cache_folder
+
 from . import ExperimentError, data
 
 EACH = 12_500  # reviews of each label in each part of the IMDB reviews
@@ -173,7 +175,7 @@ def load_imdb() -> Corpus:
     sources = imdb_sources()
     for source in sources:
         data.get(source)
-    cached = data.cache_folder() / "imdb" / f"counts-{COUNTING}-{data.fingerprint(sources)}.npz"
+    cached = cache_folder() / "imdb" / f"counts-{COUNTING}-{data.fingerprint(sources)}.npz"
     if cached.exists():
         return _read_counts(cached)
     parts = read_imdb()

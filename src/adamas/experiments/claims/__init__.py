@@ -12,7 +12,9 @@ from typing import NamedTuple, cast
 
 from threadpoolctl import threadpool_limits
 
-from .. import discovery
+from adamas._tools import modules
+
+from .. import ExperimentError
 from ..figures import Finding, Preset, Verdict
 
 __all__ = ["Claim", "Measured", "all_claims", "load"]
@@ -48,7 +50,7 @@ class Claim:
 
 def all_claims() -> dict[str, Claim]:
     """Every claim of this package by its module's name."""
-    return {name: load(name) for name in discovery.names(__name__)}
+    return {name: load(name) for name in modules.names(__name__)}
 
 
 def load(name: str) -> Claim:
@@ -57,4 +59,4 @@ def load(name: str) -> Claim:
     Raises:
         ExperimentError: there is none; the message lists those that exist.
     """
-    return cast(Claim, discovery.load(__name__, name).CLAIM)
+    return cast(Claim, modules.load(__name__, name, ExperimentError).CLAIM)

@@ -18,7 +18,9 @@ from typing import Protocol, cast
 
 import torch
 
-from .. import ExperimentError, discovery, store
+from adamas._tools import modules
+
+from .. import ExperimentError, store
 from ..runs import Run
 from ..store import Record
 
@@ -98,7 +100,7 @@ class Workers:
     address: str | None = None
 
     def __post_init__(self) -> None:
-        known = discovery.names(__name__)
+        known = modules.names(__name__)
         if self.engine not in known:
             raise ExperimentError(f"unknown engine {self.engine!r}; known: {', '.join(known)}")
 
@@ -108,7 +110,7 @@ class Workers:
         Raises:
             ExperimentError: it cannot be had.
         """
-        engine = cast(Engine, discovery.load(__name__, self.engine))
+        engine = cast(Engine, modules.load(__name__, self.engine, ExperimentError))
         return engine.connect(self.jobs, self.address)
 
 

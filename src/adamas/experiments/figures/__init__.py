@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, cast, get_args
 
-from .. import discovery
+from adamas._tools import modules
+
+from .. import ExperimentError
 from ..charts import Chart
 from ..runs import Run
 from ..store import Record
@@ -91,4 +93,4 @@ def load(name: str) -> Figure:
     Raises:
         ExperimentError: there is none; the message lists those that exist.
     """
-    return cast(Figure, discovery.load(__name__, name).FIGURE)
+    return cast(Figure, modules.load(__name__, name, ExperimentError).FIGURE)

@@ -10,11 +10,12 @@ from pathlib import Path
 import jinja2
 import plotly.offline
 
+from adamas._tools.files import write_atomically
+from adamas._tools.text import format_value
+
 from .. import report
 from ..figures import Preset
-from ..files import write_atomically
 from ..report import Judged, Report
-from ..shown import cell
 from ..store import Store
 from . import _plot, _summary
 
@@ -60,7 +61,7 @@ def write(path: Path, contents: Contents, store: Store) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters["cell"] = cell
+    templates.filters["cell"] = format_value
     templates.filters["plot"] = _plot.plain
     templates.filters["entries"] = _plot.entries
     html = templates.get_template("page.html").render(

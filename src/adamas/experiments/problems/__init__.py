@@ -15,7 +15,9 @@ from typing import Protocol, cast
 import numpy as np
 import torch
 
-from .. import discovery
+from adamas._tools import modules
+
+from .. import ExperimentError
 
 Option = str | int | float
 
@@ -72,4 +74,4 @@ def start(
 
 def load(name: str) -> ProblemModule:
     """The problem of that name, a module of this package."""
-    return cast(ProblemModule, discovery.load(__name__, name))
+    return cast(ProblemModule, modules.load(__name__, name, ExperimentError))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any, Protocol, cast
 
-from .. import discovery
+from adamas._tools import modules
+
+from .. import ExperimentError
 from ..problems import Option
 
 __all__ = ["Point", "Stream", "StreamModule", "load"]
@@ -61,4 +63,4 @@ class StreamModule(Protocol):
 
 def load(name: str) -> StreamModule:
     """The stream of that name, a module of this package."""
-    return cast(StreamModule, discovery.load(__name__, name))
+    return cast(StreamModule, modules.load(__name__, name, ExperimentError))
