@@ -9,7 +9,8 @@ from typer.testing import CliRunner
 import adamas
 from adamas._tools import modules
 from adamas.cli import app
-from adamas.experiments import data, figures, images
+from adamas.experiments import figures
+from adamas.experiments.datasets import _download, mnist
 
 
 def adamas_command(*arguments: str) -> tuple[int, str, str]:
@@ -88,8 +89,8 @@ def test_corrupt_data_are_named_before_any_run(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "data" / "mnist" / "train-images-idx3-ubyte.gz"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"corrupt")
-    monkeypatch.setenv(data.VARIABLE, str(tmp_path / "data"))
-    images.load_mnist.cache_clear()
+    monkeypatch.setenv(_download.VARIABLE, str(tmp_path / "data"))
+    mnist.load.cache_clear()
     results = tmp_path / "results"
     code, out, err = adamas_command("reproduce", "fig1", "--preset", "quick", "--results", str(results))
     assert (code, out) == (2, "")

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from adamas.cli import app
-from adamas.experiments.store import Store, key, record
+from adamas.experiments.records.store import Store, key, record
 
 ADAM: dict[str, Any] = {
     "problem": "images",

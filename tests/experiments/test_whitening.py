@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adamas.experiments import ExperimentError, images, whitening
+from adamas.experiments import ExperimentError, datasets
+from adamas.experiments.problems import _whitening as whitening
 
 
 def pixels(count: int = 400) -> np.ndarray:
@@ -58,7 +59,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_test_images_are_whitened_as_the_training_images_are(folder: Path) -> None:
     loaded = whitening.load.__wrapped__("digits", 100)
-    plain = images.find("digits").load()
+    plain = datasets.images("digits").load()
     mean, matrix = whitening.zca(plain.train[:100])
     np.testing.assert_array_equal(loaded.train, (plain.train[:100] - mean) @ matrix)
     np.testing.assert_array_equal(loaded.test, (plain.test - mean) @ matrix)

@@ -1,6 +1,6 @@
 """The command line: `adamas`, or `python -m adamas`. Each public module here is a command.
 
-Commands import what they need when they run, so that `--help` is quick.
+Commands import their dependencies when they run, so that `--help` is quick.
 """
 
 from __future__ import annotations

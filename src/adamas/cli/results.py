@@ -1,4 +1,4 @@
-"""`adamas results`: what is stored, as a list or as a table for other programs."""
+"""`adamas results`: stored runs, as a list or as a table for other programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def results(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The runs that are recorded, those that failed among them; or all of their numbers, for other programs.
+    """List the recorded runs, including those that failed; or export all their numbers, for other programs.
 
     The table of csv and parquet is a tidy one. Its columns: run (the name of the record), the
     configuration (problem, rule.name, rule.lr, seed, ...), versions, status (done, diverged, failed), error,
@@ -38,11 +38,11 @@ def results(
     such folder, a file that cannot be written.
     """
     from adamas._tools.files import write_atomically
-    from adamas.experiments.results import Tidy, listed, summary, versions
-    from adamas.experiments.store import Store
+    from adamas.experiments.records.store import Store
+    from adamas.experiments.records.tables import Tidy, listed, summary, versions
 
     progress = progress_console()
-    with ending(progress, mistakes=(ExperimentError, OSError)):
+    with ending(progress, ExperimentError, OSError):
         _check(form, output, as_json)
         records, errors = Store(results).every()
         if form != "table":

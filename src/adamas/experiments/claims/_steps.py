@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from adamas.backends import reference
 from adamas.rules import Rule
 
-from ..figures import Preset
+from ..findings import Preset
 
 Array = NDArray[np.float64]
 

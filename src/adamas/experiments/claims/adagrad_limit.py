@@ -14,7 +14,7 @@ import numpy as np
 from adamas.rules import Adagrad, Adam
 from adamas.schedules import inverse_sqrt
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, iterates, kinds
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from adamas.rules import AdaMax
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, ROUNDING, kinds, states, steps
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from adamas.rules import NONNEGATIVE, SIGNED, AdaMax, Rule, xp
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, Array, kinds, steps
 

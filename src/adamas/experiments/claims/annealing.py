@@ -12,7 +12,7 @@ from scipy.special import expit
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._moments import walk
 from ._steps import Array

@@ -8,7 +8,7 @@ import torch
 
 from adamas.torch import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 
 # Two numbers a parameter, and a hundredth for what is not a parameter's: a counter a tensor.

@@ -9,7 +9,7 @@ import numpy as np
 
 from adamas.rules import Adagrad, Adam, Rule
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._moments import walk
 from ._steps import Array

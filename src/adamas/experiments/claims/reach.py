@@ -7,7 +7,7 @@ import numpy as np
 from adamas.backends import reference
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 
 DISTANCE = 10.0

@@ -12,7 +12,7 @@ import numpy as np
 
 from adamas.rules import NONNEGATIVE, SIGNED, Adam, Rule, xp
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, ROUNDING, Array, kinds, steps
 

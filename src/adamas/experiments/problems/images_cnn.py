@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
-from .. import images, whitening
+from .. import datasets
+from . import _whitening
 from ._network import Examples, Network, dropped, network
 
 CLASSES = 10
@@ -62,23 +63,23 @@ class Cnn(nn.Module):
 def identity(
     data: str, count: int, channels: int, units: int, dropout_input: float, dropout_units: float
 ) -> str:
-    """The whitened images' name and checksum; `data` is a key of `images.SETS`."""
-    return whitening.identity(data, count)
+    """Return the whitened images' name and checksum; `data` names an image set."""
+    return _whitening.identity(data, count)
 
 
 def prepare(
     data: str, count: int, channels: int, units: int, dropout_input: float, dropout_units: float
 ) -> None:
-    """Gets and checks the files, and keeps how to whiten them."""
-    whitening.load(data, count)
+    """Get and check the files, and compute the whitening transform."""
+    _whitening.load(data, count)
 
 
 def build(
     seed: int, data: str, count: int, channels: int, units: int, dropout_input: float, dropout_units: float
 ) -> Network:
     """On the first `count` training images, or all where there are fewer, started as torch starts layers."""
-    loaded = whitening.load(data, count)
-    shape = images.find(data).shape
+    loaded = _whitening.load(data, count)
+    shape = datasets.images(data).shape
 
     def examples(pixels: torch.Tensor, labels: torch.Tensor) -> Examples:
         return Examples(pixels.view(-1, *shape), labels)

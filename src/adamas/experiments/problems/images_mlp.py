@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
-from .. import images
+from .. import datasets
 from ._network import Examples, Network, dropped, network
 
 
@@ -33,13 +33,13 @@ class Mlp(nn.Module):
 
 
 def identity(data: str, width: int, dropout: float = 0.0, count: int = 0) -> str:
-    """The images' name and checksum; `data` is a key of `images.SETS`."""
-    return images.find(data).identity()
+    """Return the images' name and checksum; `data` names an image set."""
+    return datasets.images(data).identity()
 
 
 def prepare(data: str, width: int, dropout: float = 0.0, count: int = 0) -> None:
-    """Gets and checks the files."""
-    images.find(data).load()
+    """Get and check the files."""
+    datasets.images(data).load()
 
 
 def build(seed: int, data: str, width: int, dropout: float = 0.0, count: int = 0) -> Network:
@@ -47,7 +47,7 @@ def build(seed: int, data: str, width: int, dropout: float = 0.0, count: int = 0
 
     Trained on the first `count` images, all of them with 0.
     """
-    loaded = images.find(data).load()
+    loaded = datasets.images(data).load()
     rows = slice(count or None)
     return network(
         lambda: Mlp(loaded.train.shape[1], width, dropout),

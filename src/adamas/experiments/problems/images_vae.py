@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .. import images
+from .. import datasets
 from ._network import CHUNK, seeded
 
 
@@ -78,13 +78,13 @@ class AutoEncoder:
 
 
 def identity(data: str, hidden: int, latent: int) -> str:
-    """The images' name and checksum; `data` is a key of `images.SETS`."""
-    return images.find(data).identity()
+    """Return the images' name and checksum; `data` names an image set."""
+    return datasets.images(data).identity()
 
 
 def prepare(data: str, hidden: int, latent: int) -> None:
-    """Gets and checks the files."""
-    images.find(data).load()
+    """Get and check the files."""
+    datasets.images(data).load()
 
 
 def build(seed: int, data: str, hidden: int, latent: int) -> AutoEncoder:
@@ -92,7 +92,7 @@ def build(seed: int, data: str, hidden: int, latent: int) -> AutoEncoder:
 
     Started as torch starts linear layers; the paper does not say how.
     """
-    loaded = images.find(data).load()
+    loaded = datasets.images(data).load()
     pixels = loaded.train.shape[1]
 
     def half(inputs: int, outputs: int) -> nn.Module:

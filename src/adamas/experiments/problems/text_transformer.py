@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .. import ExperimentError, texts
+from .. import ExperimentError, datasets
 from ._network import Examples, Network, network
 
 HELD_OUT = 2**15  # characters at the end of the text
@@ -24,7 +24,7 @@ class Transformer(nn.Module):
 
     def __init__(self, context: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.characters = nn.Embedding(len(texts.VOCABULARY), width)
+        self.characters = nn.Embedding(len(datasets.CHARACTERS), width)
         self.places = nn.Embedding(context, width)
         # Not nn.TransformerEncoder, which starts all layers with the same weights.
         self.layers = nn.ModuleList(
@@ -34,7 +34,7 @@ class Transformer(nn.Module):
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, len(texts.VOCABULARY))
+        self.head = nn.Linear(width, len(datasets.CHARACTERS))
         self.later = nn.Transformer.generate_square_subsequent_mask(context)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
@@ -47,13 +47,13 @@ class Transformer(nn.Module):
 
 
 def identity(data: str, characters: int, context: int, width: int, layers: int, heads: int) -> str:
-    """The text's name and checksum; `data` is a key of `texts.SETS`."""
-    return texts.find(data).identity()
+    """Return the text's name and checksum; `data` names a text."""
+    return datasets.text(data).identity()
 
 
 def prepare(data: str, characters: int, context: int, width: int, layers: int, heads: int) -> None:
-    """Gets, checks and encodes the text."""
-    texts.find(data).load()
+    """Get, check and encodes the text."""
+    datasets.text(data).load()
 
 
 def build(
@@ -64,7 +64,7 @@ def build(
     Raises:
         ExperimentError: the text is shorter than that and what is held out.
     """
-    text = texts.find(data).load()
+    text = datasets.text(data).load()
     if characters + 1 + HELD_OUT > len(text):
         raise ExperimentError(
             f"text {data!r} has {len(text):,} characters, {HELD_OUT:,} of them held out: got {characters:,}"
