@@ -35,6 +35,7 @@ HOMES = {
     "pooch": {"experiments"},
     "matplotlib": {"experiments", "bench"},
     "jinja2": {"experiments"},
+    "pandas": {"experiments"},
     "plotly": {"experiments"},
     "pyarrow": {"experiments"},
     "ray": {"experiments"},

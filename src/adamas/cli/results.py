@@ -38,26 +38,26 @@ def results(
     such folder, a file that cannot be written.
     """
     from adamas._tools.files import write_atomically
+    from adamas.experiments.records import tables
     from adamas.experiments.records.store import Store
-    from adamas.experiments.records.tables import Tidy, listed, summary, versions
 
     progress = progress_console()
     with ending(progress, ExperimentError, OSError):
         _check(form, output, as_json)
         records, errors = Store(results).every()
         if form != "table":
-            tidy = Tidy(records)
-            content = tidy.csv() if form == "csv" else tidy.parquet()
+            tidy = tables.tidy(records)
+            content = tables.csv(tidy) if form == "csv" else tables.parquet(tidy)
             if output is None:
                 sys.stdout.buffer.write(content)
             else:
                 write_atomically(output, content)
         elif as_json:
-            print(json.dumps([summary(record) for record in records], indent=1, ensure_ascii=False))
+            print(json.dumps([tables.summary(record) for record in records], indent=1, ensure_ascii=False))
         elif records:
             out = console()
-            out.print(table(None, listed(records)))
-            for line in versions(records):
+            out.print(table(None, tables.listed(records)))
+            for line in tables.versions(records):
                 say(out, line)
         else:
             say(progress, f"no run is recorded in {results}")

@@ -1,26 +1,28 @@
-"""Records as tables: a row a run for people, a row a number for programs."""
+"""Records as tables: a row for each run for people, a row for each number for programs."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+import pandas
 
 from adamas._tools.text import format_value
 
 from .. import ExperimentError
 from .store import FAILED, Record, key
 
-# Columns of the tidy table that are not of the configuration, before and after those that are.
+# Columns of the tidy table: before the configuration and the versions, after them, and those of a number.
 BEFORE = ("run",)
-AFTER = ("status", "error", "seconds", "epoch", "clock", "measure", "value")
+AFTER = ("status", "error", "seconds")
+NUMBER = ("epoch", "clock", "measure", "value")
+FLOATS = ("seconds", "epoch", "clock", "value")
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """The record without its history: what is left of that are the last measures, or the error."""
+    """Return the record without its history, with the last measures or the error only."""
     failed = record["status"] == FAILED
     return {
         "run": key(record["configuration"]),
@@ -34,7 +36,7 @@ def summary(record: Record) -> dict[str, Any]:
 
 
 def listed(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """A row of short texts for each; of a rule, the stepsize and what is not the same all over."""
+    """Return a row of short texts for each; a rule shows its stepsize and the fields that vary."""
     varied = _varied(records)
     return [_row(summary(record), varied) for record in records]
 
@@ -61,7 +63,7 @@ def _row(shown: dict[str, Any], varied: Mapping[Any, set[str]]) -> dict[str, Any
 
 
 def _varied(records: Sequence[Record]) -> dict[Any, set[str]]:
-    """By a rule's name, the hyperparameters of which there are several values."""
+    """Return the hyperparameters that have several values, by the rule's name."""
     rules = [record["configuration"].get("rule") for record in records]
     found: dict[Any, dict[str, set[str]]] = {}
     for rule in rules:
@@ -76,7 +78,7 @@ def _varied(records: Sequence[Record]) -> dict[Any, set[str]]:
 
 
 def versions(records: Sequence[Record]) -> list[str]:
-    """The versions that the runs were done with, and how many with each."""
+    """Return the versions that the runs were done with, and the number of runs with each."""
     counted = Counter(_pairs(record["versions"]) for record in records)
     return [f"{count} runs with {text}" for text, count in counted.most_common()]
 
@@ -88,72 +90,64 @@ def _pairs(values: Any) -> str:
 
 
 def _error(record: Record) -> str | None:
-    """The last line of the traceback: the error itself."""
+    """Return the last line of the traceback: the error itself."""
     return str(record["traceback"]).rstrip().rpartition("\n")[2] if record["status"] == FAILED else None
 
 
-class Tidy:
-    """The tidy table: a row for every number that was measured, with all that is known of its run beside it.
+def tidy(records: Sequence[Record]) -> pandas.DataFrame:
+    """Return the tidy table: a row for every number that was measured, with all fields of its run.
 
     `run` is the name of the record; the configuration follows, a field a column, fields of fields with a dot
     (`rule.lr`); then the versions (`version.torch`), `status`, `error` and `seconds`; and of the number
     itself `epoch`, `clock` (seconds of training until then), `measure` and `value`, which is absent where it
     was not finite. A run that failed, or measured nothing, has one row without a number.
     """
+    # Columns of objects: pandas would turn integers beside absent values into floats.
+    runs = pandas.DataFrame([_flat(record) for record in records], dtype=object)
+    numbers = pandas.DataFrame(
+        [(place, *number) for place, record in enumerate(records) for number in _numbers(record)],
+        columns=["place", *NUMBER],
+        dtype=object,
+    )
+    runs = runs.reindex(columns=[*BEFORE, *(name for name in runs if name not in (*BEFORE, *AFTER)), *AFTER])
+    places = numbers.pop("place").astype(int)
+    table = runs.apply(_of_one_type).astype(object).take(places).reset_index(drop=True)
+    return pandas.concat([table, numbers], axis=1)
 
-    def __init__(self, records: Sequence[Record]) -> None:
-        self.runs = [_flat(record) for record in records]
-        self.numbers = [
-            (place, number) for place, record in enumerate(records) for number in _numbers(record)
-        ]
-        known = dict.fromkeys(name for run in self.runs for name in run)
-        middle = [name for name in known if name not in BEFORE + AFTER]
-        self.columns = [*BEFORE, *middle, *AFTER]
 
-    def column(self, name: str) -> list[Any]:
-        """Its values, of one type: where they are of several, they are numbers or else texts."""
-        if name in AFTER[-4:]:
-            place = AFTER[-4:].index(name)
-            return [number[place] for _, number in self.numbers]
-        of_runs = _of_one_type([run.get(name) for run in self.runs])
-        return [of_runs[place] for place, _ in self.numbers]
+def csv(table: pandas.DataFrame) -> bytes:
+    """Return a tidy table as comma-separated values with a line of names; absent values are empty."""
+    content: str = table.to_csv(index=False, lineterminator="\n")
+    return content.encode()
 
-    def csv(self) -> bytes:
-        """As comma-separated values with a line of names; what is absent is empty."""
-        file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(zip(*(self.column(name) for name in self.columns), strict=True))
-        return file.getvalue().encode()
 
-    def parquet(self) -> bytes:
-        """As a Parquet file.
+def parquet(table: pandas.DataFrame) -> bytes:
+    """Return a tidy table as a Parquet file.
 
-        Raises:
-            ExperimentError: pyarrow is missing.
-        """
-        try:
-            import pyarrow
-            from pyarrow import parquet
-        except ModuleNotFoundError as error:
-            raise ExperimentError(
-                f"Parquet needs the package {error.name!r}: pip install 'adamas[parquet]'"
-            ) from error
-        # The type of a column of which nothing is known is nevertheless what it would be.
-        floats = dict.fromkeys(("seconds", "epoch", "clock", "value"), pyarrow.float64())
-        texts = dict.fromkeys(("run", "status", "error", "measure"), pyarrow.string())
-        types = {**floats, **texts}
-        arrays = [pyarrow.array(self.column(name), types.get(name)) for name in self.columns]
-        file = pyarrow.BufferOutputStream()
-        parquet.write_table(pyarrow.table(arrays, names=self.columns), file)
-        return bytes(file.getvalue())
+    Raises:
+        ExperimentError: pyarrow is missing.
+    """
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ModuleNotFoundError as error:
+        raise ExperimentError(
+            f"Parquet needs the package {error.name!r}: pip install 'adamas[parquet]'"
+        ) from error
+    # A column without any value still gets the type that its values would have.
+    floats = dict.fromkeys(FLOATS, pyarrow.float64())
+    types = {**dict.fromkeys((*BEFORE, *AFTER, *NUMBER), pyarrow.string()), **floats}
+    columns = {name: pyarrow.array(table[name], types.get(name), from_pandas=True) for name in table}
+    file = pyarrow.BufferOutputStream()
+    parquet.write_table(pyarrow.table(columns), file)
+    return bytes(file.getvalue())
 
 
 def _flat(record: Record) -> dict[str, Any]:
-    """A run's own columns."""
+    """Return the columns of a run."""
     shown = summary(record)
     configuration = {
-        f"configuration.{name}" if name in BEFORE + AFTER else name: value
+        f"configuration.{name}" if name in (*BEFORE, *AFTER, *NUMBER) else name: value
         for name, value in _leaves("", record["configuration"])
     }
     versions = dict(_leaves("version.", record["versions"]))
@@ -173,7 +167,7 @@ def _leaves(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]
 
 
 def _numbers(record: Record) -> Iterable[tuple[Any, Any, str | None, Any]]:
-    """Epoch, clock, measure, value."""
+    """Yield epoch, clock, measure and value."""
     epochs = record.get("epochs") or [{}]
     clock = record.get("clock") or [None] * len(epochs)
     for at, seconds in zip(epochs, clock, strict=False):
@@ -182,11 +176,16 @@ def _numbers(record: Record) -> Iterable[tuple[Any, Any, str | None, Any]]:
             yield at.get("epoch"), seconds, name, value if isinstance(value, int | float) else None
 
 
-def _of_one_type(values: Sequence[Any]) -> Sequence[Any]:
-    types = {type(value) for value in values if value is not None}
-    if len(types) < 2 and int not in types:
-        return values
+def _of_one_type(column: pandas.Series) -> pandas.Series:
+    """Return the values of a column as one type: where they have several, as numbers or else as texts."""
+    values = column.dropna()
+    types = set(map(type, values))
     if types <= {int, float}:
-        whole = types == {int} and all(value is None or abs(value) < 2**63 for value in values)
-        return values if whole else [None if value is None else float(value) for value in values]
-    return [value if value is None or isinstance(value, str) else json.dumps(value) for value in values]
+        if types == {int} and (values.abs() < 2**63).all():
+            return column
+        return column.map(float, na_action="ignore")
+    if len(types) < 2:
+        return column
+    return column.map(
+        lambda value: value if isinstance(value, str) else json.dumps(value), na_action="ignore"
+    )
