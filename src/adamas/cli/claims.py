@@ -28,7 +28,7 @@ def claims(
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """Each claim of the paper: where it is made, what was measured, and whether it holds.
+    """List each claim of the paper, its source, its measurement, and whether it holds.
 
     Runs that are not stored yet are executed first, as by `adamas reproduce all`; then the claims that need
     no runs are measured.

@@ -95,11 +95,12 @@ class RegretCurves:
 def _bounds(run: Online, record: Record) -> list[float]:
     assert isinstance(run.rule, Adam)
     epochs = record["epochs"][1:]
-    constants = {} if "gradient_bound" in epochs[-1] else _constants(run)
-    measured = [each | constants for each in epochs]
+    if "gradient_bound" not in epochs[-1]:
+        constants = _constants(run)
+        epochs = [each | constants for each in epochs]
     return [
         sum(theorem_bound(run.rule, run.decay, each["epoch"], each, each["gradient_bound"]))
-        for each in measured
+        for each in epochs
     ]
 
 

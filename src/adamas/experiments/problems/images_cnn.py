@@ -19,8 +19,8 @@ STAGES = 3
 class Cnn(nn.Module):
     """Three stages of 5×5 convolutions and 3×3 max-pooling of stride 2, a layer of ReLUs, and the classes.
 
-    What section 6.3 leaves open: the convolutions' zero padding, by 2 on each side (without any, images of
-    32×32 are used up before the third stage); the pooling's, by 1; ReLUs in each stage. These come after the
+    Section 6.3 leaves open: the convolutions' zero padding, here 2 on each side (without any, images of 32×32
+    are used up before the third stage); the pooling's, here 1; ReLUs in each stage. These come after the
     pooling, with which they commute, on a quarter of the values.
 
     Args:
@@ -49,9 +49,9 @@ class Cnn(nn.Module):
         self.dropout_input, self.dropout_units = dropout_input, dropout_units
 
     def forward(self, pixels: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
-        """(n, channels, rows, columns) to (n, classes), before the softmax."""
+        """Map (n, channels, rows, columns) to (n, classes), before the softmax."""
         hidden = dropped(pixels, self.dropout_input, noise)
-        # A layout in which convolutions on the CPU take three quarters of the time.
+        # In this layout convolutions on the CPU take three quarters of the time.
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         for stage in self.stages:
             hidden = relu(max_pool2d(stage(hidden), kernel_size=3, stride=2, padding=1))
@@ -77,7 +77,7 @@ def prepare(
 def build(
     seed: int, data: str, count: int, channels: int, units: int, dropout_input: float, dropout_units: float
 ) -> Network:
-    """On the first `count` training images, or all where there are fewer, started as torch starts layers."""
+    """Build on the first `count` training images, at most all, with torch's default initialization."""
     loaded = _whitening.load(data, count)
     shape = datasets.images(data).shape
 

@@ -11,7 +11,7 @@ from ._network import Examples, Network, dropped, network
 
 
 class Mlp(nn.Module):
-    """Two hidden layers, of which dropout zeroes units, not pixels: the paper says no more of it.
+    """Two hidden layers. Dropout zeroes their units, not pixels: the paper does not specify it.
 
     Args:
         pixels: inputs.
@@ -26,7 +26,7 @@ class Mlp(nn.Module):
         self.dropout = dropout
 
     def forward(self, pixels: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
-        """(n, pixels) to (n, 10), before the softmax."""
+        """Map (n, pixels) to (n, 10), before the softmax."""
         hidden = dropped(relu(self.first(pixels)), self.dropout, noise)
         outputs: torch.Tensor = self.last(dropped(relu(self.second(hidden)), self.dropout, noise))
         return outputs
@@ -43,9 +43,9 @@ def prepare(data: str, width: int, dropout: float = 0.0, count: int = 0) -> None
 
 
 def build(seed: int, data: str, width: int, dropout: float = 0.0, count: int = 0) -> Network:
-    """`width` units in each hidden layer (1,000 in the paper), started as torch starts linear layers.
+    """Build with `width` units in each hidden layer (1,000 in the paper) and torch's default initialization.
 
-    Trained on the first `count` images, all of them with 0.
+    Training is on the first `count` images; 0 means all of them.
     """
     loaded = datasets.images(data).load()
     rows = slice(count or None)

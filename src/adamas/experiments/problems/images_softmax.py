@@ -19,7 +19,7 @@ def prepare(data: str) -> None:
 
 
 def build(seed: int, data: str) -> SoftmaxRegression[Dense]:
-    """One weight a pixel and class, zero at the start; pixels are in [0, 1]."""
+    """Build with one weight for each pixel and class, zero at the start; pixels are in [0, 1]."""
     loaded = datasets.images(data).load()
     return softmax_regression(
         (Dense(torch.from_numpy(loaded.train)), loaded.train_labels),

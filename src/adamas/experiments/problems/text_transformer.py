@@ -14,12 +14,12 @@ HELD_OUT = 2**15  # characters at the end of the text
 
 
 class Transformer(nn.Module):
-    """Characters and their places embedded, layers that normalize first and see no later character, a head.
+    """Embeddings of characters and positions, pre-norm layers with a causal mask, and a head.
 
     Args:
         context: characters in a window.
         width: of the embeddings; a layer's network has four times as many units.
-        layers, heads: how many.
+        layers, heads: the number of layers, and of heads in each.
     """
 
     def __init__(self, context: int, width: int, layers: int, heads: int) -> None:
@@ -38,7 +38,7 @@ class Transformer(nn.Module):
         self.later = nn.Transformer.generate_square_subsequent_mask(context)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Codes (windows, context) to logits of the character after each, (windows, context, characters)."""
+        """Map codes (windows, context) to logits of the next character, (windows, context, characters)."""
         hidden = self.characters(windows) + self.places.weight
         for layer in self.layers:
             hidden = layer(hidden, src_mask=self.later, is_causal=True)
@@ -59,10 +59,10 @@ def prepare(data: str, characters: int, context: int, width: int, layers: int, h
 def build(
     seed: int, data: str, characters: int, context: int, width: int, layers: int, heads: int
 ) -> Network:
-    """Trains on the first `characters` of the text, in windows of `context` that do not overlap.
+    """Build on the first `characters` of the text, in windows of `context` that do not overlap.
 
     Raises:
-        ExperimentError: the text is shorter than that and what is held out.
+        ExperimentError: the text is shorter than that and the held-out end together.
     """
     text = datasets.text(data).load()
     if characters + 1 + HELD_OUT > len(text):
@@ -78,7 +78,7 @@ def build(
 
 
 def _windows(text: NDArray[np.uint8], context: int) -> Examples:
-    """Each window, and the text one character on."""
+    """Return each window, and as targets the text one character on."""
     codes = torch.from_numpy(text.astype(np.int64))
     count = (len(codes) - 1) // context
     inputs, targets = codes[: count * context], codes[1 : count * context + 1]

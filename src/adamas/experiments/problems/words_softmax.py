@@ -17,7 +17,7 @@ def prepare(data: str, dropout: float) -> None:
 
 
 def build(seed: int, data: str, dropout: float) -> SoftmaxRegression[Sparse]:
-    """Features are word counts; mini-batches see each with probability 1 - dropout, the mean kept.
+    """Build on word counts; mini-batches see each with probability 1 - dropout, scaled to keep the mean.
 
     All weights are zero at the start.
     """

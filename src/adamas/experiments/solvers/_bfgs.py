@@ -1,5 +1,6 @@
-"""A subfunction's quadratic approximation, made of its own gradients by BFGS (Sohl-Dickstein, Poole &
-Ganguli 2014, section 3.3), with its symbols. For `sfo`.
+"""A quadratic approximation of a subfunction by BFGS, for `sfo`.
+
+The symbols are those of Sohl-Dickstein, Poole & Ganguli 2014, section 3.3.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ __all__ = ["Quadratic", "Vector", "bfgs", "hessian"]
 
 Vector = NDArray[np.float64]
 GAMMA = 1e-8  # smallest eigenvalue of a Hessian, as a share of the largest (section 3.3.4)
-KEPT = 0.7  # length that a pair of the history keeps in a collapse, or else is dropped
+KEPT = 0.7  # a pair of the history that keeps less of its length in a collapse is dropped
 
 
 @dataclass
 class Quadratic:
-    """g_i, the approximation of a subfunction about the x where it was evaluated; coordinates throughout.
+    """The approximation g_i of a subfunction about the x where it was evaluated; all in coordinates.
 
     Args:
         value, position, gradient: f_i, x and f_i' there.
         beta, directions, beyond: the Hessian βI + U diag(beyond) Uᵀ, U (coordinates, rank).
         moves, changes: Δx and Δf' between evaluations, oldest first, (history, coordinates).
-        evaluations: how often it was evaluated.
+        evaluations: the number of evaluations.
     """
 
     value: float
@@ -40,21 +41,21 @@ class Quadratic:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its arrays."""
+        """The bytes of its arrays."""
         return sum(each.nbytes for each in vars(self).values() if isinstance(each, np.ndarray))
 
     def hessian_times(self, vector: Vector) -> Vector:
-        """H_i times a vector."""
+        """Return H_i times a vector."""
         product: Vector = self.beta * vector + self.directions @ (self.beyond * (self.directions.T @ vector))
         return product
 
     def at(self, position: Vector) -> float:
-        """g_i(x)."""
+        """Return g_i(x)."""
         move = position - self.position
         return self.value + float(move @ (self.gradient + self.hessian_times(move) / 2))
 
     def remember(self, move: Vector, change: Vector, history: int) -> None:
-        """Adds to the history, of which the last `history` pairs are kept, and takes the Hessian from it."""
+        """Add a pair to the history, keep the last `history` pairs, and compute the Hessian from them."""
         self.moves = np.vstack([self.moves, move])[-history:]
         self.changes = np.vstack([self.changes, change])[-history:]
         found = hessian(self.moves, self.changes)
@@ -62,10 +63,10 @@ class Quadratic:
             self.beta, self.directions, self.beyond = found
 
     def turn(self, kept: Vector) -> None:
-        """Follows a collapse of the subspace onto the columns of `kept`.
+        """Project on the columns of `kept`, after a collapse of the subspace.
 
-        Ours: a pair of the history of which the collapse takes more than a part is dropped, because what is
-        left of it does not obey the secant equation any longer.
+        Ours: a pair of the history that loses too much of its length is dropped, because the rest of it no
+            longer obeys the secant equation.
         """
         size, fewer = kept.shape
         before = _lengths(self.moves), _lengths(self.changes)
@@ -87,7 +88,7 @@ def _lengths(vectors: Vector) -> Vector:
 
 
 def hessian(moves: Vector, changes: Vector) -> tuple[float, Vector, Vector] | None:
-    """BFGS on a history of Δx and Δf', (pairs, coordinates); see `Quadratic`. None where it says nothing."""
+    """Run BFGS on a history of Δx and Δf', (pairs, coordinates); see `Quadratic`. None if uninformative."""
     left, sizes, _ = np.linalg.svd(moves, full_matrices=False)
     good = sizes > 1e-8 * sizes[0]
     # The squared secant equation Δf'ᵀΔf' = ΔxᵀH²Δx, on the span of Δx, gives the eigenvalues of H².
@@ -103,13 +104,13 @@ def hessian(moves: Vector, changes: Vector) -> tuple[float, Vector, Vector] | No
 
 
 def bfgs(beta: float, moves: Vector, changes: Vector) -> Vector:
-    """The Hessian after the pairs in turn (section 3.3.2), from βI; not always positive definite."""
+    """Return the Hessian after the pairs in turn (section 3.3.2), from βI; not always positive definite."""
     found = beta * np.eye(moves.shape[1])
     for move, change in zip(moves, changes, strict=True):
         product = found @ move
         along, curvature = float(move @ product), float(move @ change)
         small = GAMMA * float(np.linalg.norm(move))
-        # Without curvature along the move, known or measured, the update would divide by nothing.
+        # Without curvature along the move, known or measured, the update would divide by 0.
         if along > small * np.linalg.norm(product) and abs(curvature) > small * np.linalg.norm(change):
             found += np.outer(change, change) / curvature - np.outer(product, product) / along
     return found

@@ -1,7 +1,8 @@
 """The Sum-of-Functions Optimizer (Sohl-Dickstein, Poole & Ganguli 2014), section 3, with its symbols.
 
-It minimizes F(x) = Σ f_i(x) by one f_j a step. Each f_i has a quadratic approximation of its own, made of its
-own gradients; x goes to the minimum of their sum. All is kept in a shared subspace of few dimensions.
+It minimizes F(x) = Σ f_i(x), evaluating one f_j a step. Each f_i has its own quadratic approximation, from
+its own gradients; x goes to the minimum of their sum. Everything is stored in a shared subspace of few
+dimensions.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from ._bfgs import Quadratic, Vector
 __all__ = ["SFO", "Evaluate"]
 
 Evaluate = Callable[[NDArray[np.floating], int], tuple[float, NDArray[np.floating]]]
-"""From x and a subfunction's number to its value and gradient there, shaped and typed as x."""
+"""Maps x and a subfunction's number to its value and gradient there, of the shape and type of x."""
 
 CHUNK = 2**14  # dimensions of x projected at once, for the memory
 
@@ -26,9 +27,9 @@ class Subspace:
     """An orthonormal basis P, its vectors rows; a vector's coordinates are float64, zero beyond `size`.
 
     Args:
-        dimension: of the whole space.
-        most: vectors there is room for; the memory of those not used yet is not touched.
-        dtype: of the vectors.
+        dimension: the dimension of the whole space.
+        most: the largest number of vectors; the memory of unused ones is not touched.
+        dtype: the type of the vectors.
     """
 
     def __init__(self, dimension: int, most: int, dtype: np.dtype[np.floating]) -> None:
@@ -38,21 +39,21 @@ class Subspace:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the vectors that were ever in use."""
+        """The bytes of the vectors that were ever in use."""
         return self.rows[: self.largest].nbytes
 
     def vector(self, coordinates: Vector) -> NDArray[np.floating]:
-        """The vector with these coordinates."""
+        """Return the vector with these coordinates."""
         basis = self.rows[: self.size]
         product: NDArray[np.floating] = coordinates[: self.size].astype(basis.dtype) @ basis
         return product
 
     def add(self, vector: NDArray[np.floating]) -> Vector:
-        """The vector's coordinates, once the basis has the direction that it lacked for it (3.2.1)."""
+        """Extend the basis by the direction it lacks for this vector, and return its coordinates (3.2.1)."""
         rest, found = vector.copy(), np.zeros(len(self.rows))
         basis = self.rows[: self.size]
         whole = before = float(np.linalg.norm(rest))
-        for _ in range(2):  # a second pass removes what rounding left of the basis in a short rest
+        for _ in range(2):  # a second pass removes the rounding error in the directions of the basis
             part = basis @ rest
             rest -= part @ basis
             found[: self.size] += part
@@ -68,7 +69,7 @@ class Subspace:
         return found
 
     def collapse(self, kept: Vector) -> None:
-        """Leaves the directions `kept`, orthonormal columns of coordinates (size, fewer)."""
+        """Reduce the basis to the directions `kept`, orthonormal columns of coordinates (size, fewer)."""
         fewer = kept.shape[1]
         turn = kept.T.astype(self.rows.dtype)
         for start in range(0, self.rows.shape[1], CHUNK):
@@ -78,21 +79,21 @@ class Subspace:
 
 
 class SFO:
-    """The optimizer. Ours, where the paper is open or its letter did not converge on convex sums:
+    """The optimizer. It departs from the paper where that is open or did not converge on convex sums:
 
-    - the very first curvature is that which makes the first step `first` long;
-    - a subfunction is evaluated for the first time where x is, without a step, for there is nothing yet to
-      tell a bad step by;
-    - after a bad step, its subfunction is evaluated where x was; if it is higher there, the step stands;
+    - the very first curvature is the one that makes the first step `first` long;
+    - a subfunction is evaluated for the first time at the current x, without a step, because nothing is known
+      yet by which to recognize a bad step;
+    - after a bad step, its subfunction is evaluated at the x before; if it is higher there, the step stands;
     - see the comments in `_advance` and `Quadratic.turn`.
 
     Args:
         evaluate: the subfunctions.
         start: x at the start, (dimension,), float32 or float64.
         subfunctions: N, their number.
-        history: L, pairs kept of each.
-        active: subfunctions in use at the start.
-        first: length of the first step, relative to the larger of 1 and |x|.
+        history: L, the number of pairs stored for each.
+        active: the number of subfunctions in use at the start.
+        first: the length of the first step, relative to the larger of 1 and |x|.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class SFO:
         self._active = min(active, subfunctions)
         self._since = 0  # evaluations since the active ones became more
         self._step_length = 1.0  # η
-        self._suspect: int | None = None  # whose last evaluation took a step back
+        self._suspect: int | None = None  # the subfunction whose last evaluation took a step back
         self._position = np.zeros(most)  # x, from the start
         self._hessian = np.zeros((most, most))  # H, the sum of all H_i
         self._linear = np.zeros(most)  # Σ (f_i' - H_i x_i), so that G'(x) = this + H x
@@ -120,12 +121,12 @@ class SFO:
 
     @property
     def active(self) -> int:
-        """How many subfunctions are in use; the first ones are."""
+        """The number of subfunctions in use, which are the first ones."""
         return self._active
 
     @property
     def nbytes(self) -> int:
-        """Bytes of what is kept from step to step."""
+        """The bytes of the state between steps."""
         pieces = sum(piece.nbytes for piece in self._known)
         return self._space.nbytes + pieces + self._hessian.nbytes + self._linear.nbytes + self.x.nbytes
 
@@ -134,11 +135,11 @@ class SFO:
         return [piece for piece in self._pieces if piece is not None]
 
     def step(self) -> int:
-        """Evaluates one subfunction and moves `x`; returns its number.
+        """Evaluate one subfunction and move `x`; return its number.
 
         Raises:
-            FloatingPointError: a subfunction is not finite where others were, or the numbers have grown
-                beyond all measure.
+            FloatingPointError: a subfunction is not finite where others were, or the Hessian is no longer
+                positive definite.
         """
         if self._space.size == len(self._space.rows):
             self._collapse()
@@ -153,7 +154,7 @@ class SFO:
         return target
 
     def _doubtful(self) -> int | None:
-        """The subfunction to be evaluated where x is, without a step."""
+        """Return the subfunction to evaluate at the current x, without a step; None for an ordinary step."""
         target, self._suspect = self._suspect, None
         fresh = (index for index in range(self._active) if self._pieces[index] is None)
         return target if target is not None else next(fresh, None)
@@ -166,7 +167,7 @@ class SFO:
         if piece is not None:
             there, position = piece.value, piece.position
             self._learn(piece, value, raw, self._position)
-            if value > there:  # the step that was taken back was none for the worse
+            if value > there:  # the step that was taken back was an improvement
                 self._position, self.x = position, self._start + self._space.vector(position)
             return
         gradient = self._expand(raw)
@@ -177,7 +178,7 @@ class SFO:
         self._count(piece, 1)
 
     def _learn(self, piece: Quadratic, value: float, raw: NDArray[np.floating], position: Vector) -> None:
-        """Makes an evaluation what the piece is about, its Hessian after it."""
+        """Move a piece to a new evaluation and update its Hessian."""
         gradient = self._expand(raw)
         self._count(piece, -1)
         piece.remember(position - piece.position, gradient - piece.gradient, self._history)
@@ -186,7 +187,7 @@ class SFO:
         self._count(piece, 1)
 
     def _typical_curvature(self) -> float:
-        """The median eigenvalue of the average Hessian (3.3.3), 0 where there is none yet."""
+        """Return the median eigenvalue of the average Hessian (3.3.3), 0 where there is none yet."""
         size, known = self._space.size, len(self._known)
         if known == 0:
             return 0.0
@@ -202,8 +203,8 @@ class SFO:
         target, piece = self._choose(position)
         value, raw = self._evaluate(x, target)
         finite = bool(np.isfinite(value) and np.isfinite(raw).all())
-        # A value that rose is bad if it is farther above g_j than G was to fall (section 3.5): here, by the
-        # mean over all g_i, since were all f_i as far above, F would have risen.
+        # A value that rose is bad if it exceeds g_j by more than the predicted fall of G (section 3.5): here
+        # the mean over all g_i, because F has risen if all f_i exceed theirs by that much.
         fall = -float(move @ (slope + self._hessian @ move / 2)) / len(self._known)
         rounding = 4 * np.finfo(raw.dtype).eps * abs(value)
         bad = not finite or value - rounding > max(piece.value, piece.at(position) + fall)
@@ -211,7 +212,7 @@ class SFO:
             self._learn(piece, value, raw, position)
         if bad:
             self._step_length /= 2
-            # Its curvature along the step is known once it is evaluated where x is left.
+            # Its curvature along the step becomes known by an evaluation at the x before.
             self._suspect = target if finite else None
         else:
             self._position, self.x = position, x
@@ -219,7 +220,7 @@ class SFO:
         return target
 
     def _choose(self, position: Vector) -> tuple[int, Quadratic]:
-        """One evaluated only once, or else that last evaluated farthest from here, in the metric H (3.4)."""
+        """Return a piece evaluated only once, else the one evaluated farthest away in the metric H (3.4)."""
         known = [(index, piece) for index, piece in enumerate(self._pieces) if piece is not None]
         once = [each for each in known if each[1].evaluations == 1]
         if once:
@@ -229,8 +230,11 @@ class SFO:
         return known[int(np.argmax(((away @ self._hessian[:size, :size]) * away).sum(axis=1)))]
 
     def _wants_more(self) -> bool:
-        """Whether the mean gradient is within its standard error, in the metric of H's inverse, or a pass
-        over the active subfunctions has ended (3.4.1)."""
+        """Return whether to activate another subfunction (3.4.1).
+
+        That is when the mean gradient is within its standard error, in the metric of H's inverse, or when a
+        pass over the active subfunctions has ended.
+        """
         pieces, size = self._known, self._space.size
         if self._since >= self._active or len(pieces) < max(2, self._active):
             return self._since >= self._active
@@ -255,7 +259,7 @@ class SFO:
         return coordinates
 
     def _count(self, piece: Quadratic, sign: int) -> None:
-        """Adds a piece's part to the sums, or takes it away."""
+        """Add a piece's part to the sums, or subtract it."""
         size = self._space.size
         directions = piece.directions[:size]
         self._hessian[:size, :size] += sign * (directions * piece.beyond) @ directions.T
@@ -263,7 +267,7 @@ class SFO:
         self._linear += sign * (piece.gradient - piece.hessian_times(piece.position))
 
     def _collapse(self) -> None:
-        """Restricts the subspace to the latest gradients and positions, and x (section 3.2.2)."""
+        """Restrict the subspace to the latest gradients and positions, and x (section 3.2.2)."""
         size, known = self._space.size, self._known
         kept = orth(
             np.array([self._position, *(p.gradient for p in known), *(p.position for p in known)])[:, :size].T
