@@ -86,7 +86,7 @@ def test_what_has_no_records_is_said_to_have_none() -> None:
     del found[FIGURE.runs("demo")[0]]
     assert {finding.verdict for finding in table(found).findings} == {"not measured"}
     assert [row["train_nll"] is None for row in table(found).rows] == [True] * 3 + [False] * 3
-    assert matplotlib.draw("", FIGURE.charts("demo", {})).axes
+    assert [[len(chart.lines) for chart in row] for row in FIGURE.charts("demo", {})] == [[0, 0]] * 2
 
 
 def test_runs_that_diverged_are_told_from_those_without_a_record() -> None:

@@ -100,8 +100,16 @@ def test_second_moments_of_an_adam_that_may_not_be_the_best_are_not_judged() -> 
 
 def test_without_records_nothing_is_measured_and_the_picture_is_empty() -> None:
     assert {finding.verdict for finding in findings(SIZE, {})} == {"not measured"}
-    assert len(matplotlib.draw("", FIGURE.charts("paper", {})).axes) == 4
-    assert len(matplotlib.draw("", FIGURE.charts("quick", {})).axes) == 3
+    network, vanishing = "c64-c64-c128-1000", ["Vanished second moments", "Second moments"]
+    assert [[chart.title for chart in row] for row in FIGURE.charts("paper", {})] == [
+        [f"{network}, the first 3 epochs", f"{network}, 45 epochs"],
+        vanishing,
+    ]
+    assert [[chart.title for chart in row] for row in FIGURE.charts("quick", {})] == [
+        [f"{network}, the first 3 epochs", *vanishing]
+    ]
+    axes = matplotlib.draw("", FIGURE.charts("paper", {})).axes
+    assert [len(each.get_lines()) for each in axes] == [0, 0, 0, 1]  # ε
 
 
 def test_the_picture_has_both_variants_of_every_optimizer_and_the_second_moments_of_adam() -> None:

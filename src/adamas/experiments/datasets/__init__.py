@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,23 +86,26 @@ class TextSet:
     load: Callable[[], NDArray[np.uint8]]
 
 
+S = TypeVar("S")
+
+
 def images(name: str) -> ImageSet:
     """Return the image set of that name.
 
     Raises:
         ExperimentError: there is none; the message lists those that exist.
     """
-    return cast(ImageSet, _find(name, "IMAGES", "image set"))
+    return _find(name, "IMAGES", ImageSet, "image set")
 
 
 def words(name: str) -> CorpusSet:
     """Return the corpus of that name; raises as `images` does."""
-    return cast(CorpusSet, _find(name, "WORDS", "corpus"))
+    return _find(name, "WORDS", CorpusSet, "corpus")
 
 
 def text(name: str) -> TextSet:
     """Return the text of that name; raises as `images` does."""
-    return cast(TextSet, _find(name, "TEXT", "text"))
+    return _find(name, "TEXT", TextSet, "text")
 
 
 def encode(text: str) -> NDArray[np.uint8]:
@@ -114,10 +117,14 @@ def encode(text: str) -> NDArray[np.uint8]:
     return codes
 
 
-def _find(name: str, form: str, label: str) -> object:
-    names = modules.names(__name__)
-    found = getattr(modules.load(__name__, name), form, None) if name in names else None
+def _find(name: str, form: str, kind: type[S], label: str) -> S:
+    found = _in_form(name, form, kind) if name in modules.names(__name__) else None
     if found is None:
-        known = [each for each in names if hasattr(modules.load(__name__, each), form)]
+        known = [each for each in modules.names(__name__) if _in_form(each, form, kind)]
         raise ExperimentError(f"unknown {label} {name!r}; known: {', '.join(known)}")
     return found
+
+
+def _in_form(name: str, form: str, kind: type[S]) -> S | None:
+    found = getattr(modules.load(__name__, name), form, None)
+    return found if isinstance(found, kind) else None

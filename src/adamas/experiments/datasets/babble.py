@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from . import TextSet, encode
 
-WORDS = 200
+VOCABULARY = 200
 LENGTH = 25_000  # words
 LINE = 8  # words, the mean
 
@@ -20,8 +20,8 @@ def load() -> NDArray[np.uint8]:
     """Draw the text, always the same one."""
     random = np.random.Generator(np.random.PCG64(0))
     letters = list("etaoinshrdlu")
-    known = ["".join(random.choice(letters, size)) for size in random.integers(1, 8, WORDS)]
-    frequency = 1 / np.arange(1, WORDS + 1)
+    known = ["".join(random.choice(letters, size)) for size in random.integers(1, 8, VOCABULARY)]
+    frequency = 1 / np.arange(1, VOCABULARY + 1)
     said = random.choice(known, LENGTH, p=frequency / frequency.sum())
     after = np.where(random.random(LENGTH) < 1 / LINE, ".\n", " ")
     return encode("".join(chain.from_iterable(zip(said, after, strict=True))))

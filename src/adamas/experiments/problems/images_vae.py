@@ -59,7 +59,7 @@ class AutoEncoder:
         }
 
     def bounds(self, pixels: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
-        """Return each image's negative bound, (examples,), with z = μ + σ `normal` (Kingma & Welling, 2.4)."""
+        """Return each image's negative bound, (examples,), for z = μ + σ `normal` (Kingma & Welling, 2.4)."""
         mean, log_variance = self.encoder(pixels).chunk(2, dim=1)
         logits = self.decoder(mean + torch.exp(log_variance / 2) * normal)
         reconstruction = binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(dim=1)
