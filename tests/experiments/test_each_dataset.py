@@ -87,6 +87,12 @@ def test_it_is_loaded_in_its_form_and_the_same_every_time(name: str, form: str) 
             np.testing.assert_array_equal(one, other)
 
 
+def test_a_constant_of_a_form_s_name_is_no_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(modules.load(datasets.__name__, "babble"), "WORDS", 200, raising=False)
+    with pytest.raises(ExperimentError, match="unknown corpus 'babble'; known: imdb, zipf"):
+        datasets.words("babble")
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_an_unknown_name_lists_those_of_the_form(form: str) -> None:
     known = ", ".join(name for name, other in SETS if other == form)

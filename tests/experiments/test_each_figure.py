@@ -13,7 +13,7 @@ import pytest
 
 from adamas._tools import modules
 from adamas.experiments import datasets, figures, findings, online_problems, problems
-from adamas.experiments.charts import Chart
+from adamas.experiments.charts import Chart, styles
 from adamas.experiments.datasets import _download
 from adamas.experiments.findings import PRESETS, Preset, Verdict
 from adamas.experiments.records.store import key
@@ -175,6 +175,15 @@ def test_findings_have_the_presets_that_the_command_line_offers() -> None:
 
     (option, *_) = get_args(_app.Preset)
     assert get_args(option) == findings.PRESETS
+
+
+def test_optimizers_keep_their_look_and_new_ones_get_one_of_their_own() -> None:
+    known, alone = styles(["Adam", "SFO"]), styles(["SFO"])
+    assert known["SFO"] == alone["SFO"]
+    more = styles(["Adam", *map(str, range(12)), "AdaGrad", "0"])
+    assert len(more) == 14
+    assert len({(style.color, style.dash) for style in more.values()}) == 14
+    assert more["Adam"] == known["Adam"]
 
 
 def test_a_picture_is_written_in_both_formats(tmp_path: Path) -> None:

@@ -2,15 +2,20 @@
 
 import dataclasses
 import inspect
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from adamas import rules
-from adamas.experiments import problems
+from adamas.experiments import claims, problems, reproduce
+from adamas.experiments.claims import Measured, RunClaim
 from adamas.experiments.figures.counterexample import CounterexamplePanel
+from adamas.experiments.findings import Preset
+from adamas.experiments.records import Records
 from adamas.experiments.records.store import Store, key
 from adamas.experiments.runs import Run
 from adamas.experiments.runs.online import Online
@@ -128,3 +133,26 @@ def test_a_file_that_is_no_record_is_not_in_the_way(store: Store) -> None:
     (store.folder / "runs" / f"{'0' * 64}.json").write_text("{")
     run = dataclasses.replace(TRAINING, rule=grown(Adam)(lr=0.1))
     assert store.find([run]).keys() == {run}
+
+
+class NoWorkers:
+    """Workers that must not be asked for."""
+
+    def connect(self) -> None:
+        raise AssertionError("a run that is stored is to be executed again")
+
+
+def test_a_claim_whose_rule_has_gained_a_field_is_judged_by_the_stored_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = dataclasses.replace(TRAINING, rule=grown(Adam)(lr=0.1))
+    write(store, TRAINING, cost=0.125)
+
+    def judge(preset: Preset, records: Records) -> Measured:
+        return Measured(f"cost {records[run]['epochs'][-1]['cost']}", "holds")
+
+    claim = RunClaim("claim", "section 1", lambda preset: [run], judge)
+    monkeypatch.setattr(claims, "load", lambda name: claim)
+    console: Any = Console(file=io.StringIO())
+    found = reproduce.measure([], ["any"], "demo", store, NoWorkers(), console)  # type: ignore[arg-type]
+    assert [row.finding.measured for row in found.findings] == ["cost 0.125"]

@@ -225,6 +225,8 @@ def test_what_the_bound_takes_is_what_happened() -> None:
     sides = np.ptp(np.array([*points, best]), axis=0)
     assert last["diameter"] == pytest.approx(np.linalg.norm(sides))
     assert last["widest"] == pytest.approx(sides.max())
+    problem = online_problems.load(run.problem).build(0, 12, dimensions=2)
+    assert (last["gradient_bound"], last["dimensions"]) == (problem.gradient_bound, 2)
 
 
 # The counterexamples.

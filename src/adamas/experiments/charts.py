@@ -40,9 +40,11 @@ _HOUSE: Mapping[str, Style] = {
     "AMSGrad": Style(GREEN, "dash"),
 }
 _DASHES: Sequence[Dash] = ("dot", "dashdot", "dash")
+_TAKEN = {(style.color, style.dash) for style in _HOUSE.values()}
 _SPARE = [
     Style(color, dash, width=2.5)
     for dash, color in product(_DASHES, (BLUE, ORANGE, GREEN, PINK, SKY, YELLOW, BLACK))
+    if (color, dash) not in _TAKEN
 ]
 
 

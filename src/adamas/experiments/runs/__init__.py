@@ -86,7 +86,6 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def rule_defaults(rule: Rule) -> dict[str, Any]:
-    """Return the name of a rule and the fields that have a default, at their defaults."""
+    """Return the fields of a rule that have a default, at their defaults."""
     fields = dataclasses.fields(cast(Any, rule))
-    defaults = {field.name: field.default for field in fields if field.default is not MISSING}
-    return {"name": type(rule).__name__, **defaults}
+    return {field.name: field.default for field in fields if field.default is not MISSING}
