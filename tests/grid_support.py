@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 FIGURE = """
-from adamas.experiments.figures._curves import Claim, Comparison, Grid, Panel, TrainingCurves
+from adamas.experiments.figures import Figure
+from adamas.experiments.figures._training import Claim, Comparison, Grid, TrainingPanel
 from gate import SGD, Adam
 
 
-def panel(gate: int) -> Panel:
-    return Panel(
+def panel(gate: int) -> TrainingPanel:
+    return TrainingPanel(
         title="tiny",
         note="digits",
         cost="cost",
@@ -37,7 +38,7 @@ def panel(gate: int) -> Panel:
     )
 
 
-FIGURE = TrainingCurves("Tiny", {"demo": [panel(0), panel(1)]})
+FIGURE = Figure("Tiny", {"demo": [panel(0), panel(1)]})
 """
 # With named pipes in GATE and READY, runs of the second panel tell READY their process and begin when
 # somebody holds GATE open.

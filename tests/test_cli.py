@@ -1,4 +1,7 @@
+import importlib.metadata
 import json
+import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -7,8 +10,11 @@ import pytest
 from typer.testing import CliRunner
 
 import adamas
+from adamas import cli
+from adamas._tools import modules
 from adamas.cli import app
-from adamas.experiments import data, discovery, figures, images
+from adamas.experiments import figures
+from adamas.experiments.datasets import _download, mnist
 
 
 def adamas_command(*arguments: str) -> tuple[int, str, str]:
@@ -41,23 +47,61 @@ def test_help_tells_presets_data_and_exit_status() -> None:
         assert word in out
 
 
-def test_info_is_a_table_and_json() -> None:
+def test_info_is_a_table_and_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ADAMAS_CACHE", str(tmp_path))
     code, out, _ = adamas_command("info", "--json")
     facts = json.loads(out)
     assert code == 0
-    assert facts.keys() == {
-        *("python", "adamas", "numpy", "numba", "scikit-learn", "scipy", "torch"),
-        *("cpus", "cache"),
+    packages = ("adamas", "numpy", "numba", "scikit-learn", "scipy", "torch")
+    assert facts == {
+        "python": platform.python_version(),
+        **{package: importlib.metadata.version(package) for package in packages},
+        "cpus": os.cpu_count(),
+        "cache": str(tmp_path),
     }
     code, out, _ = adamas_command("info")
     assert code == 0
-    assert all(str(value) in out for value in facts.values())
+    rows = [line.split() for line in out.splitlines()]
+    for name, value in facts.items():
+        assert [name, str(value)] in rows
+
+
+def test_info_names_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = importlib.metadata.version
+
+    def version(package: str) -> str:
+        if package == "torch":
+            raise importlib.metadata.PackageNotFoundError(package)
+        return installed(package)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    facts = json.loads(adamas_command("info", "--json")[1])
+    assert (facts["torch"], facts["numpy"]) == ("not installed", installed("numpy"))
+
+
+COMMANDS = modules.names(cli.__name__)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str) -> None:
+    code, out, err = adamas_command(name, "--help")
+    assert (code, err) == (0, "")
+    assert f"adamas {name}" in " ".join(out.split()) or f" {name} " in out
+    assert "--json" in out
+    assert name in adamas_command("--help")[1]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_refuses_an_option_that_it_lacks(name: str) -> None:
+    code, out, err = adamas_command(name, "--none-such")
+    assert (code, out) == (2, "")
+    assert "--none-such" in err
 
 
 def test_an_unknown_figure_is_named_with_those_there_are(tmp_path: Path) -> None:
     results = tmp_path / "results"
     code, out, err = adamas_command("reproduce", "fig9", "--results", str(results))
-    known = ", ".join(discovery.names(figures.__name__))
+    known = ", ".join(modules.names(figures.__name__))
     assert (code, out, err) == (2, "", f"adamas: unknown figure 'fig9'; known: {known}\n")
     assert not results.exists()
 
@@ -87,8 +131,8 @@ def test_corrupt_data_are_named_before_any_run(tmp_path: Path, monkeypatch: pyte
     path = tmp_path / "data" / "mnist" / "train-images-idx3-ubyte.gz"
     path.parent.mkdir(parents=True)
     path.write_bytes(b"corrupt")
-    monkeypatch.setenv(data.VARIABLE, str(tmp_path / "data"))
-    images.load_mnist.cache_clear()
+    monkeypatch.setenv(_download.VARIABLE, str(tmp_path / "data"))
+    mnist.load.cache_clear()
     results = tmp_path / "results"
     code, out, err = adamas_command("reproduce", "fig1", "--preset", "quick", "--results", str(results))
     assert (code, out) == (2, "")

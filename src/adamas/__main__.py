@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-# What the commands import beyond the core; the extra `experiments` brings all of it.
-OPTIONAL = {"jinja2", "matplotlib", "plotly", "pooch", "rich", "scipy", "sklearn", "torch", "typer"}
+# The packages that commands import beyond the core; the extra `experiments` brings all of them.
+OPTIONAL = {"jinja2", "matplotlib", "pandas", "plotly", "pooch", "rich", "scipy", "sklearn", "torch", "typer"}
 
 
 def main() -> None:
-    """Runs the command line; names the extra to install where a package is missing."""
+    """Run the command line; name the extra to install where a package is missing."""
     try:
         from adamas.cli import app
 

@@ -1,19 +1,22 @@
 """What the benchmarks compute and refuse; not how fast anything is."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch", reason="the benchmarks time torch optimizers")
 
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from adamas.bench import pairs
-from adamas.bench.measure import interleave, ratio
+import adamas.torch
+from adamas._tools.modules import load, names
+from adamas.bench import measure, pairs
+from adamas.bench.measure import Call, interleave, ratio
 from adamas.bench.pairs import Bench, Contender, Pair, check_workloads, compare
 from adamas.bench.roofline import draw
 from adamas.bench.workloads import WORKLOADS
-from adamas.experiments.discovery import load, names
 
 SUITES = "adamas.bench.suites"
 
@@ -44,12 +47,28 @@ def test_workloads_have_the_models_parameters(name: str, tensors: int, parameter
     assert sum(torch.Size(shape).numel() for shape in shapes) == parameters
 
 
-def test_every_contender_has_its_turns() -> None:
+def test_contenders_take_turns_and_each_is_first_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A B C, B C A, C A B: so none always comes after the one that leaves the caches as it needs them."""
     called: list[str] = []
     contenders = {name: lambda name=name: called.append(name) for name in "abc"}
+    monkeypatch.setattr(measure, "_repeats", lambda call: 1)
     seconds = interleave(contenders, rounds=4)
+    assert "".join(called) == "abc" + "bca" + "cab" + "abc"
     assert {name: len(turns) for name, turns in seconds.items()} == dict.fromkeys("abc", 4)
-    assert set(called) == set("abc")
+
+
+def test_a_turn_is_as_many_calls_as_were_found_to_be_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    contenders = {name: lambda name=name: called.append(name) for name in "ab"}
+    monkeypatch.setattr(measure, "_repeats", lambda call: {"a": 2, "b": 3}[name_of(call)])
+    interleave(contenders, rounds=2)
+    assert "".join(called) == "aabbb" + "bbbaa"
+
+
+def name_of(call: Any) -> str:
+    """The default argument of a contender above."""
+    (name,) = call.__defaults__
+    return str(name)
 
 
 def test_a_ratio_is_the_median_over_neighbouring_turns() -> None:
@@ -71,14 +90,134 @@ def test_a_pair_becomes_a_row() -> None:
     assert done.plain()["machine"]["threads"] == torch.get_num_threads()
 
 
-@pytest.mark.usefixtures("fast_triad")
-@pytest.mark.parametrize("name", [name for name in names(SUITES) if name != "cold"])
-def test_every_suite_runs_at_its_smallest(name: str) -> None:
+class Turns:
+    """Stands for the clock: calls each contender a few times, and says how long each is to have taken."""
+
+    def __init__(self) -> None:
+        self.seconds = {"ours": 2.0, "theirs": 3.0, "triad": 1.0}
+        self.calls: list[dict[str, Call]] = []
+
+    def __call__(self, contenders: dict[str, Call], rounds: int) -> dict[str, list[float]]:
+        self.calls.append(contenders)
+        for call in contenders.values():
+            call()
+            call()
+        return {name: [self.seconds[name]] * rounds for name in contenders}
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch, fast_triad: None) -> Turns:
+    """Nothing is timed: see `Turns`."""
+    made = Turns()
+    monkeypatch.setattr(pairs, "interleave", made)
+    return made
+
+
+PAIRED = [name for name in names(SUITES) if "compare" in vars(load(SUITES, name))]
+
+
+@pytest.mark.parametrize("name", names(SUITES))
+def test_every_suite_says_what_it_is_and_measures_by_default(name: str) -> None:
     suite = load(SUITES, name)
     check_workloads(suite.WORKLOADS)
-    done = suite.run(["rl-mlp"], 3, False)
-    assert done.rows
-    assert all(row["workload"] == "rl-mlp" for row in done.rows)
+    assert suite.WORKLOADS
+    assert suite.__doc__
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_every_suite_of_pairs_makes_a_row_of_each(name: str, turns: Turns) -> None:
+    done = load(SUITES, name).run(["rl-mlp"], 3, False)
+    assert done.title
+    compared = [calls for calls in turns.calls if "ours" in calls]
+    assert len(done.rows) == len(compared) > 0
+    rows = {(row["ours"], row["theirs"]) for row in done.rows}
+    assert len(rows) == len(done.rows)
+    for row in done.rows:
+        assert (row["workload"], row["parameters"]) == ("rl-mlp", 4_866)
+        assert (row["ours µs"], row["theirs µs"]) == (2e6, 3e6)
+        assert row["low"] == row["ratio"] == row["high"] > 0
+    assert done.machine["triad GB/s"] == pytest.approx(12e-6)
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PAIRED if name != "rules"]
+)  # which compares bytes a second
+def test_a_ratio_of_a_suite_is_their_time_over_ours(name: str, turns: Turns) -> None:
+    assert {row["ratio"] for row in load(SUITES, name).run(["rl-mlp"], 3, False).rows} == {1.5}
+
+
+@pytest.mark.parametrize("name", PAIRED)
+def test_ours_is_a_step_of_adamas_and_theirs_is_not_ours(name: str, turns: Turns) -> None:
+    stepped: list[bool] = []
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, args, more: stepped.append(type(optimizer).__module__.startswith("adamas"))
+    )
+    try:
+        load(SUITES, name).run(["rl-mlp"], 3, False)
+        for contenders in (calls for calls in turns.calls if "ours" in calls):
+            for side in ("ours", "theirs"):
+                stepped.clear()
+                contenders[side]()
+                assert stepped == [side == "ours" or name == "rules"]  # which compares ours with ours
+    finally:
+        hook.remove()
+
+
+def test_a_format_in_a_name_is_that_of_the_optimizer(turns: Turns, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[torch.dtype, str]] = []
+    adam = adamas.torch.Adam
+
+    def recorded(params: list[torch.nn.Parameter], state_format: str = "float32") -> torch.optim.Optimizer:
+        made.append((params[0].dtype, state_format))
+        return adam(params, state_format=state_format)
+
+    monkeypatch.setattr(adamas.torch, "Adam", recorded)
+    rows = load(SUITES, "formats").run(["rl-mlp"], 3, False).rows
+    float32, bfloat16 = torch.float32, torch.bfloat16
+    formats = {
+        "adamas float32": (float32, "float32"),
+        "adamas bfloat16 state": (float32, "bfloat16"),
+        "adamas bfloat16": (bfloat16, "bfloat16"),
+        "adamas float8 state": (float32, "float8"),
+    }
+    assert made == [formats[row["ours"]] for row in rows]
+    assert {row["ours"] for row in rows} == formats.keys()
+
+
+def test_the_memory_suite_counts_the_bytes_of_the_state(fast_triad: None) -> None:
+    (row,) = load(SUITES, "memory").run(["mnist-mlp"], 3, False).rows
+    assert (row["workload"], row["parameters"]) == ("mnist-mlp", 1_796_010)
+    assert row["torch"] == row["adamas float32"] == 8
+    assert row["adamas bfloat16"] == 4
+    assert row["adamas float32, averaging"] == 12
+    assert 2 < row["adamas float8"] < 2.2
+
+
+def test_the_cold_suite_starts_processes_with_empty_and_with_full_caches(
+    monkeypatch: pytest.MonkeyPatch, fast_triad: None
+) -> None:
+    suite = load(SUITES, "cold")
+    caches: list[str] = []
+
+    def first_step(cache: str) -> float:
+        caches.append(cache)
+        return 2.0 if caches.count(cache) == 1 else 1.0
+
+    monkeypatch.setattr(suite, "_first_step", first_step)
+    rows = suite.run(["rl-mlp"], 3, False).rows
+    assert [(row["kernel cache"], row["seconds"], row["fastest"], row["slowest"]) for row in rows] == [
+        ("empty", 2.0, 2.0, 2.0),
+        ("full", 1.0, 1.0, 1.0),
+    ]
+    first, *empty, _, _, _ = caches
+    assert len({first, *empty}) == 4
+    assert caches[4:] == [first] * 3
+
+
+@pytest.mark.slow
+def test_a_cold_process_takes_a_first_step(tmp_path: Path) -> None:
+    assert load(SUITES, "cold")._first_step(str(tmp_path)) > 0
+    assert list(tmp_path.rglob("*"))
 
 
 def test_unknown_workloads_are_listed() -> None:

@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 
 from adamas.cli import app
 from adamas.experiments import claims, figures
-from adamas.experiments.figures._curves import Claim, Comparison, Grid, Panel, TrainingCurves
-from adamas.experiments.store import Store
+from adamas.experiments.figures import Figure
+from adamas.experiments.figures._training import Claim, Comparison, Grid, TrainingPanel
+from adamas.experiments.records.store import Store
 from adamas.rules import SGD, Adam
 
 
@@ -39,8 +40,8 @@ SAID = [
     Claim("SGD is slower", "section 1", [Comparison("SGD Nesterov", "Adam", 1.5, 9.0)]),
 ]
 DIGITS = {"data": "digits"}
-PANEL = Panel("Panel", "SYNTHETIC", "cost", "images_softmax", DIGITS, 0.0, 1, 2, [0, 1], GRIDS, SAID)
-FIGURE = TrainingCurves("Made up & <i>escaped</i>", {"demo": [PANEL]})
+PANEL = TrainingPanel("Panel", "SYNTHETIC", "cost", "images_softmax", DIGITS, 0.0, 1, 2, [0, 1], GRIDS, SAID)
+FIGURE = Figure("Made up & <i>escaped</i>", {"demo": [PANEL]})
 CLAIM = claims.Claim("one is one", "section 2", lambda preset: claims.Measured("1 = 1", "holds"))
 
 
@@ -50,7 +51,7 @@ def world(folder: Path) -> Iterator[Path]:
     there are a figure `not_paper` and a claim `one`, and nothing else.
     """
     made: dict[ModuleType, dict[str, Any]] = {
-        figures: {"counterexample": FIGURE, "not_paper": dataclasses.replace(FIGURE, of_paper=False)},
+        figures: {"counterexample": FIGURE, "not_paper": dataclasses.replace(FIGURE, in_paper=False)},
         claims: {"one": CLAIM},
     }
     store = Store(folder / "results")
@@ -82,7 +83,7 @@ def made_up(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of all there is in a `world`."""
+    """The page of everything in a `world`."""
     with world(tmp_path_factory.mktemp("page")) as folder:
         command = ["reproduce", "all", "--results", str(folder)]
         result = CliRunner().invoke(app, command, catch_exceptions=False)

@@ -5,16 +5,18 @@ from typing import Any
 import pytest
 import torch
 
-from adamas.experiments import figures, pictures
-from adamas.experiments.figures import Table
-from adamas.experiments.figures.averaging import ALL, Averaging, Panels, Setting
+from adamas.experiments import figures, findings
+from adamas.experiments.figures import Figure
+from adamas.experiments.figures.averaging import ALL, AveragingPanel, Setting
+from adamas.experiments.findings import Table
+from adamas.experiments.reports import matplotlib
 from adamas.experiments.runs.training import Training
 from adamas.rules import SGD
 from adamas.torch import Optimizer
 
 SETTINGS = (Setting(0.1, "constant"), Setting(0.2, "inverse_sqrt"))
-PANELS = Panels("note", "digits", SETTINGS, 0.9, epochs=3, parts=2, seeds=[0, 1])
-FIGURE = Averaging("Averages", {"demo": PANELS})
+PANEL = AveragingPanel("note", "digits", SETTINGS, 0.9, epochs=3, records_per_epoch=2, seeds=[0, 1])
+FIGURE = Figure("Averages", {"demo": [PANEL]})
 NOISY = (9.0, 4.0, 2.0, 4.0, 2.0, 4.0)
 SMOOTH = (9.0, 8.0, 3.0, 2.8, 2.5, 2.4)
 WORSE = tuple(cost + 0.1 for cost in NOISY)
@@ -84,7 +86,7 @@ def test_what_has_no_records_is_said_to_have_none() -> None:
     del found[FIGURE.runs("demo")[0]]
     assert {finding.verdict for finding in table(found).findings} == {"not measured"}
     assert [row["train_nll"] is None for row in table(found).rows] == [True] * 3 + [False] * 3
-    assert pictures.draw("", FIGURE.charts("demo", {})).axes
+    assert [[len(chart.lines) for chart in row] for row in FIGURE.charts("demo", {})] == [[0, 0]] * 2
 
 
 def test_runs_that_diverged_are_told_from_those_without_a_record() -> None:
@@ -101,7 +103,7 @@ def test_runs_that_diverged_are_told_from_those_without_a_record() -> None:
 def test_the_picture_names_the_stepsizes_and_the_averages() -> None:
     charts = FIGURE.charts("demo", records())
     assert [[chart.title for chart in row] for row in charts] == [["Adam, α = 0.1", "Adam, α = 0.2/√t"]] * 2
-    axes = pictures.draw("", charts).axes
+    axes = matplotlib.draw("", charts).axes
     legend = axes[0].get_legend()
     assert legend is not None
     names = [text.get_text() for text in legend.get_texts()]
@@ -123,7 +125,7 @@ def test_the_limit_of_the_exponential_average_is_the_arithmetic_mean() -> None:
 
 
 def digits(decay: float) -> Training:
-    (run,) = dataclasses.replace(PANELS, seeds=[0], parts=1).runs(SETTINGS[0], decay)
+    (run,) = dataclasses.replace(PANEL, seeds=[0], records_per_epoch=1).runs_of(SETTINGS[0], decay)
     return run
 
 
@@ -139,8 +141,8 @@ def test_the_average_is_measured_as_the_iterate_is_and_leaves_it_alone() -> None
     assert all(epoch["average_train_nll"] != epoch["train_nll"] for epoch in some[1:])
 
 
-@pytest.mark.parametrize("preset", figures.PRESETS)
-def test_runs_of_one_stepsize_differ_in_the_average_alone(preset: figures.Preset) -> None:
+@pytest.mark.parametrize("preset", findings.PRESETS)
+def test_runs_of_one_stepsize_differ_in_the_average_alone(preset: findings.Preset) -> None:
     runs = figures.load("averaging").runs(preset)
     assert len(set(runs)) == len(runs)
     decays = {dict(run.phase)["average"] for run in runs}

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from adamas.cli import app
 from adamas.experiments import claims
 from adamas.experiments.claims import Measured
-from adamas.experiments.figures import Preset, Verdict
+from adamas.experiments.findings import Preset, Verdict
 
 
 def command(*arguments: str) -> tuple[int, str, str]:

@@ -8,13 +8,13 @@ import pytest
 
 from adamas.experiments import claims
 from adamas.experiments.claims import _moments, fisher_diagonal
-from adamas.experiments.figures import Finding
+from adamas.experiments.findings import Finding
 from adamas.rules import Adagrad, Adam
 
 
 @functools.cache
 def finding(name: str) -> Finding:
-    return claims.load(name).finding("demo")
+    return claims.load(name).finding("demo", {})
 
 
 # Random gradients leave their verdicts to chance, but to one that no seed will meet.

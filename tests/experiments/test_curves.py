@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 
-from adamas.experiments import ExperimentError, discovery, figures, pictures
-from adamas.experiments.figures import Finding
-from adamas.experiments.figures._curves import Claim, Comparison, Curve, Grid, Panel, TrainingCurves
+from adamas._tools import modules
+from adamas.experiments import ExperimentError, figures, findings
+from adamas.experiments.figures import Figure
+from adamas.experiments.figures._training import Claim, Comparison, Curve, Grid, TrainingPanel
+from adamas.experiments.findings import Finding
+from adamas.experiments.reports import matplotlib
 from adamas.experiments.runs.training import Training
 from adamas.rules import SGD, Adagrad, Adam
 
-PANEL = Panel(
+PANEL = TrainingPanel(
     title="title",
     note="note",
     cost="cost",
@@ -67,8 +70,8 @@ def test_the_final_cost_is_that_of_the_last_epoch_in_however_many_parts() -> Non
 
 def test_parts_and_observers_reach_the_runs() -> None:
     grids = {**PANEL.grids, "Adam": Grid([Adam()], observers=("vanished",))}
-    runs = dataclasses.replace(PANEL, parts=3, grids=grids).runs()
-    assert {run.parts for run in runs} == {3}
+    runs = dataclasses.replace(PANEL, records_per_epoch=3, grids=grids).runs()
+    assert {run.records_per_epoch for run in runs} == {3}
     assert {(type(run.rule), run.observers) for run in runs} == {(Adam, ("vanished",)), (SGD, ())}
 
 
@@ -77,7 +80,7 @@ def test_a_rule_that_diverged_in_one_seed_is_never_the_best() -> None:
     run = next(run for run in found if run.rule.lr == 0.2 and run.seed == 1)
     found[run] = record((0.0, 0.0), "diverged")
     assert PANEL.curves(found)["Adam"].rule.lr == 0.1
-    (table,) = TrainingCurves("title", {"demo": [PANEL]}).tables("demo", found)
+    (table,) = Figure("title", {"demo": [PANEL]}).tables("demo", found)
     assert table.rows[0]["remarks"] == "best α lies at the edge of the grid; 1 of 3 α diverged"
 
 
@@ -90,7 +93,7 @@ def test_a_rule_that_lacks_a_seed_is_never_the_best() -> None:
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
 def test_where_the_best_may_be_one_without_a_record_nothing_is_concluded(seeds: tuple[int, ...]) -> None:
     found = {run: each for run, each in records().items() if run.rule.lr != 2.0 or run.seed not in seeds}
-    figure = TrainingCurves("title", {"demo": [PANEL]})
+    figure = Figure("title", {"demo": [PANEL]})
     (table,) = figure.tables("demo", found)
     assert table.rows[1]["remarks"] == "best α lies at the edge of the grid; 1 of 3 α have no record"
     assert table.rows[0]["remarks"] == ""
@@ -102,7 +105,7 @@ def test_where_the_best_may_be_one_without_a_record_nothing_is_concluded(seeds: 
 def finding(low: float, high: float) -> Finding:
     claim = Claim("said", "section 6", [Comparison("SGD Nesterov", "Adam", low, high)])
     panel = dataclasses.replace(PANEL, claims=[claim])
-    (table,) = TrainingCurves("title", {"demo": [panel]}).tables("demo", records())
+    (table,) = Figure("title", {"demo": [panel]}).tables("demo", records())
     return table.findings[0]
 
 
@@ -119,13 +122,13 @@ def test_a_claim_is_judged_by_the_mean_excess_cost(low: float, high: float, verd
 def test_a_claim_of_which_a_part_holds_holds_in_part() -> None:
     one, other = Comparison("Adam", "SGD Nesterov", 0, 1), Comparison("SGD Nesterov", "Adam", 0, 1)
     panel = dataclasses.replace(PANEL, claims=[Claim("said", "section 6", [one, other])])
-    (table,) = TrainingCurves("title", {"demo": [panel]}).tables("demo", records())
+    (table,) = Figure("title", {"demo": [panel]}).tables("demo", records())
     assert table.findings[0].verdict == "holds here only partly"
 
 
 def test_what_has_no_records_is_said_to_have_none() -> None:
     found = records({lr: costs for lr, costs in COSTS.items() if lr < 1})
-    figure = TrainingCurves("title", {"demo": [PANEL]})
+    figure = Figure("title", {"demo": [PANEL]})
     (table,) = figure.tables("demo", found)
     assert table.rows[1]["best_lr"] is None
     assert table.rows[1]["remarks"] == "no stepsize has finished runs that did not diverge"
@@ -135,8 +138,8 @@ def test_what_has_no_records_is_said_to_have_none() -> None:
 
 
 def test_the_picture_names_optimizers_with_their_stepsizes_and_the_data() -> None:
-    figure = TrainingCurves("title", {"demo": [PANEL]})
-    picture = pictures.draw("title", figure.charts("demo", records()))
+    figure = Figure("title", {"demo": [PANEL]})
+    picture = matplotlib.draw("title", figure.charts("demo", records()))
     (axes,) = picture.axes
     legend = axes.get_legend()
     assert legend is not None
@@ -151,7 +154,7 @@ def test_figure_1_is_what_the_paper_says() -> None:
     assert panels == {("images_softmax", "mnist", 45, 128), ("words_softmax", "imdb", 160, 128)}
     assert {dict(run.options)["data"] for run in figure.runs("demo")} == {"digits", "zipf"}
     assert {type(run.rule).__name__ for run in figure.runs("paper")} == {"Adagrad", "Adam", "RMSprop", "SGD"}
-    for preset in figures.PRESETS:
+    for preset in findings.PRESETS:
         runs = figure.runs(preset)
         assert len(set(runs)) == len(runs)
         assert all(run.schedule == "inverse_sqrt" for run in runs if not isinstance(run.rule, Adagrad))
@@ -160,11 +163,11 @@ def test_figure_1_is_what_the_paper_says() -> None:
 def test_a_new_file_is_a_new_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "fig99.py").write_text("FIGURE = 'the new figure'\n")
     (tmp_path / "_helper.py").write_text("")
-    before = discovery.names(figures.__name__)
+    before = modules.names(figures.__name__)
     folders = [*figures.__path__, str(tmp_path)]
     monkeypatch.setattr(figures, "__path__", folders)
     monkeypatch.setattr(figures.__spec__, "submodule_search_locations", folders)
-    assert discovery.names(figures.__name__) == sorted([*before, "fig99"])
+    assert modules.names(figures.__name__) == sorted([*before, "fig99"])
     assert str(figures.load("fig99")) == "the new figure"
 
 
@@ -175,4 +178,4 @@ def test_an_unknown_figure_lists_those_there_are() -> None:
 
 def test_of_nothing_no_verdict_follows() -> None:
     with pytest.raises(ValueError, match="not measured"):
-        figures.verdict([])
+        findings.verdict([])

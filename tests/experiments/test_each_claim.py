@@ -1,26 +1,32 @@
-"""Each claim that is measured without a grid of runs: a new file in `claims` is tested by being there."""
+"""Each claim of `claims`: a new file there is tested by being there."""
 
 import functools
-import math
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from adamas.experiments import claims, discovery
-from adamas.experiments.claims import adagrad_limit, adamax_limit, little_tuning, reach, sparse_features
-from adamas.experiments.figures import Finding
-from adamas.experiments.runs.training import Training
+from adamas._tools import modules
+from adamas.experiments import claims
+from adamas.experiments.claims import adagrad_limit, adamax_limit, reach, sparse_features
+from adamas.experiments.execution.engines import attempt
+from adamas.experiments.findings import Finding
+from adamas.experiments.records import Records
+from adamas.rules import Adam
 
 CLAIMS = claims.all_claims()
 each_claim = pytest.mark.parametrize("name", CLAIMS)
 
 
 @functools.cache
+def records(name: str) -> Records:
+    return {run: attempt(run) for run in CLAIMS[name].runs("demo")}
+
+
+@functools.cache
 def finding(name: str) -> Finding:
-    return CLAIMS[name].finding("demo")
+    return CLAIMS[name].finding("demo", records(name))
 
 
 @each_claim
@@ -43,7 +49,7 @@ def test_the_measurement_is_a_number_and_one_line(name: str) -> None:
 
 @each_claim
 def test_it_is_measured_the_same_every_time(name: str) -> None:
-    assert CLAIMS[name].finding("demo") == finding(name)
+    assert CLAIMS[name].finding("demo", records(name)) == finding(name)
 
 
 # Verdicts that mathematics fixes, for random gradients but for chances that no seed will meet.
@@ -80,7 +86,7 @@ def test_a_new_file_is_a_new_claim(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     folders = [*claims.__path__, str(tmp_path)]
     monkeypatch.setattr(claims, "__path__", folders)
     monkeypatch.setattr(claims.__spec__, "submodule_search_locations", folders)
-    assert discovery.names(claims.__name__) == sorted([*CLAIMS, "newcomer"])
+    assert modules.names(claims.__name__) == sorted([*CLAIMS, "newcomer"])
     assert str(claims.load("newcomer")) == "the new claim"
 
 
@@ -108,14 +114,29 @@ def test_sums_that_grow_like_the_root_of_d_are_not_logarithmic(
     assert CLAIMS["sparse_features"].measure("demo").verdict == "fails"
 
 
-def test_where_all_runs_diverge_nothing_is_well_tuned(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(little_tuning, "final", lambda rule, preset: math.inf)
-    measured = CLAIMS["little_tuning"].measure("demo")
+DONE = {"status": "done", "epochs": [{"cost": None}, {"cost": 0.1}]}
+
+
+def tuning(records: Records) -> Finding:
+    return CLAIMS["little_tuning"].finding("demo", records)
+
+
+def test_where_all_runs_diverge_nothing_is_well_tuned() -> None:
+    diverged = {"status": "diverged", "epochs": [{"cost": 0.1}]}
+    measured = tuning(dict.fromkeys(CLAIMS["little_tuning"].runs("demo"), diverged))
     assert measured.verdict == "fails"
-    assert "diverged at 0.001" in measured.text
+    assert "diverged at 0.001" in measured.measured
 
 
-def test_a_run_that_diverged_has_no_final_cost(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = SimpleNamespace(status="diverged", epochs=[{"cost": 0.1}])
-    monkeypatch.setattr(Training, "execute", lambda self: outcome)
-    assert little_tuning.final(little_tuning.RULES["Adam"][0], "demo") == math.inf
+def test_tuning_is_judged_by_the_last_cost_of_adam() -> None:
+    found = dict.fromkeys(CLAIMS["little_tuning"].runs("demo"), DONE)
+    assert tuning(found).verdict == "holds"
+    for run in found:
+        if isinstance(run.rule, Adam) and run.rule.lr < 0.1:
+            found[run] = {"status": "done", "epochs": [{"cost": 0.1}, {"cost": 0.126}]}
+    assert tuning(found).verdict == "fails"
+
+
+def test_a_claim_by_runs_is_not_measured_where_one_is_missing() -> None:
+    _, *rest = CLAIMS["little_tuning"].runs("demo")
+    assert tuning(dict.fromkeys(rest, DONE)).verdict == "not measured"

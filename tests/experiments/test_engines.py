@@ -10,11 +10,21 @@ from typing import Any
 
 import pytest
 
-from adamas.experiments import ExperimentError, grid
-from adamas.experiments.engines import LOST, Ended, Event, Lost, Started, Workers, attempt, insist
-from adamas.experiments.engines.local import _inherited
+from adamas.experiments import ExperimentError
+from adamas.experiments.execution import grid
+from adamas.experiments.execution.engines import (
+    LOST,
+    Ended,
+    Event,
+    Lost,
+    Started,
+    Workers,
+    attempt,
+    retry_lost,
+)
+from adamas.experiments.execution.engines.local import _inherited
+from adamas.experiments.records.store import Store, record
 from adamas.experiments.runs import Outcome
-from adamas.experiments.store import Store, record
 
 
 @dataclass(frozen=True)
@@ -28,6 +38,9 @@ class Short:
 
     def configuration(self) -> dict[str, Any]:
         return {"kind": "short", "name": self.name}
+
+    def defaults(self) -> dict[str, Any]:
+        return {}
 
     def prepare(self) -> None: ...
 
@@ -71,7 +84,7 @@ def losing(*lost: Short) -> Any:
 
 
 def test_what_is_lost_is_tried_again_after_the_others_and_once() -> None:
-    events = list(insist(losing(A, B), losing(B), [A, B, C]))
+    events = list(retry_lost(losing(A, B), losing(B), [A, B, C]))
     ended = {event.run: event.record for event in events if isinstance(event, Ended)}
     assert [type(event) for event in events] == [Started, Lost] * 2 + [Started, Ended] * 3
     assert [event.run for event in events[::2]] == [A, B, C, A, B]
@@ -88,7 +101,7 @@ def test_closing_ends_the_engine() -> None:
         finally:
             ended.append(True)
 
-    events = insist(execute, execute, [A, B])
+    events = retry_lost(execute, execute, [A, B])
     next(events)
     events.close()
     assert ended == [True]
@@ -119,6 +132,6 @@ def test_the_local_engine_has_no_address() -> None:
 
 def test_a_missing_ray_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.delitem(sys.modules, "adamas.experiments.engines.ray", raising=False)
+    monkeypatch.delitem(sys.modules, "adamas.experiments.execution.engines.ray", raising=False)
     with pytest.raises(ExperimentError, match=r"needs the package 'ray': pip install 'adamas\[ray\]'"):
         Workers("ray").connect()

@@ -5,28 +5,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from adamas.experiments import figures, pictures
-from adamas.experiments.figures import Finding
-from adamas.experiments.figures._versus import Path, excess
-from adamas.experiments.figures.fig2 import (
-    FIGURE,
-    fails_under_dropout,
-    faster,
-    linear_memory,
-    slower_step,
-)
+from adamas.experiments import figures
+from adamas.experiments.figures._sfo import LossCurve, excess
+from adamas.experiments.figures.fig2 import FIGURE, fails_under_dropout, faster, linear_memory, slower_step
+from adamas.experiments.findings import PRESETS, Finding
+from adamas.experiments.reports import matplotlib
 from adamas.experiments.runs import Run
-from adamas.experiments.runs.sums import SumOfFunctions
+from adamas.experiments.runs.sfo import SumOfFunctions
 
-PANEL = FIGURE.versus["demo"]
+PANEL = FIGURE.panels["demo"][0].comparison
 
 
 def path(
     objective: tuple[float, ...], seconds: float = 1.0, memory: float = 1.0, diverged: bool = False
-) -> Path:
+) -> LossCurve:
     """With records of these objectives, so many seconds an epoch of ten mini-batches."""
     epochs = np.arange(len(objective), dtype=float)
-    return Path(epochs, epochs * seconds, np.array(objective), memory, 10, diverged)
+    return LossCurve(epochs, epochs * seconds, np.array(objective), memory, 10, diverged)
 
 
 def record(costs: tuple[float | None, ...], status: str = "done") -> dict[str, Any]:
@@ -98,7 +93,7 @@ def test_one_that_diverged_at_once_leaves_nothing_to_compare(by_time: bool) -> N
 @pytest.mark.parametrize(("memory", "verdict"), [((10, 20, 41), "holds"), ((10, 20, 60), "fails")])
 def test_linear_is_the_same_a_mini_batch(memory: tuple[float, ...], verdict: str) -> None:
     paths = [
-        Path(np.zeros(1), np.zeros(1), np.zeros(1), each, batches, False)
+        LossCurve(np.zeros(1), np.zeros(1), np.zeros(1), each, batches, False)
         for each, batches in zip(memory, (10, 20, 40), strict=True)
     ]
     assert linear_memory(paths, 3).verdict == verdict
@@ -117,7 +112,7 @@ def test_linear_is_the_same_a_mini_batch(memory: tuple[float, ...], verdict: str
         (path((4, float("nan")), diverged=True), "holds"),
     ],
 )
-def test_sfo_converges_if_it_goes_half_of_adams_way(sfo: Path, verdict: str) -> None:
+def test_sfo_converges_if_it_goes_half_of_adams_way(sfo: LossCurve, verdict: str) -> None:
     assert fails_under_dropout({"Adam": path((4, 2, 0)), "SFO": sfo}).verdict == verdict
 
 
@@ -130,7 +125,7 @@ def test_sfo_converges_if_it_goes_half_of_adams_way(sfo: Path, verdict: str) -> 
         (path((4, 2, 4)), "Adam's objective without noise did not go down: from 4 to 4"),
     ],
 )
-def test_without_a_way_of_adams_there_is_no_share_of_it(adam: Path, said: str, sfo: Path) -> None:
+def test_without_a_way_of_adams_there_is_no_share_of_it(adam: LossCurve, said: str, sfo: LossCurve) -> None:
     found = fails_under_dropout({"Adam": adam, "SFO": sfo})
     assert (found.measured, found.verdict) == (said, "not measured")
 
@@ -146,7 +141,10 @@ def findings(found: Mapping[Run, Any]) -> list[Finding]:
 
 def test_what_has_no_records_is_not_measured_and_draws_all_the_same() -> None:
     assert {finding.verdict for finding in findings({})} == {"not measured"}
-    assert len(pictures.draw("title", FIGURE.charts("demo", {})).axes) == 6
+    axes = matplotlib.draw("title", FIGURE.charts("demo", {})).axes
+    letters = ["(a)", "(b)", "(b)", "(b)", "(b)", "(b)"]
+    assert [each.get_title()[:3] for each in axes] == letters
+    assert all(each.get_lines() == [] for each in axes)
 
 
 def test_all_is_in_the_tables_and_charts() -> None:
@@ -191,7 +189,7 @@ def test_where_the_best_may_be_one_without_a_record_nothing_is_concluded() -> No
 
 def test_figure_2_is_what_the_paper_says() -> None:
     assert figures.load("fig2") is FIGURE
-    assert FIGURE.of_paper
+    assert FIGURE.in_paper
     runs = FIGURE.runs("paper")
     assert len(set(runs)) == len(runs)
     of_a = [run for run in runs if not isinstance(run, SumOfFunctions) and "count" not in dict(run.options)]  # type: ignore[attr-defined]
@@ -203,5 +201,5 @@ def test_figure_2_is_what_the_paper_says() -> None:
     of_b = [run for run in runs if isinstance(run, SumOfFunctions)]
     assert {run.batch for run in of_b} == {128}
     assert sorted(dict(run.options).get("dropout", 0) for run in of_b) == [0, 0, 0, 0.5]
-    for preset in figures.PRESETS:
+    for preset in PRESETS:
         assert len(set(FIGURE.runs(preset))) == len(FIGURE.runs(preset))

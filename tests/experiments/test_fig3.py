@@ -5,13 +5,17 @@ from typing import Any
 
 import pytest
 
-from adamas.experiments import cifar, data, figures, pictures
-from adamas.experiments.figures import Finding
-from adamas.experiments.figures.fig3 import FIGURE, Convolutional, Size
+from adamas.experiments.datasets import _download, cifar10
+from adamas.experiments.figures import Figure
+from adamas.experiments.figures.fig3 import FIGURE, Convolutional
+from adamas.experiments.findings import PRESETS, Finding
+from adamas.experiments.reports import matplotlib
 from adamas.experiments.runs.training import Training
 from adamas.rules import Adam
 
-SIZE = Size("photos", 100, 2, 4, epochs=15, parts=2, adam=(0.1,), adagrad=(0.2,), sgd=(0.3,))
+SIZE = Convolutional(
+    "photos", 100, 2, 4, epochs=15, records_per_epoch=2, adam=(0.1,), adagrad=(0.2,), sgd=(0.3,)
+)
 SHORT = dataclasses.replace(SIZE, epochs=3)
 
 
@@ -23,9 +27,9 @@ def record(run: Training, cost: float, vanished: float) -> dict[str, Any]:
     return {"status": "done", "epochs": epochs}
 
 
-def findings(size: Size, costs: Mapping[str, float], vanished: float = 0.0) -> list[Finding]:
+def findings(size: Convolutional, costs: Mapping[str, float], vanished: float = 0.0) -> list[Finding]:
     """Of the variant without dropout, the final costs of the optimizers' rules being these."""
-    figure = Convolutional("title", {"demo": size})
+    figure = Figure("title", {"demo": [size]})
     found = {
         run: record(run, costs[type(run.rule).__name__], vanished)
         for run in figure.runs("demo")
@@ -78,7 +82,7 @@ def test_second_moments_have_vanished_where_most_have(share: float, verdict: str
 
 
 def test_second_moments_of_an_adam_that_may_not_be_the_best_are_not_judged() -> None:
-    figure = Convolutional("title", {"demo": dataclasses.replace(SIZE, adam=(0.1, 0.2))})
+    figure = Figure("title", {"demo": [dataclasses.replace(SIZE, adam=(0.1, 0.2))]})
     found = {
         run: record(run, 0.2, 1.0)
         for run in figure.runs("demo")
@@ -96,12 +100,20 @@ def test_second_moments_of_an_adam_that_may_not_be_the_best_are_not_judged() -> 
 
 def test_without_records_nothing_is_measured_and_the_picture_is_empty() -> None:
     assert {finding.verdict for finding in findings(SIZE, {})} == {"not measured"}
-    assert len(pictures.draw("", FIGURE.charts("paper", {})).axes) == 4
-    assert len(pictures.draw("", FIGURE.charts("quick", {})).axes) == 3
+    network, vanishing = "c64-c64-c128-1000", ["Vanished second moments", "Second moments"]
+    assert [[chart.title for chart in row] for row in FIGURE.charts("paper", {})] == [
+        [f"{network}, the first 3 epochs", f"{network}, 45 epochs"],
+        vanishing,
+    ]
+    assert [[chart.title for chart in row] for row in FIGURE.charts("quick", {})] == [
+        [f"{network}, the first 3 epochs", *vanishing]
+    ]
+    axes = matplotlib.draw("", FIGURE.charts("paper", {})).axes
+    assert [len(each.get_lines()) for each in axes] == [0, 0, 0, 1]  # ε
 
 
 def test_the_picture_has_both_variants_of_every_optimizer_and_the_second_moments_of_adam() -> None:
-    figure = Convolutional("title", {"demo": SIZE})
+    figure = Figure("title", {"demo": [SIZE]})
     found = {run: record(run, 0.5, 0.0) for run in figure.runs("demo")}
     (first, whole), (share, root) = figure.charts("demo", found)
     for chart in (first, whole):
@@ -121,7 +133,7 @@ def test_the_picture_has_both_variants_of_every_optimizer_and_the_second_moments
 
 
 def test_the_presets_are_what_the_paper_says() -> None:
-    runs = {preset: FIGURE.runs(preset) for preset in figures.PRESETS}
+    runs = {preset: FIGURE.runs(preset) for preset in PRESETS}
     for of_preset in runs.values():
         assert len(set(of_preset)) == len(of_preset)
         assert {run.batch for run in of_preset} == {128}
@@ -142,16 +154,16 @@ def test_the_note_says_how_many_images_there_are(tmp_path: Path, monkeypatch: py
     def notes() -> list[str]:
         return [FIGURE.charts(preset, {})[0][0].note for preset in ("quick", "paper")]
 
-    monkeypatch.setenv(data.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(_download.VARIABLE, str(tmp_path))
     some = "CIFAR-10, 10,000 of the 50,000 training images"
     assert notes() == [some, "CIFAR-10, 50,000 training images"]
     (tmp_path / "cifar10").mkdir()
-    (tmp_path / "cifar10" / cifar.EXCERPT[-1].name).touch()
+    (tmp_path / "cifar10" / cifar10.EXCERPT[-1].name).touch()
     assert notes() == [some, some]
 
 
 def test_a_run_of_the_figure_trains_and_observes() -> None:
-    figure = Convolutional("title", {"demo": dataclasses.replace(SIZE, count=200, epochs=1)})
+    figure = Figure("title", {"demo": [dataclasses.replace(SIZE, count=200, epochs=1)]})
     (run,) = (r for r in figure.runs("demo") if isinstance(r.rule, Adam) and dict(r.options)["dropout_units"])
     outcome = dataclasses.replace(run, rule=Adam(lr=1e-3)).execute()
     assert outcome.status == "done"

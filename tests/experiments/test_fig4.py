@@ -5,16 +5,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from adamas.experiments import figures, pictures
-from adamas.experiments.figures import Finding, Table, fig4
-from adamas.experiments.figures.fig4 import BETA1, BETA2, BiasCorrection, Sweep
-from adamas.experiments.page import _plot
+from adamas.experiments import figures
+from adamas.experiments.figures import Figure, fig4
+from adamas.experiments.figures.fig4 import BETA1, BETA2, Sweep
+from adamas.experiments.findings import PRESETS, Finding, Table
+from adamas.experiments.reports import matplotlib
+from adamas.experiments.reports.html import _plot
 from adamas.experiments.runs.training import Training
 from adamas.rules import Adam
 
 OPTIONS = {"data": "digits", "hidden": 8, "latent": 2}
 SWEEP = Sweep("note", OPTIONS, (-3.0, -2.0), early=1, late=10, seeds=[0, 1])
-FIGURE = BiasCorrection("Correction", {"demo": SWEEP})
+FIGURE = Figure("Correction", {"demo": [SWEEP]})
 START = 40.0
 FAILED = None
 
@@ -114,7 +116,7 @@ def test_a_failed_run_has_no_number_and_counts_as_one_that_stayed_at_its_start()
 
 
 def test_a_few_epochs_have_no_first_ones_and_no_end_but_are_told() -> None:
-    short = BiasCorrection("", {"demo": dataclasses.replace(SWEEP, late=9)})
+    short = Figure("", {"demo": [dataclasses.replace(SWEEP, late=9)]})
     whole = records(as_the_paper_says)
     runs = zip(short.runs("demo"), FIGURE.runs("demo"), strict=True)
     (found,) = short.tables("demo", {one: whole[other] for one, other in runs})
@@ -125,8 +127,8 @@ def test_a_few_epochs_have_no_first_ones_and_no_end_but_are_told() -> None:
 
 
 def test_the_demo_and_the_paper_are_long_enough_and_quick_is_not() -> None:
-    sweeps = fig4.FIGURE.sweeps
-    assert {preset: sweep.late >= fig4.ENOUGH for preset, sweep in sweeps.items()} == {
+    panels = fig4.FIGURE.panels
+    assert {preset: sweep.late >= fig4.ENOUGH for preset, (sweep,) in panels.items()} == {
         "demo": True,
         "quick": False,
         "paper": True,
@@ -160,14 +162,15 @@ def test_where_both_fail_nothing_is_lost_and_nothing_warned() -> None:
     verdicts = [finding.verdict for finding in found.findings]
     assert verdicts == ["not measured", "fails", "fails", "not measured"]
     assert "after epoch 10 both failed at all 12 settings" in found.findings[0].measured
-    assert pictures.draw("", FIGURE.charts("demo", records(lambda at: FAILED))).axes
+    drawn = matplotlib.draw("", FIGURE.charts("demo", records(lambda at: FAILED))).axes
+    assert all(math.isnan(y) for axes in drawn for line in axes.get_lines() for y in line.get_ydata())
 
 
 def test_the_numbers_are_means_over_seeds_with_their_spread() -> None:
     row = table(records(as_the_paper_says)).rows[0]
     assert (row["early_with"], row["late_with"]) == (pytest.approx(20.05), pytest.approx(15.05))
     assert row["largest_spread_of_seeds"] == pytest.approx(0.1)
-    one = BiasCorrection("", {"demo": dataclasses.replace(SWEEP, seeds=[0])})
+    one = Figure("", {"demo": [dataclasses.replace(SWEEP, seeds=[0])]})
     (alone,) = one.tables("demo", records(as_the_paper_says))
     assert alone.rows[0]["largest_spread_of_seeds"] is None
 
@@ -184,8 +187,8 @@ def test_the_picture_has_a_gap_where_a_run_failed() -> None:
     for drawn in _plot.plain(last)["data"]:
         assert drawn["mode"] == "lines" if "fill" in drawn else "lines+markers"
     assert [value is None for value in _plot.plain(last)["data"][-1]["y"]] == [False, True]
-    axes = pictures.draw("title", charts).axes
-    assert len(axes) == 12
+    axes = matplotlib.draw("title", charts).axes
+    assert [each.get_title() for each in axes] == [f"{c.title}\n{c.note}" for row in charts for c in row]
     assert axes[8].get_xlabel() == "stepsize α"
     assert [line.get_marker() for line in axes[8].get_lines()] == ["o", "o"]
 
@@ -195,7 +198,8 @@ def test_what_has_no_records_is_said_to_have_none() -> None:
     del found[FIGURE.runs("demo")[0]]
     assert {finding.verdict for finding in table(found).findings} == {"not measured"}
     assert table(found).rows[0]["early_without"] is None
-    assert pictures.draw("", FIGURE.charts("demo", {})).axes
+    drawn = matplotlib.draw("", FIGURE.charts("demo", {})).axes
+    assert all(math.isnan(y) for axes in drawn for line in axes.get_lines() for y in line.get_ydata())
 
 
 def test_figure_4_is_what_the_paper_says() -> None:
@@ -207,7 +211,7 @@ def test_figure_4_is_what_the_paper_says() -> None:
     grid = {(run.rule.beta1, run.rule.beta2, run.rule.bias_correction) for run in runs}
     assert grid == {(b1, b2, c) for b1 in (0.0, 0.9) for b2 in (0.99, 0.999, 0.9999) for c in (True, False)}
     assert {run.rule.lr for run in runs} >= {1e-5, 1e-4, 1e-3, 1e-2, 1e-1}
-    for preset in figures.PRESETS:
+    for preset in PRESETS:
         chosen = figure.runs(preset)
         assert len(set(chosen)) == len(chosen)
         assert {type(run.rule) for run in chosen} == {Adam}

@@ -4,15 +4,24 @@ from typing import Any
 
 import pytest
 
-from adamas.experiments import figures, pictures
-from adamas.experiments.figures import Table
-from adamas.experiments.figures.formats import Panel, StateFormats
+from adamas.experiments import figures, findings
+from adamas.experiments.figures import Figure
+from adamas.experiments.figures.formats import FormatPanel
+from adamas.experiments.findings import Table
+from adamas.experiments.reports import matplotlib
 from adamas.experiments.runs.training import Training
 
-PANEL = Panel(
-    "title", "note", "images_mlp", {"data": "digits", "width": 8}, 32, epochs=2, parts=2, seeds=[0, 1]
+PANEL = FormatPanel(
+    "title",
+    "note",
+    "images_mlp",
+    {"data": "digits", "width": 8},
+    32,
+    epochs=2,
+    records_per_epoch=2,
+    seeds=[0, 1],
 )
-FIGURE = StateFormats("Bits", {"demo": [PANEL]})
+FIGURE = Figure("Bits", {"demo": [PANEL]})
 # The mean of the last epoch is what counts: 2 with seed 0, 4 with seed 1.
 COSTS = {0: (9.0, 8.0, 1.0, 3.0), 1: (9.0, 8.0, 3.0, 5.0)}
 
@@ -28,7 +37,7 @@ def records(factors: Mapping[str, float]) -> dict[Training, dict[str, Any]]:
     return {
         run: record(tuple(factor * cost for cost in COSTS[run.seed]))
         for name, factor in factors.items()
-        for run in PANEL.runs(name)
+        for run in PANEL.runs_of(name)
     }
 
 
@@ -62,23 +71,24 @@ def test_a_bound_holds_on_both_sides(bfloat16: float, float8: float, verdicts: l
 
 def test_what_diverged_is_no_number_and_holds_no_bound() -> None:
     found = records({"float32": 1, "bfloat16": 1, "float8": 1})
-    found[PANEL.runs("float8")[1]] = record((9.0,), "diverged")
+    found[PANEL.runs_of("float8")[1]] = record((9.0,), "diverged")
     assert [row["final_cost"] is None for row in table(found).rows] == [False, False, True]
     assert [finding.verdict for finding in table(found).findings] == ["holds", "fails"]
     assert "1 runs of float8 diverged" in table(found).findings[1].measured
-    assert len(pictures.draw("", FIGURE.charts("demo", found)).axes) == 2
+    names = [[line.name for line in chart.lines] for (chart,) in FIGURE.charts("demo", found)]
+    assert names == [["float32 state", "bfloat16 state"], ["bfloat16 state"]]
 
 
 def test_what_has_no_records_is_said_to_have_none() -> None:
     found = records({"float32": 1, "float8": 1})
-    del found[PANEL.runs("float8")[0]]
+    del found[PANEL.runs_of("float8")[0]]
     assert [finding.verdict for finding in table(found).findings] == ["not measured", "not measured"]
-    assert pictures.draw("", FIGURE.charts("demo", {})).axes
+    assert [[len(chart.lines) for chart in row] for row in FIGURE.charts("demo", {})] == [[0], [0]]
 
 
 def test_the_picture_names_formats_and_data() -> None:
     found = records({"float32": 1, "bfloat16": 1, "float8": 1})
-    costs, ratios = pictures.draw("", FIGURE.charts("demo", found)).axes
+    costs, ratios = matplotlib.draw("", FIGURE.charts("demo", found)).axes
     legend = costs.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [
@@ -90,8 +100,8 @@ def test_the_picture_names_formats_and_data() -> None:
     assert (ratios.get_xlabel(), ratios.get_ylabel()) == ("epoch", "cost ÷ float32's")
 
 
-@pytest.mark.parametrize("preset", figures.PRESETS)
-def test_formats_differ_in_the_format_alone(preset: figures.Preset) -> None:
+@pytest.mark.parametrize("preset", findings.PRESETS)
+def test_formats_differ_in_the_format_alone(preset: findings.Preset) -> None:
     runs = figures.load("formats").runs(preset)
     assert len(set(runs)) == len(runs)
     by_format = {

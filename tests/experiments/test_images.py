@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn import datasets
+from sklearn.datasets import load_sample_images
 
-from adamas.experiments import ExperimentError, images
+from adamas.experiments import ExperimentError, datasets
+from adamas.experiments.datasets import mnist
 
 
 def idx(shape: tuple[int, ...]) -> bytes:
@@ -23,7 +24,7 @@ def test_idx_files_come_back_in_their_shape(tmp_path: Path, shape: tuple[int, ..
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(idx(shape)))
     expected = np.arange(math.prod(shape), dtype=np.uint8).reshape(shape)
-    np.testing.assert_array_equal(images.read_idx(path, shape), expected)
+    np.testing.assert_array_equal(mnist.read_idx(path, shape), expected)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -33,7 +34,7 @@ def test_a_file_cut_anywhere_is_refused_by_name(tmp_path: Path, data: st.DataObj
     whole = gzip.compress(idx((3, 4)))
     path.write_bytes(whole[: data.draw(st.integers(0, len(whole) - 1))])
     with pytest.raises(ExperimentError, match=f"{path} .*Replace it"):
-        images.read_idx(path, (3, 4))
+        mnist.read_idx(path, (3, 4))
 
 
 @pytest.mark.parametrize(
@@ -43,10 +44,10 @@ def test_another_shape_or_type_is_refused_by_name(tmp_path: Path, content: bytes
     path = tmp_path / "images.gz"
     path.write_bytes(gzip.compress(content))
     with pytest.raises(ExperimentError, match=rf"{path} is not an IDX file.*\(3, 4\).*Replace it"):
-        images.read_idx(path, (3, 4))
+        mnist.read_idx(path, (3, 4))
 
 
-def check(found: images.Images, train: int, test: int, pixels: int) -> None:
+def check(found: datasets.Images, train: int, test: int, pixels: int) -> None:
     assert found.train.shape == (train, pixels)
     assert found.test.shape == (test, pixels)
     for part in (found.train, found.test):
@@ -58,11 +59,11 @@ def check(found: images.Images, train: int, test: int, pixels: int) -> None:
 
 
 def test_digits() -> None:
-    check(images.find("digits").load(), 1437, 360, 64)
+    check(datasets.images("digits").load(), 1437, 360, 64)
 
 
 def test_photos_are_patches_of_every_quadrant_and_no_two_are_the_same() -> None:
-    found = images.find("photos").load()
+    found = datasets.images("photos").load()
     assert (found.train.shape, found.test.shape) == ((1664, 768), (416, 768))
     every = np.concatenate([found.train, found.test])
     assert every.dtype == np.float32
@@ -75,8 +76,8 @@ def test_photos_are_patches_of_every_quadrant_and_no_two_are_the_same() -> None:
 
 
 def test_a_patch_is_a_square_of_its_photograph() -> None:
-    found = images.find("photos").load()
-    (photo, _) = datasets.load_sample_images().images
+    found = datasets.images("photos").load()
+    (photo, _) = load_sample_images().images
     corner = (photo[:16, :16].transpose(2, 0, 1) / np.float32(255)).reshape(-1).astype(np.float32)
     every, labels = (
         np.concatenate(each)
@@ -88,13 +89,13 @@ def test_a_patch_is_a_square_of_its_photograph() -> None:
 
 def test_a_set_has_the_pixels_of_its_shape() -> None:
     for name in ("digits", "photos"):
-        found = images.find(name)
+        found = datasets.images(name)
         assert math.prod(found.shape) == found.load().train.shape[1]
 
 
 @pytest.mark.realdata
 def test_mnist_is_whole() -> None:
-    found = images.find("mnist").load()
+    found = datasets.images("mnist").load()
     check(found, 60_000, 10_000, 784)
     assert found.train.mean(dtype=float) == pytest.approx(0.13066, abs=1e-5)
     assert found.train.std(dtype=float) == pytest.approx(0.30811, abs=1e-5)
@@ -106,4 +107,4 @@ def test_an_unknown_set_lists_those_there_are() -> None:
     with pytest.raises(
         ExperimentError, match="unknown image set 'cats'; known: cifar10, digits, mnist, photos"
     ):
-        images.find("cats")
+        datasets.images("cats")

@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 
 from adamas.backends import reference
-from adamas.experiments import ExperimentError, figures, streams
-from adamas.experiments.bounds import gamma, theorem_bound
+from adamas.experiments import ExperimentError, figures, findings, online_problems
 from adamas.experiments.figures import counterexample
-from adamas.experiments.figures._online import Played
+from adamas.experiments.figures._regret import RegretCurves
+from adamas.experiments.figures._theorem import gamma, theorem_bound
+from adamas.experiments.records.store import key
 from adamas.experiments.runs.online import Online, Scalars, Scheduled, recorded_rounds
-from adamas.experiments.store import key
 from adamas.rules import SGD, Adagrad, Adam, AdaMax, AMSGrad, NAdam, Rule
 
 THREE = {"large": 3.0, "small": 1.0, "period": 3, "order": "in turn"}
 RULE = Adam(lr=0.5, beta1=0.8, beta2=0.9)
 
 
-def online(stream: str, rounds: int, rule: Rule = RULE, decay: float = 0.9, **options: Any) -> Online:
-    return Online(stream, tuple(sorted(options.items())), rule, decay, rounds, seed=0)
+def online(problem: str, rounds: int, rule: Rule = RULE, decay: float = 0.9, **options: Any) -> Online:
+    return Online(problem, tuple(sorted(options.items())), rule, decay, rounds, seed=0)
 
 
 def literal(run: Online) -> tuple[list[float], list[np.ndarray], list[np.ndarray]]:
     """Algorithm 1 with α/√t, β1 λ^(t-1) and 1 - β1^t: costs, points and gradients by round."""
-    stream = streams.load(run.stream).build(run.seed, run.rounds, **dict(run.options))
+    stream = online_problems.load(run.problem).build(run.seed, run.rounds, **dict(run.options))
     rule: Any = run.rule
     point = stream.start
     m, v = 0.0 * point, 0.0 * point
@@ -46,9 +46,9 @@ def literal(run: Online) -> tuple[list[float], list[np.ndarray], list[np.ndarray
 RUNS = [
     online("least_squares", 12, dimensions=2),
     online("logistic", 12, dimensions=2),
-    online("rare", 12, **THREE),
-    online("rare", 12, **THREE, edges="flat"),
-    online("rare", 12, large=1010.0, small=10.0, period=101, order="random"),
+    online("reddi", 12, **THREE),
+    online("reddi", 12, **THREE, edges="flat"),
+    online("reddi", 12, large=1010.0, small=10.0, period=101, order="random"),
 ]
 each_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run.describe())
 
@@ -63,7 +63,7 @@ def test_points_are_those_of_algorithm_1(run: Online) -> None:
 @each_run
 def test_regret_is_that_against_the_best_of_a_fine_grid(run: Online) -> None:
     costs, points, _ = literal(run)
-    stream = streams.load(run.stream).build(run.seed, run.rounds, **dict(run.options))
+    stream = online_problems.load(run.problem).build(run.seed, run.rounds, **dict(run.options))
     axis = np.linspace(-1, 1, 201)
     vector = isinstance(points[0], np.ndarray)
     grid = [np.array(pair) for pair in itertools.product(axis, axis)] if vector else axis.tolist()
@@ -81,7 +81,7 @@ def test_regret_is_that_against_the_best_of_a_fine_grid(run: Online) -> None:
 @pytest.mark.parametrize("rounds", [1, 7, 200])
 def test_the_best_point_is_optimal(name: str, rounds: int) -> None:
     """Of a convex function, a point is best if a step against its gradient is projected back on it."""
-    stream = streams.load(name).build(3, 200, dimensions=4)
+    stream = online_problems.load(name).build(3, 200, dimensions=4)
     best, least = stream.best(rounds)
     gradient = sum(stream.gradient(t, best) for t in range(1, rounds + 1))
     np.testing.assert_allclose(stream.project(best - gradient / rounds), best, atol=1e-6)
@@ -90,7 +90,7 @@ def test_the_best_point_is_optimal(name: str, rounds: int) -> None:
 
 @each_run
 def test_gradients_are_those_of_the_costs_and_bounded(run: Online) -> None:
-    stream = streams.load(run.stream).build(1, 40, **dict(run.options))
+    stream = online_problems.load(run.problem).build(1, 40, **dict(run.options))
     random = np.random.default_rng(0)
     for t in range(1, 41):
         x = random.uniform(-0.9, 0.9, np.shape(stream.start))
@@ -105,13 +105,15 @@ def test_gradients_are_those_of_the_costs_and_bounded(run: Online) -> None:
 
 @each_run
 def test_a_longer_stream_begins_like_a_shorter_one(run: Online) -> None:
-    short, long = (streams.load(run.stream).build(5, n, **dict(run.options)) for n in (10, 500))
+    short, long = (online_problems.load(run.problem).build(5, n, **dict(run.options)) for n in (10, 500))
     x = 0.3 + 0 * short.start
     assert [short.cost(t, x) for t in range(1, 11)] == [long.cost(t, x) for t in range(1, 11)]
 
 
 def test_flat_edges_make_no_difference_inside_and_end_the_slope_outside() -> None:
-    flat, lines = (streams.load("rare").build(0, 3, **THREE, edges=edges) for edges in ("flat", "projected"))
+    flat, lines = (
+        online_problems.load("reddi").build(0, 3, **THREE, edges=edges) for edges in ("flat", "projected")
+    )
     for t, (outside, beyond) in enumerate([(-1.5, 2.0), (1.5, -2.0), (1.5, -2.0)], start=1):
         assert flat.cost(t, 0.5) == lines.cost(t, 0.5)
         assert (flat.gradient(t, outside), flat.gradient(t, beyond)) == (0, lines.gradient(t, beyond))
@@ -148,7 +150,7 @@ def test_records_are_at_whole_periods() -> None:
 
 
 def test_a_configuration_says_its_kind_and_everything() -> None:
-    run = online("rare", 9, **THREE)
+    run = online("reddi", 9, **THREE)
     configuration = run.configuration()
     assert configuration["kind"] == "online"
     assert configuration["options"] == THREE
@@ -159,14 +161,14 @@ def test_a_configuration_says_its_kind_and_everything() -> None:
 
 
 def test_a_version_is_part_of_a_configuration_from_the_second_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    configuration = online("rare", 9, **THREE).configuration()
+    configuration = online("reddi", 9, **THREE).configuration()
     assert "version" not in configuration
     monkeypatch.setattr("adamas.experiments.runs.online.VERSION", 2)
-    assert online("rare", 9, **THREE).configuration() == {**configuration, "version": 2}
+    assert online("reddi", 9, **THREE).configuration() == {**configuration, "version": 2}
 
 
 def test_its_length_is_told_in_epochs_of_training() -> None:
-    assert [online("rare", rounds, **THREE).epochs for rounds in (9, 1_000_000)] == [1, 100]
+    assert [online("reddi", rounds, **THREE).epochs for rounds in (9, 1_000_000)] == [1, 100]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_a_rule_that_cannot_be_scheduled_is_named(rule: Rule, decay: float, mess
 
 def test_an_unknown_order_is_refused() -> None:
     with pytest.raises(ValueError, match="order must be 'in turn' or 'random', got 'rnd'"):
-        streams.load("rare").build(0, 9, **{**THREE, "order": "rnd"})
+        online_problems.load("reddi").build(0, 9, **{**THREE, "order": "rnd"})
 
 
 def test_runs_repeat_to_the_bit() -> None:
@@ -219,10 +221,12 @@ def test_what_the_bound_takes_is_what_happened() -> None:
         v = 0.9 * v + 0.1 * g * g
     assert last["root_v"] == pytest.approx(np.sqrt(v / (1 - 0.9**12)).sum())
     assert last["gradient_norms"] == pytest.approx(np.sqrt(np.square(gradients).sum(axis=0)).sum())
-    best, _ = streams.load(run.stream).build(0, 12, dimensions=2).best(12)
+    best, _ = online_problems.load(run.problem).build(0, 12, dimensions=2).best(12)
     sides = np.ptp(np.array([*points, best]), axis=0)
     assert last["diameter"] == pytest.approx(np.linalg.norm(sides))
     assert last["widest"] == pytest.approx(sides.max())
+    problem = online_problems.load(run.problem).build(0, 12, dimensions=2)
+    assert (last["gradient_bound"], last["dimensions"]) == (problem.gradient_bound, 2)
 
 
 # The counterexamples.
@@ -232,9 +236,9 @@ def test_what_the_bound_takes_is_what_happened() -> None:
 @pytest.mark.parametrize("beta1", [0.0, 0.25])
 def test_adams_regret_is_linear_and_amsgrads_is_not(edges: str, beta1: float) -> None:
     """Reddi, Kale & Kumar 2018, Theorem 1: at x = 1 three rounds cost C - 2 where the best cost 2 - C."""
-    adam = online("rare", 3_000, Adam(1.0, beta1, 0.1), **THREE, edges=edges).execute().epochs[-1]
+    adam = online("reddi", 3_000, Adam(1.0, beta1, 0.1), **THREE, edges=edges).execute().epochs[-1]
     theirs = AMSGrad(1.0, beta1, 0.1, bias_correction=False)
-    amsgrad = online("rare", 3_000, theirs, **THREE, edges=edges).execute().epochs[-1]
+    amsgrad = online("reddi", 3_000, theirs, **THREE, edges=edges).execute().epochs[-1]
     assert adam["average_regret"] >= 2 / 3 * 0.99
     assert adam["x"] == pytest.approx(1, abs=0.05)
     assert amsgrad["average_regret"] < 0.05
@@ -242,8 +246,8 @@ def test_adams_regret_is_linear_and_amsgrads_is_not(edges: str, beta1: float) ->
 
 
 @pytest.mark.parametrize("name", ["regret", "counterexample"])
-@pytest.mark.parametrize("preset", figures.PRESETS)
-def test_the_conditions_of_the_theorem_are_met_in_every_run(name: str, preset: figures.Preset) -> None:
+@pytest.mark.parametrize("preset", findings.PRESETS)
+def test_the_conditions_of_the_theorem_are_met_in_every_run(name: str, preset: findings.Preset) -> None:
     runs = figures.load(name).runs(preset)
     assert len(set(runs)) == len(runs)
     adams = [run.rule for run in runs if isinstance(run.rule, Adam)]
@@ -271,12 +275,12 @@ def test_the_counterexample_says_that_the_theorem_fails() -> None:
     assert [[len(chart.lines) for chart in row] for row in rows] == [[4, 4, 3], [2, 2, 2]]
 
 
-def played(averages: list[float], rounds: list[float]) -> Played:
+def curves(averages: list[float], rounds: list[float]) -> RegretCurves:
     epochs = [
         {"epoch": t, "average_regret": mean, "regret": t * mean, "x": 1.0}
         for t, mean in zip(rounds, averages, strict=True)
     ]
-    return Played([], [{"status": "done", "epochs": [{}, *epochs]}])
+    return RegretCurves([], [{"status": "done", "epochs": [{}, *epochs]}])
 
 
 ROUNDS = [1e5, 2e5, 4e5, 6e5, 8e5, 1e6]
@@ -294,7 +298,7 @@ ROUNDS = [1e5, 2e5, 4e5, 6e5, 8e5, 1e6]
 def test_a_rate_is_judged_by_the_regret_there_is_at_the_end(
     averages: list[float], steepness: float | None, verdict: str
 ) -> None:
-    rate = played(averages, ROUNDS).rate(1.0)
+    rate = curves(averages, ROUNDS).rate(1.0)
     assert rate.verdict == verdict
     assert rate.steepness == (None if steepness is None else pytest.approx(steepness))
     assert not re.search("nan|inf", rate.text)
@@ -303,7 +307,7 @@ def test_a_rate_is_judged_by_the_regret_there_is_at_the_end(
 @pytest.mark.parametrize("rounds", [[50.0, 60.0, 70.0, 80.0], [5.0, 10.0, 50.0, 100.0]])
 def test_late_regret_is_that_since_the_last_record_of_the_first_tenth(rounds: list[float]) -> None:
     """Before the first record there are the rounds from the first on."""
-    assert counterexample.late_regret(played([0.25] * 4, rounds)) == pytest.approx(0.25)
+    assert counterexample.late_regret(curves([0.25] * 4, rounds)) == pytest.approx(0.25)
 
 
 def test_runs_that_diverged_are_not_missing_and_no_regret_of_theirs_falls() -> None:
@@ -322,8 +326,8 @@ def test_the_corollary_tells_all_that_it_is_judged_by() -> None:
     assert re.search(r"R\(T\)/T ∝ T\^-?\d\.\d+ .*\(at most -0.45 expected\)", measured)
 
 
-@pytest.mark.parametrize("preset", figures.PRESETS)
-def test_where_theorem_1_of_reddi_et_al_is_cited_alpha_is_as_it_asks(preset: figures.Preset) -> None:
+@pytest.mark.parametrize("preset", findings.PRESETS)
+def test_where_theorem_1_of_reddi_et_al_is_cited_alpha_is_as_it_asks(preset: findings.Preset) -> None:
     panel = figures.load("counterexample").panels[preset][0]  # type: ignore[attr-defined]
     assert all(0 < rule.lr < (1 - panel.beta2) ** 0.5 for rule in panel.rules.values())
 

@@ -13,10 +13,11 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from typer.testing import CliRunner
 
 from adamas.cli import app
-from adamas.experiments import figures, report
+from adamas.experiments import figures
 from adamas.experiments.figures import counterexample
-from adamas.experiments.page import _summary
-from adamas.experiments.store import Store
+from adamas.experiments.records.store import Store
+from adamas.experiments.reports import collect
+from adamas.experiments.reports.html import _summary
 
 
 class Parsed(HTMLParser):
@@ -118,7 +119,7 @@ def test_where_all_diverged_the_page_is_made_and_says_so(made_up: Path) -> None:
 def test_streams_with_other_options_are_told_apart(tmp_path: Path) -> None:
     """So that the β's of a panel are not mixed with those of another."""
     figure = counterexample.FIGURE
-    made = report.Report("counterexample", "demo", figure, figure.runs("demo"), {})
+    made = collect.Report("counterexample", "demo", figure, figure.runs("demo"), {})
     groups = _summary.summarize(made, Store(tmp_path), tmp_path).groups
     betas = [(group.name, group.common["rule beta1"], group.common["rule beta2"]) for group in groups]
     assert betas == [("rare", "0", "0.1"), ("rare", "0.25", "0.1"), ("rare", "0.9", "0.99")]

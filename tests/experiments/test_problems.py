@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import sparse
 
-from adamas.experiments import ExperimentError, problems, texts
+from adamas.experiments import ExperimentError, datasets, problems
 from adamas.experiments.problems import Option, Problem, images_cnn, text_transformer
 from adamas.experiments.problems._network import dropped
 from adamas.experiments.problems._softmax import Dense, Sparse, softmax_regression
@@ -97,7 +97,7 @@ def test_the_transformer_sees_no_later_character() -> None:
 
 def test_the_transformers_targets_are_the_next_characters() -> None:
     problem = text_transformer.build(0, **TRANSFORMER)  # type: ignore[arg-type]
-    text = torch.from_numpy(texts.find("babble").load()).long()
+    text = torch.from_numpy(datasets.text("babble").load()).long()
     assert problem.examples == 100
     assert torch.equal(problem.train.inputs.flatten(), text[:2000])
     assert torch.equal(problem.train.targets.flatten(), text[1:2001])

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from adamas.cli import app
-from adamas.experiments.store import Store, key, record
+from adamas.experiments.records.store import Store, key, record
 
 ADAM: dict[str, Any] = {
     "problem": "images",
@@ -81,6 +81,9 @@ def test_csv_has_a_row_for_every_number(store: Store) -> None:
         assert (row["problem"], row["options.data"], row["rule.lr"]) == ("images", "digits", "0.1")
         assert (row["epochs"], row["status"], row["seconds"]) == ("2", "done", "2.0")
         assert row["version.torch"] == record({}, {})["versions"]["torch"]
+    assert {row["rule.lr"] for row in rows if row["run"] == key(LARGER)} == {
+        "1.0"
+    }  # as others are no integers
     [other] = [row for row in rows if row["kind"] == "sums"]
     assert (other["configuration.status"], other["status"]) == ('["of", "its own"]', "done")
     assert (other["options.data"], other["measure"], other["value"], other["clock"]) == (

@@ -3,8 +3,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
-from adamas.experiments.quadratics import bfgs, hessian
-from adamas.experiments.sfo import SFO, Evaluate, Subspace
+from adamas.experiments.solvers._bfgs import bfgs, hessian
+from adamas.experiments.solvers.sfo import SFO, Evaluate, Subspace
 
 Array = NDArray[np.floating]
 

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adamas._tools.files import write_atomically
+from adamas._tools.versions import versions
 from adamas.experiments import ExperimentError
-from adamas.experiments.files import write_atomically
-from adamas.experiments.store import SCHEMA, Store, key, versions
+from adamas.experiments.records.store import SCHEMA, Store, key
 
 CONFIGURATION: dict[str, Any] = {"rule": {"name": "Adam", "lr": 0.001}, "seed": 0, "problem": "p"}
 MEASURED = {"status": "done", "epochs": [{"epoch": 0, "cost": None}], "seconds": 1.5}

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from adamas.experiments import figures, problems
+from adamas.experiments.records.store import key
 from adamas.experiments.runs.training import Training
-from adamas.experiments.store import key
 from adamas.rules import SGD, Adagrad, Adam, RMSprop
 
 DIGITS = Training(
@@ -104,7 +104,7 @@ def test_a_run_that_diverges_ends_and_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_records_from_before_a_field_was_added_are_found_again() -> None:
-    # The name that the record of this run had when `parts` and `phase` did not exist.
+    # The name that the record of this run had when `records_per_epoch` and `phase` did not exist.
     assert key(DIGITS.configuration()) == "393b6724b16111b1126321dca479c729149173f3a536943b1f2769c4d96bbd1e"
     names = "".join(key(run.configuration()) for run in figures.load("fig1").runs("demo"))
     whole = hashlib.sha256(names.encode()).hexdigest()
@@ -112,7 +112,7 @@ def test_records_from_before_a_field_was_added_are_found_again() -> None:
 
 
 def test_what_is_set_is_part_of_the_configuration() -> None:
-    changed = dataclasses.replace(DIGITS, parts=3, phase=(("state_format", "float8"),))
+    changed = dataclasses.replace(DIGITS, records_per_epoch=3, phase=(("state_format", "float8"),))
     assert changed.configuration() == {
         **DIGITS.configuration(),
         "parts": 3,
@@ -123,7 +123,7 @@ def test_what_is_set_is_part_of_the_configuration() -> None:
 def test_parts_of_epochs_are_recorded_and_change_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     base = dataclasses.replace(DIGITS, batch=3)  # 4 mini-batches: 3, 3, 3 and 1
     whole, of_whole = watch(base, monkeypatch)
-    halves, of_halves = watch(dataclasses.replace(base, parts=2), monkeypatch)
+    halves, of_halves = watch(dataclasses.replace(base, records_per_epoch=2), monkeypatch)
     assert halves.seen == whole.seen
     assert [epoch["epoch"] for epoch in of_halves.epochs] == [0, 0.5, 1, 1.5, 2]
     costs = [epoch["cost"] for epoch in of_halves.epochs[1:3]]

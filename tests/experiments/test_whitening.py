@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adamas.experiments import ExperimentError, data, images, whitening
+from adamas.experiments import ExperimentError, datasets
+from adamas.experiments.problems import _whitening as whitening
 
 
 def pixels(count: int = 400) -> np.ndarray:
@@ -52,13 +53,13 @@ def test_constant_pixels_stay_finite() -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Of the matrices that are kept."""
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path)
+    monkeypatch.setenv("ADAMAS_CACHE", str(tmp_path))
     return tmp_path / "whitening"
 
 
 def test_the_test_images_are_whitened_as_the_training_images_are(folder: Path) -> None:
     loaded = whitening.load.__wrapped__("digits", 100)
-    plain = images.find("digits").load()
+    plain = datasets.images("digits").load()
     mean, matrix = whitening.zca(plain.train[:100])
     np.testing.assert_array_equal(loaded.train, (plain.train[:100] - mean) @ matrix)
     np.testing.assert_array_equal(loaded.test, (plain.test - mean) @ matrix)

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adamas.experiments import ExperimentError, data, words
+from adamas.experiments import ExperimentError, datasets
+from adamas.experiments.datasets import _download, imdb, zipf
 
 TEXTS = ["Good, good film.<br /><br />It's good", "a fine film", "Bad film", "bad BAD, a don't"]
 LABELS = [1, 1, 0, 0]
@@ -40,8 +41,8 @@ def write_archive(path: Path, texts: list[str], labels: list[int]) -> Path:
 
 
 def test_words_are_lower_case_and_keep_inner_apostrophes() -> None:
-    assert words.tokens(TEXTS[0]) == ["good", "good", "film", "it's", "good"]
-    assert words.tokens("'Tis 2nd-rate -- naïve_café'") == ["tis", "2nd", "rate", "naïve", "café"]
+    assert imdb.tokens(TEXTS[0]) == ["good", "good", "film", "it's", "good"]
+    assert imdb.tokens("'Tis 2nd-rate -- naïve_café'") == ["tis", "2nd", "rate", "naïve", "café"]
 
 
 word = st.sampled_from("abcdefgh")
@@ -54,16 +55,16 @@ def test_counts_are_those_of_the_most_frequent_training_words(
 ) -> None:
     total = Counter(" ".join(train).split())
     kept = sorted(total, key=lambda each: (-total[each], each))[:size]
-    for texts, counts in zip((train, test), words.count(train, test, size), strict=True):
+    for texts, counts in zip((train, test), imdb.count(train, test, size), strict=True):
         expected = [[text.split().count(each) for each in kept] for text in texts]
         np.testing.assert_array_equal(counts.toarray(), expected)
         assert counts.dtype == np.float32
 
 
 def test_lines_and_archive_give_the_same_reviews(tmp_path: Path) -> None:
-    texts, labels = words.read_lines(write_lines(tmp_path / "train.jsonl.xz", TEXTS, LABELS), 2)
+    texts, labels = imdb.read_lines(write_lines(tmp_path / "train.jsonl.xz", TEXTS, LABELS), 2)
     assert (texts, labels.tolist()) == (TEXTS, LABELS)
-    archived = words.read_archive(write_archive(tmp_path / "all.tar.gz", TEXTS, LABELS), 2)
+    archived = imdb.read_archive(write_archive(tmp_path / "all.tar.gz", TEXTS, LABELS), 2)
     for part in ("train", "test"):
         assert (archived[part][0], archived[part][1].tolist()) == (TEXTS, LABELS)
 
@@ -75,18 +76,18 @@ def test_a_cut_file_is_refused_by_name(tmp_path: Path, share: float) -> None:
     for path in (lines, archive):
         path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
     with pytest.raises(ExperimentError, match=f"{lines} .*Replace it"):
-        words.read_lines(lines, 2)
+        imdb.read_lines(lines, 2)
     with pytest.raises(ExperimentError, match=f"{archive} .*Replace it"):
-        words.read_archive(archive, 100)
+        imdb.read_archive(archive, 100)
 
 
 def test_missing_or_unsorted_reviews_are_refused_by_name(tmp_path: Path) -> None:
     path = write_lines(tmp_path / "train.jsonl.xz", TEXTS, LABELS[::-1])
     with pytest.raises(ExperimentError, match=r"4 reviews, 2 of them positive: expected 2 positive, then 2"):
-        words.read_lines(path, 2)
+        imdb.read_lines(path, 2)
     archive = write_archive(tmp_path / "all.tar.gz", TEXTS, LABELS)
     with pytest.raises(ExperimentError, match=f"{archive} holds 4 reviews"):
-        words.read_archive(archive, 3)
+        imdb.read_archive(archive, 3)
 
 
 @pytest.mark.parametrize("line", [b"{}", b"[]", b"no json", b"\xff", b'{"text": "x", "label": "y"}'])
@@ -94,7 +95,7 @@ def test_other_lines_are_refused_by_name(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "train.jsonl.xz"
     path.write_bytes(lzma.compress(line))
     with pytest.raises(ExperimentError, match=f"{path} is not whole"):
-        words.read_lines(path, 1)
+        imdb.read_lines(path, 1)
 
 
 @pytest.fixture
@@ -104,16 +105,16 @@ def small_imdb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path
     folder.mkdir()
     for part in ("train", "test"):
         write_lines(folder / f"{part}.jsonl.xz", TEXTS, LABELS)
-    monkeypatch.setenv(data.VARIABLE, str(tmp_path))
-    monkeypatch.setattr(data, "cache_folder", lambda: tmp_path / "cache")
-    monkeypatch.setattr(data, "get", lambda source: tmp_path / source.set / source.name)
-    monkeypatch.setattr(words, "EACH", 2)
-    words.load_imdb.cache_clear()
+    monkeypatch.setenv(_download.VARIABLE, str(tmp_path))
+    monkeypatch.setenv("ADAMAS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(_download, "get", lambda source: tmp_path / source.set / source.name)
+    monkeypatch.setattr(imdb, "EACH", 2)
+    imdb.load_words.cache_clear()
     yield tmp_path
-    words.load_imdb.cache_clear()
+    imdb.load_words.cache_clear()
 
 
-def same(one: words.Corpus, other: words.Corpus) -> bool:
+def same(one: datasets.Corpus, other: datasets.Corpus) -> bool:
     return (
         np.array_equal(one.train.toarray(), other.train.toarray())
         and np.array_equal(one.test.toarray(), other.test.toarray())
@@ -123,32 +124,32 @@ def same(one: words.Corpus, other: words.Corpus) -> bool:
 
 
 def test_counts_are_cached_and_come_back_the_same(small_imdb: Path) -> None:
-    first = words.find("imdb").load()
-    words.load_imdb.cache_clear()
+    first = datasets.words("imdb").load()
+    imdb.load_words.cache_clear()
     for path in (small_imdb / "imdb").iterdir():
         path.write_bytes(b"not read again")
-    assert same(words.find("imdb").load(), first)
+    assert same(datasets.words("imdb").load(), first)
 
 
 def test_a_corrupt_cache_is_named(small_imdb: Path) -> None:
-    words.find("imdb").load()
-    words.load_imdb.cache_clear()
+    datasets.words("imdb").load()
+    imdb.load_words.cache_clear()
     (cached,) = (small_imdb / "cache" / "imdb").iterdir()
     cached.write_bytes(cached.read_bytes()[:-30])
     with pytest.raises(ExperimentError, match=f"{cached} are corrupt.*Delete the file"):
-        words.find("imdb").load()
+        datasets.words("imdb").load()
 
 
 def test_the_identity_tells_the_two_forms_apart(small_imdb: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    repackaged = words.find("imdb").identity()
-    monkeypatch.delenv(data.VARIABLE)
-    assert words.find("imdb").identity() != repackaged
+    repackaged = datasets.words("imdb").identity()
+    monkeypatch.delenv(_download.VARIABLE)
+    assert datasets.words("imdb").identity() != repackaged
 
 
 def test_the_synthetic_corpus_is_zipfian_and_the_same_each_time() -> None:
-    corpus = words.find("zipf").load()
-    words.load_zipf.cache_clear()
-    assert same(words.find("zipf").load(), corpus)
+    corpus = datasets.words("zipf").load()
+    zipf.load.cache_clear()
+    assert same(datasets.words("zipf").load(), corpus)
     frequency = corpus.train.sum(axis=0)
     assert frequency[0] / frequency[9] == pytest.approx(10, rel=0.3)
     assert corpus.train_labels.mean() == pytest.approx(0.5, abs=0.05)
@@ -156,7 +157,7 @@ def test_the_synthetic_corpus_is_zipfian_and_the_same_each_time() -> None:
 
 @pytest.mark.realdata
 def test_imdb_is_whole() -> None:
-    corpus = words.find("imdb").load()
+    corpus = datasets.words("imdb").load()
     for counts, labels in ((corpus.train, corpus.train_labels), (corpus.test, corpus.test_labels)):
         assert counts.shape == (25_000, 10_000)
         assert np.bincount(labels).tolist() == [12_500, 12_500]

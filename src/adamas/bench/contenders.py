@@ -26,7 +26,7 @@ Make = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 def theirs(
     name: str, make: Make, dtype: torch.dtype = torch.float32, bytes: float | None = None
 ) -> Contender:
-    """The `step` of an optimizer as a contender."""
+    """Return the `step` of an optimizer as a contender."""
 
     def build(shapes: Sequence[Shape]) -> Call:
         params = parameters(shapes, dtype)
@@ -36,7 +36,7 @@ def theirs(
         if params[0].grad is not None:
             return optimizer.step
 
-        def step() -> None:  # some libraries take the gradients away
+        def step() -> None:  # some libraries delete the gradients
             for p, g in zip(params, grads, strict=True):
                 p.grad = g
             optimizer.step()
@@ -49,12 +49,12 @@ def theirs(
 def ours(
     name: str = "adamas", dtype: torch.dtype = torch.float32, bytes: float = _FLOAT32_BYTES, **options: Any
 ) -> Contender:
-    """`adamas.torch.Adam` with these options, as a contender."""
+    """Return `adamas.torch.Adam` with these options, as a contender."""
     return theirs(name, lambda params: adamas.torch.Adam(params, **options), dtype, bytes)
 
 
 def torch_peers() -> list[Contender]:
-    """Torch's own Adam in its forms."""
+    """Return torch's own Adam in its forms."""
     return [
         theirs("torch default", lambda params: torch.optim.Adam(params)),
         theirs("torch foreach", lambda params: torch.optim.Adam(params, foreach=True)),
@@ -67,7 +67,7 @@ def _compiled(shapes: Sequence[Shape]) -> Call:
     return torch.compile(optimizer.step)
 
 
-# Module, and the optimizer of it that is Adam: "8-bit" where it stores 8 bits.
+# The module and its Adam; names with "8" store 8 bits.
 _OTHERS: dict[str, tuple[str, Callable[[Any], Make]]] = {
     "torchao 8-bit": ("torchao.optim", lambda module: lambda params: module.Adam8bit(params)),
     "torchao fp8": ("torchao.optim", lambda module: lambda params: module.AdamFp8(params)),
@@ -82,7 +82,7 @@ _OTHERS: dict[str, tuple[str, Callable[[Any], Make]]] = {
 
 
 def installed_peers() -> list[Contender]:
-    """A torch.compile'd step, and Adam as other libraries have it, of those that are installed."""
+    """Return a torch.compile'd step, and the Adam of each other library that is installed."""
     found = [Contender("torch compiled", _compiled)]
     for name, (module, make) in _OTHERS.items():
         if importlib.util.find_spec(module.partition(".")[0]) is not None:

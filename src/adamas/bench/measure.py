@@ -14,10 +14,10 @@ __all__ = ["Call", "Ratio", "interleave", "ratio", "triad"]
 
 Call = Callable[[], object]
 
-# A turn lasts about this long, so that its first calls, which bring back what the others have driven out
-# of the caches, count little: the figures are those of a contender's own steady state.
+# A turn lasts about this long, so that its first calls, which refill the caches after the others' turns,
+# count little: the figures are those of a contender's own steady state.
 _TURN_SECONDS = 20e-3
-# Quartiles further apart than this, relative to the median, tell nothing about a few percent.
+# With quartiles further apart than this, relative to the median, a few percent are not significant.
 _NOISY = 0.25
 
 
@@ -31,12 +31,12 @@ class Ratio:
 
     @property
     def noisy(self) -> bool:
-        """Whether the turns disagree so much that the median is not to be trusted."""
+        """Whether the turns disagree so much that the median is not reliable."""
         return (self.high - self.low) / self.median > _NOISY
 
 
 def interleave(contenders: Mapping[str, Call], rounds: int) -> dict[str, list[float]]:
-    """Seconds a call of each contender, `rounds` turns each, in turns: A B C, B C A, ..."""
+    """Measure the seconds a call of each contender, `rounds` turns each, in turns: A B C, B C A, ..."""
     names = list(contenders)
     repeats = {name: _repeats(contenders[name]) for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
@@ -48,7 +48,7 @@ def interleave(contenders: Mapping[str, Call], rounds: int) -> dict[str, list[fl
 
 
 def _repeats(call: Call) -> int:
-    """How many calls make a turn; the calls made to find out are the warm-up."""
+    """Return the number of calls in a turn; the calls that measure it are the warm-up."""
     call()  # compiles, allocates
     once = _time(call, 1)
     return 1 if once > _TURN_SECONDS else math.ceil(_TURN_SECONDS / _time(call, 10))
@@ -62,12 +62,12 @@ def _time(call: Call, repeats: int) -> float:
 
 
 def ratio(theirs: list[float], ours: list[float]) -> Ratio:
-    """Their time over ours, of turns that stood beside each other."""
+    """Return their time over ours, over neighbouring turns."""
     low, median, high = statistics.quantiles((a / b for a, b in zip(theirs, ours, strict=True)), n=4)
     return Ratio(median, low, high)
 
 
 def triad(elements: int = 1 << 25) -> Call:
-    """One pass of a = b + s c over float32 arrays that no cache holds: 12 bytes an element."""
+    """Return one pass of a = b + s c over float32 arrays that no cache holds: 12 bytes an element."""
     a, b, c = (torch.ones(elements) for _ in range(3))
     return lambda: torch.add(b, c, alpha=0.5, out=a)

@@ -1,4 +1,4 @@
-"""A comparison is a pair: what is ours and what is theirs, on one workload, taking turns."""
+"""Comparisons: pairs of contenders, ours and theirs, that take turns on one workload."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .workloads import WORKLOADS, Shape
 
 __all__ = ["Bench", "Contender", "Pair", "check_workloads", "compare", "machine", "parameters"]
 
-# Workloads of at least this many parameters are held against the bandwidth of the memory.
+# Workloads of at least this many parameters are compared with the memory bandwidth.
 _LARGE = 10_000_000
 _TRIAD = 1 << 25
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Something that is timed.
+    """A call to time.
 
     Attributes:
-        name: as it stands in the table.
-        make: for parameter shapes, the call to time.
-        bytes: that must be moved a parameter, read and written; None where it says nothing.
+        name: the name in the table.
+        make: returns the call for parameters of these shapes.
+        bytes: bytes read and written a parameter; None where that is unknown.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Bench:
-    """Rows of figures, and what they were measured on."""
+    """Rows of figures, and the machine they were measured on."""
 
     title: str
     rows: list[dict[str, Any]]
@@ -59,7 +59,7 @@ class Bench:
     notes: list[str]
 
     def plain(self) -> dict[str, Any]:
-        """The same as dictionaries and lists, for JSON."""
+        """Return the same as dictionaries and lists, for JSON."""
         return asdict(self)
 
 
@@ -104,7 +104,7 @@ def _measure(pair: Pair, rounds: int) -> tuple[dict[str, Any], list[str]]:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on."""
+    """Return the facts that the figures depend on."""
     seconds = statistics.median(interleave({"triad": triad(_TRIAD)}, 5)["triad"])
     return {
         "machine": platform.machine(),
@@ -118,7 +118,7 @@ def machine() -> dict[str, Any]:
 
 
 def parameters(shapes: Sequence[Shape], dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:
-    """Parameters with gradients, of about the size that training has."""
+    """Return parameters with gradients, of about the size they have in training."""
     params = [torch.nn.Parameter((torch.randn(shape) * 0.1).to(dtype)) for shape in shapes]
     for p in params:
         p.grad = torch.randn_like(p) * 0.1
@@ -126,7 +126,7 @@ def parameters(shapes: Sequence[Shape], dtype: torch.dtype = torch.float32) -> l
 
 
 def check_workloads(names: Sequence[str]) -> None:
-    """Raise a ValueError that lists the workloads where one of the names is not theirs."""
+    """Raise a ValueError that lists the workloads if one of the names is unknown."""
     unknown = [name for name in names if name not in WORKLOADS]
     if unknown:
         raise ValueError(f"unknown workload {unknown[0]!r}; there are {', '.join(WORKLOADS)}")

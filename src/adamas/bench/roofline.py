@@ -15,7 +15,7 @@ def draw(bench: Bench, path: Path) -> None:
     """Write the plot; the ending of `path` says its format.
 
     Raises:
-        ValueError: no row of the bench tells bytes on a workload beyond the caches.
+        ValueError: no row of the bench has bytes on a workload beyond the caches.
     """
     from matplotlib.figure import Figure
 
@@ -29,7 +29,7 @@ def draw(bench: Bench, path: Path) -> None:
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.add_subplot()
     most = 1.4 * max(row["bytes"] for row in rows.values())  # room for the names
-    # The triad that took turns with these rows: the machine may have been another before and after.
+    # The triad that took turns with these rows: the machine may have been faster or slower before and after.
     bandwidth = statistics.median(row["GB/s"] / row["of triad"] for row in rows.values())
     axes.plot([0, most], [0, most / bandwidth], color="0.5", label=f"triad, {bandwidth:.0f} GB/s")
     for name, row in rows.items():

@@ -34,7 +34,7 @@ def _gpt2_small() -> list[Shape]:
     return [(50257, d), (1024, d), *12 * [*norm, *attention, *norm, *mlp], *norm]
 
 
-# Smallest first. Functions, so that nothing is built that is not asked for.
+# Smallest first. Functions, so that only requested shapes are built.
 WORKLOADS: dict[str, Callable[[], Sequence[Shape]]] = {
     "rl-mlp": lambda: _mlp(8, 64, 64, 2),
     "many-small": lambda: [(100,)] * 1000,

@@ -1,4 +1,4 @@
-"""The program and its own options; each command is a module beside this one that adds itself to it."""
+"""The program and its own options; each command is a module beside this one that adds itself."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+import adamas
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -15,7 +17,7 @@ app = typer.Typer(
     help="Adam and its family: the paper's experiments, run again.",
 )
 
-# Options that commands have in common.
+# Options that several commands have.
 Json = Annotated[bool, typer.Option("--json", help="Print JSON to standard output instead of tables.")]
 Preset = Annotated[
     Literal["demo", "quick", "paper"],
@@ -31,7 +33,7 @@ Jobs = Annotated[
 Engine = Annotated[
     str,
     typer.Option(
-        help="What executes the runs. local: processes here. ray: a Ray cluster (pip install 'adamas[ray]')."
+        help="The engine for the runs. local: processes here. ray: a Ray cluster (pip install 'adamas[ray]')."
     ),
 ]
 Address = Annotated[
@@ -42,11 +44,9 @@ RESULTS = Path("adamas-results")
 
 
 def version(asked: bool) -> None:
-    """Prints the version and ends."""
+    """Print the version and exit."""
     if asked:
-        from adamas.experiments.store import versions
-
-        print(f"adamas {versions()['adamas']}")
+        print(f"adamas {adamas.__version__}")
         raise typer.Exit
 
 
@@ -56,4 +56,4 @@ def options(
         bool, typer.Option("--version", callback=version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options of the program itself."""
+    """Handle the options of the program itself."""

@@ -1,4 +1,4 @@
-"""What commands print, and how they end."""
+"""The output of commands, and their exit status."""
 
 from __future__ import annotations
 
@@ -14,38 +14,37 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from adamas.experiments import ExperimentError
-from adamas.experiments.shown import cell
+from adamas._tools.text import format_value
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 
 
 def progress_console() -> Console:
-    """Of standard error: what is shown while a command runs, and what went wrong."""
+    """Return the console on standard error, for progress and error messages."""
     return Console(stderr=True)
 
 
 def say(console: Console, message: str) -> None:
-    """Prints one line as it is."""
+    """Print one line as it is."""
     console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
 def ending(
     console: Console,
+    *mistakes: type[Exception],
     results: Path | None = None,
-    mistakes: tuple[type[Exception], ...] = (ExperimentError,),
 ) -> Iterator[None]:
-    """Turns the user's `mistakes` and an interrupt into one line and an exit status.
+    """Turn the user's `mistakes` and an interrupt into one line and an exit status.
 
     Args:
-        console: where the line goes.
-        results: the folder that has what is done, where an interrupted command can go on.
-        mistakes: what bad input raises.
+        console: the console for that line.
+        mistakes: the exceptions that bad input raises.
+        results: the folder with the finished runs, from which an interrupted command can continue.
     """
     try:
         yield
-    except BrokenPipeError:  # an OSError, but who reads has just left, as `head` does
+    except BrokenPipeError:  # an OSError, but no mistake: the reader has left, as `head` does
         raise
     except mistakes as error:
         say(console, f"adamas: {error}")
@@ -57,17 +56,17 @@ def ending(
 
 
 def console() -> Console:
-    """Of standard output."""
-    # Where there is no terminal there is no width to keep to: rich would cut at 80 columns.
+    """Return the console on standard output."""
+    # Without a terminal there is no width to fit, and rich would cut at 80 columns.
     return Console(width=None if sys.stdout.isatty() else 140)
 
 
 def table(title: str | None, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Rows of one form as a table; numbers to four digits, an absent value as a dash."""
+    """Return rows of one form as a table; numbers have four digits, an absent value is a dash."""
     shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in rows[0]:
         numbers = any(isinstance(row[name], float) for row in rows)
         shown.add_column(name.replace("_", " "), justify="right" if numbers else "left")
     for row in rows:
-        shown.add_row(*(escape(cell(value)) for value in row.values()))
+        shown.add_row(*(escape(format_value(value)) for value in row.values()))
     return shown

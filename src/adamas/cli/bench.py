@@ -8,9 +8,8 @@ from typing import Annotated
 
 import typer
 
-from adamas.experiments import ExperimentError
-from adamas.experiments.discovery import names
-from adamas.experiments.shown import cell
+from adamas._tools.modules import names
+from adamas._tools.text import format_value
 
 from ._app import Json, app
 from ._output import console, ending, progress_console, say, table
@@ -34,19 +33,20 @@ def bench(
     plot: Annotated[Path | None, typer.Option(help="Write a roofline plot to this file.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Speed and memory beside torch and other libraries: contenders take turns, A B A B, in one run.
+    """Measure speed and memory beside torch and other libraries: contenders take turns, A B A B, in one run.
 
     A ratio is their time over ours, the median over neighbouring turns, with its quartiles, low and high.
-    Workloads beyond the caches tell the share of the bandwidth of a triad (a = b + s c) in the same run.
+    Workloads beyond the caches also show their share of the bandwidth of a triad (a = b + s c) in the same
+    run.
 
     Exit status: 0 measured; 2 bad input: an unknown suite or workload.
     """
+    from adamas._tools.modules import load
     from adamas.bench.pairs import check_workloads
     from adamas.bench.roofline import draw
-    from adamas.experiments.discovery import load
 
     progress = progress_console()
-    with ending(progress, mistakes=(ExperimentError, ValueError, OSError)):
+    with ending(progress, ValueError, OSError):
         chosen = load(SUITES, suite)
         workloads = workload or list(chosen.WORKLOADS)
         check_workloads(workloads)
@@ -59,6 +59,6 @@ def bench(
         return
     out = console()
     out.print(table(done.title, done.rows))
-    out.print(", ".join(f"{name} {cell(value)}" for name, value in done.machine.items()), style="dim")
+    out.print(", ".join(f"{name} {format_value(value)}" for name, value in done.machine.items()), style="dim")
     for note in done.notes:
         say(out, f"note: {note}")

@@ -1,4 +1,4 @@
-"""`adamas claims`: what the paper says, and what was measured of it."""
+"""`adamas claims`: the claims of the paper and their measurements."""
 
 from __future__ import annotations
 
@@ -8,16 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from adamas.experiments import ExperimentError
-from adamas.experiments.discovery import names
-
 from ._app import RESULTS, Address, Engine, Jobs, Json, Preset, Results, app
 from ._output import FAILED, console, ending, progress_console, say, table
 
 if TYPE_CHECKING:
-    from adamas.experiments.report import Judged
-
-FIGURES, CLAIMS = "adamas.experiments.figures", "adamas.experiments.claims"
+    from adamas.experiments.reports.collect import FindingRow
 
 
 @app.command()
@@ -33,43 +28,45 @@ def claims(
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """Each claim of the paper: where it is made, what was measured, and whether it holds.
+    """List each claim of the paper, its source, its measurement, and whether it holds.
 
-    Runs that figures need and that are not stored yet are done first, as `adamas reproduce all` does them;
-    then what has no figure is measured.
+    Runs that are not stored yet are executed first, as by `adamas reproduce all`; then the claims that need
+    no runs are measured.
 
-    Exit status: 0 all is measured, whatever the verdicts; 1 a run raised (the rest is done); 2 bad input: an
-    unknown name or engine, a cluster that does not answer, an unwritable folder, missing or corrupt data, an
-    unreadable record; 130 interrupted.
+    Exit status: 0 all is measured, whatever the verdicts; 1 a run or a claim raised (the rest is done); 2 bad
+    input: an unknown name or engine, a cluster that does not answer, an unwritable folder, missing or corrupt
+    data, an unreadable record; 130 interrupted.
     """
-    from adamas.experiments import report
-    from adamas.experiments.engines import Workers
-    from adamas.experiments.store import Store
+    from adamas.experiments import ExperimentError
+    from adamas.experiments.execution.engines import Workers
+    from adamas.experiments.records.store import Store
+    from adamas.experiments.reports.collect import count_verdicts
+    from adamas.experiments.reproduce import measure, names_in_paper, split
 
     progress = progress_console()
-    with ending(progress, results):
-        figures, others = _split(only) if only else (report.of_paper(), names(CLAIMS))
-        workers = Workers(engine, jobs, address)
-        reports, failed = report.execute(figures, preset, Store(results), workers, progress)
-        measured, raised = report.measure(others, preset, progress)
-    judged = [*(each for one in reports for each in one.judged()), *measured]
+    with ending(progress, ExperimentError, results=results):
+        chosen = split(only) if only else names_in_paper()
+        found = measure(*chosen, preset, Store(results), Workers(engine, jobs, address), progress)
+    rows = found.findings
     if as_json:
-        rows = [{"name": j.name, "table": j.table, "preset": preset, **asdict(j.finding)} for j in judged]
-        print(json.dumps(rows, indent=1, ensure_ascii=False))
+        plain = [
+            {"name": row.name, "table": row.table, "preset": preset, **asdict(row.finding)} for row in rows
+        ]
+        print(json.dumps(plain, indent=1, ensure_ascii=False))
     else:
         out = console()
-        if judged:
-            shown = table(None, [_row(each) for each in judged])
+        if rows:
+            shown = table(None, [_row(each) for each in rows])
             shown.leading, shown.columns[0].max_width, shown.columns[2].max_width = 1, 12, 16
             out.print(shown)
-        say(out, report.count(judged))
-    if failed + raised:
-        say(progress, f"{failed + raised} runs or claims raised, see above")
+        say(out, count_verdicts(rows))
+    if found.failures:
+        say(progress, f"{found.failures} runs or claims raised, see above")
         raise typer.Exit(FAILED)
 
 
-def _row(judged: Judged) -> dict[str, str]:
-    finding, of = judged.finding, f"{judged.table}: " if judged.table else ""
+def _row(row: FindingRow) -> dict[str, str]:
+    finding, of = row.finding, f"{row.table}: " if row.table else ""
     # The verdict first: the columns beside it are long.
     return {
         "verdict": finding.verdict,
@@ -77,15 +74,3 @@ def _row(judged: Judged) -> dict[str, str]:
         "source": finding.source,
         "measured": of + finding.measured,
     }
-
-
-def _split(only: list[str]) -> tuple[list[str], list[str]]:
-    """Figures and claims of these names."""
-    known = {"figures": names(FIGURES), "claims": names(CLAIMS)}
-    for name in only:
-        if name not in known["figures"] + known["claims"]:
-            listed = "; ".join(f"{kind}: {', '.join(there)}" for kind, there in known.items() if there)
-            raise ExperimentError(f"unknown figure or claim {name!r}; {listed}")
-    chosen = dict.fromkeys(only)
-    figures, others = ([name for name in chosen if name in there] for there in known.values())
-    return figures, others

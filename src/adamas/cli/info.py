@@ -1,4 +1,4 @@
-"""`adamas info`: what is installed and where things are kept."""
+"""`adamas info`: installed versions and the cache folder."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ._output import console, table
 
 @app.command()
 def info(as_json: Json = False) -> None:
-    """Versions, the number of CPUs, and the folder of downloads and preprocessed data."""
-    from adamas.experiments.data import cache_folder
-    from adamas.experiments.store import versions
+    """Show versions, the number of CPUs, and the folder of downloads and preprocessed data."""
+    from adamas._tools.files import cache_folder
+    from adamas._tools.versions import versions
 
     facts = {**versions(), "cpus": os.cpu_count(), "cache": str(cache_folder())}
     if as_json:

@@ -1,4 +1,4 @@
-"""`adamas reproduce`: a figure of the paper, run again."""
+"""`adamas reproduce`: run a figure of the paper again."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from adamas.experiments.discovery import names
+from adamas._tools.modules import names
 
 from ._app import RESULTS, Address, Engine, Jobs, Json, Preset, Results, app
 from ._output import FAILED, console, ending, progress_console, say, table
 
 if TYPE_CHECKING:
-    from adamas.experiments.report import Report
+    from adamas.experiments.reports.collect import Report
     from adamas.experiments.reproduce import Reproduction
 
 FIGURES = "adamas.experiments.figures"
@@ -46,11 +46,12 @@ def reproduce(
     input: an unknown figure or engine, a cluster that does not answer, an unwritable folder, missing or
     corrupt data, an unreadable record; 130 interrupted.
     """
-    from adamas.experiments.engines import Workers
+    from adamas.experiments import ExperimentError
+    from adamas.experiments.execution.engines import Workers
     from adamas.experiments.reproduce import reproduce as run
 
     progress = progress_console()
-    with ending(progress, results):
+    with ending(progress, ExperimentError, results=results):
         done = run(figure, preset, results, Workers(engine, jobs, address), progress)
     if as_json:
         print(json.dumps(_plain(figure, preset, done), indent=1, allow_nan=False, ensure_ascii=False))
@@ -68,7 +69,7 @@ def reproduce(
 def _plain(name: str, preset: str, done: Reproduction) -> dict[str, Any]:
     shown = [_figure(report, done) for report in done.reports]
     of_one = shown[0] if [report.name for report in done.reports] == [name] else {"figures": shown}
-    findings = [{"name": each.name, **asdict(each.finding)} for each in done.judged]
+    findings = [{"name": each.name, **asdict(each.finding)} for each in done.findings]
     rest = {"claims": findings, "page": str(done.page), "failures": done.failures}
     return {"figure": name, "preset": preset, **of_one, **rest}
 
@@ -82,7 +83,7 @@ def _figure(report: Report, done: Reproduction) -> dict[str, Any]:
 
 
 def _print(done: Reproduction) -> None:
-    from adamas.experiments.report import count
+    from adamas.experiments.reports.collect import count_verdicts
 
     out = console()
     for report in done.reports:
@@ -96,4 +97,4 @@ def _print(done: Reproduction) -> None:
             out.print()
         for path in done.files[report.name]:
             say(out, str(path))
-    say(out, f"\n{count(done.judged)}\n{done.page}")
+    say(out, f"\n{count_verdicts(done.findings)}\n{done.page}")

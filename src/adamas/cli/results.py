@@ -1,4 +1,4 @@
-"""`adamas results`: what is stored, as a list or as a table for other programs."""
+"""`adamas results`: stored runs, as a list or as a table for other programs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def results(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """The runs that are recorded, those that failed among them; or all of their numbers, for other programs.
+    """List the recorded runs, including those that failed; or export all their numbers, for other programs.
 
     The table of csv and parquet is a tidy one. Its columns: run (the name of the record), the
     configuration (problem, rule.name, rule.lr, seed, ...), versions, status (done, diverged, failed), error,
@@ -37,27 +37,27 @@ def results(
     Exit status: 0 all is shown; 1 a file is no record (it is named, the others are shown); 2 bad input: no
     such folder, a file that cannot be written.
     """
-    from adamas.experiments.files import write_atomically
-    from adamas.experiments.results import Tidy, listed, summary, versions
-    from adamas.experiments.store import Store
+    from adamas._tools.files import write_atomically
+    from adamas.experiments.records import tables
+    from adamas.experiments.records.store import Store
 
     progress = progress_console()
-    with ending(progress, mistakes=(ExperimentError, OSError)):
+    with ending(progress, ExperimentError, OSError):
         _check(form, output, as_json)
         records, errors = Store(results).every()
         if form != "table":
-            tidy = Tidy(records)
-            content = tidy.csv() if form == "csv" else tidy.parquet()
+            tidy = tables.tidy(records)
+            content = tables.csv(tidy) if form == "csv" else tables.parquet(tidy)
             if output is None:
                 sys.stdout.buffer.write(content)
             else:
                 write_atomically(output, content)
         elif as_json:
-            print(json.dumps([summary(record) for record in records], indent=1, ensure_ascii=False))
+            print(json.dumps([tables.summary(record) for record in records], indent=1, ensure_ascii=False))
         elif records:
             out = console()
-            out.print(table(None, listed(records)))
-            for line in versions(records):
+            out.print(table(None, tables.listed(records)))
+            for line in tables.versions(records):
                 say(out, line)
         else:
             say(progress, f"no run is recorded in {results}")

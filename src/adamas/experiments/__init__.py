@@ -1,11 +1,16 @@
-"""The paper's figures, run again: problems, grids of resumable runs, stored records, figures.
+"""The paper's figures and claims, run again.
 
-Needs `pip install 'adamas[experiments]'`. One new file in `problems/` is a new problem, one new file in
-`figures/` a new figure; their packages say what such a file must contain.
+Needs `pip install 'adamas[experiments]'`. A room imports those before it only:
+
+- `findings`, `charts`, `solvers`: values and methods that know nothing of the rest;
+- `datasets`, `problems`, `online_problems`: one data set or problem a file;
+- `runs`, `records`, `execution`: runs as values, their stored records, and the engines that execute them;
+- `figures`, `claims`: one figure or claim a file, judged and drawn from records;
+- `reports`, `reproduce`: pictures and page, and the one entry from names to results.
 """
 
 __all__ = ["ExperimentError"]
 
 
 class ExperimentError(Exception):
-    """What stops an experiment, for its user to mend: the message says what was found and what to do."""
+    """An error for the user to mend: the message says what was found and what to do."""

@@ -1,70 +1,160 @@
-"""A figure, or all of the paper's, from nothing to its tables, pictures and page."""
+"""The one way from names to results: execute what is not stored yet, judge it, draw it."""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
-from . import claims, discovery, page, pictures, report
-from .engines import Workers
-from .figures import Preset
-from .files import write_atomically
-from .report import Judged, Report
-from .store import Store
+from adamas._tools import modules
+
+from . import ExperimentError, claims, figures
+from .claims import Measurable
+from .execution import grid, progress
+from .execution.engines import Workers
+from .findings import Finding, Preset
+from .records import Records
+from .records.store import Store
+from .reports import html, matplotlib
+from .reports.collect import FindingRow, Report
+from .runs import Run
+
+__all__ = ["ALL", "Measurements", "Reproduction", "measure", "names_in_paper", "reproduce", "split"]
 
 ALL = "all"
 
 
 @dataclass(frozen=True)
-class Reproduction:
-    """What came of it.
+class Measurements:
+    """The results of figures and claims.
 
     Args:
-        reports: of the figures.
-        judged: the findings of all of them, and of the claims that are no figure's.
-        files: the pictures, PNG and SVG, by figure.
-        page: which shows all of it.
-        failures: how many runs and claims raised; everything else is then without them.
+        reports: the figures with their records.
+        findings: the findings of all figures, then those of the claims.
+        failures: the number of runs and claims that raised; they are missing from the rest.
     """
 
     reports: Sequence[Report]
-    judged: Sequence[Judged]
-    files: dict[str, list[Path]]
-    page: Path
+    findings: Sequence[FindingRow]
     failures: int
 
 
-def reproduce(name: str, preset: Preset, folder: Path, workers: Workers, console: Console) -> Reproduction:
-    """Executes what is not stored in `folder` yet, then draws: this figure, or `ALL` of the paper.
+@dataclass(frozen=True)
+class Reproduction(Measurements):
+    """Results that were drawn.
+
+    Args:
+        files: the pictures of each figure, PNG and SVG.
+        page: the page that shows everything.
+    """
+
+    files: Mapping[str, Sequence[Path]]
+    page: Path
+
+
+def names_in_paper() -> tuple[list[str], list[str]]:
+    """Return the figures that reproduce the paper, the numbered ones first, and all claims."""
+    found = [name for name in modules.names(figures.__name__) if figures.load(name).in_paper]
+    return sorted(found, key=lambda name: (not name.startswith("fig"), name)), modules.names(claims.__name__)
+
+
+def split(names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Split names into those of figures and those of claims.
 
     Raises:
-        ExperimentError: see `report.execute` and `report.measure`.
-        KeyboardInterrupt: the user's; what has ended is stored.
+        ExperimentError: a name is neither; the message lists those that exist.
+    """
+    known = {"figures": modules.names(figures.__name__), "claims": modules.names(claims.__name__)}
+    for name in names:
+        if name not in known["figures"] + known["claims"]:
+            listed = "; ".join(f"{kind}: {', '.join(there)}" for kind, there in known.items() if there)
+            raise ExperimentError(f"unknown figure or claim {name!r}; {listed}")
+    chosen = dict.fromkeys(names)
+    of_figures, of_claims = ([name for name in chosen if name in there] for there in known.values())
+    return of_figures, of_claims
+
+
+def measure(
+    figure_names: Sequence[str],
+    claim_names: Sequence[str],
+    preset: Preset,
+    store: Store,
+    workers: Workers,
+    console: Console,
+) -> Measurements:
+    """Execute the runs of figures and claims that are not stored yet, in one grid; then judge all.
+
+    Raises:
+        ExperimentError: before any run: an unknown name, an unwritable folder, missing or corrupt data, an
+            unreadable record, or no such workers; later: a record that cannot be written.
+        KeyboardInterrupt: the user interrupted; finished runs are stored.
+    """
+    chosen = {name: figures.load(name) for name in figure_names}
+    measurable = {name: claims.load(name) for name in claim_names}
+    store.make()
+    runs = {name: list(dict.fromkeys(figure.runs(preset))) for name, figure in chosen.items()}
+    of_claims = [run for claim in measurable.values() for run in claim.runs(preset)]
+    # Figures and claims may share runs.
+    every = list(dict.fromkeys([*(run for of_one in runs.values() for run in of_one), *of_claims]))
+    records, failed = _execute(every, store, workers, console)
+    reports = [
+        Report(name, preset, figure, runs[name], {run: records[run] for run in runs[name] if run in records})
+        for name, figure in chosen.items()
+    ]
+    findings = [row for report in reports for row in report.findings()]
+    for name, claim in measurable.items():
+        finding, raised = _judge(name, claim, preset, records, console)
+        findings.append(FindingRow(name, finding))
+        failed += raised
+    return Measurements(reports, findings, failed)
+
+
+def _execute(runs: Sequence[Run], store: Store, workers: Workers, console: Console) -> tuple[Records, int]:
+    """Execute the runs that are not stored; return all records, and the number of runs that raised."""
+    stored = store.find(runs)
+    missing = [run for run in runs if run not in stored]
+    if not missing:
+        return stored, 0
+    with workers.connect() as execute:
+        grid.prepare(missing)
+        failures = progress.show(grid.execute(missing, store, execute), missing, len(stored), console)
+    return stored | store.find(missing), len(failures)
+
+
+def _judge(
+    name: str, claim: Measurable, preset: Preset, records: Records, console: Console
+) -> tuple[Finding, int]:
+    """Measure a claim that no figure has; return the finding, and 1 where it raised, else 0."""
+    with console.status(f"measuring {name}"):
+        try:
+            return claim.finding(preset, records), 0
+        except ExperimentError:
+            raise
+        except Exception as error:  # one broken claim must not lose an hour of runs before it
+            console.print(f"failed: {name}\n{traceback.format_exc()}", style="red", markup=False)
+            return Finding(claim.claim, claim.source, f"it raised {error!r}", "not measured"), 1
+
+
+def reproduce(name: str, preset: Preset, folder: Path, workers: Workers, console: Console) -> Reproduction:
+    """Measure a figure, or `ALL` of the paper, then draw its pictures and its page in `folder`.
+
+    Raises:
+        ExperimentError, KeyboardInterrupt: as `measure` does.
     """
     store = Store(folder)
-    reports, failed = report.execute(
-        report.of_paper() if name == ALL else [name], preset, store, workers, console
-    )
-    others = discovery.names(claims.__name__) if name == ALL else []
-    measured, raised = report.measure(others, preset, console)
-    judged = [*(each for one in reports for each in one.judged()), *measured]
-    files = {each.name: _draw(each, folder / f"{each.name}-{preset}") for each in reports}
-    path = folder / f"{name}-{preset}.html"
+    figure_names, claim_names = names_in_paper() if name == ALL else ([name], [])
+    found = measure(figure_names, claim_names, preset, store, workers, console)
+    files = {
+        report.name: matplotlib.write(
+            f"{report.title} ({preset})", report.charts, folder / f"{report.name}-{preset}"
+        )
+        for report in found.reports
+    }
+    page = folder / f"{name}-{preset}.html"
     command = f"adamas reproduce {name} --preset {preset}"
-    page.write(path, page.Contents(command, preset, reports, judged, files, failed + raised), store)
-    return Reproduction(reports, judged, files, path, failed + raised)
-
-
-def _draw(figure: Report, stem: Path) -> list[Path]:
-    picture = pictures.draw(f"{figure.title} ({figure.preset})", figure.charts)
-    files = []
-    for kind in ("png", "svg"):
-        content = io.BytesIO()
-        picture.savefig(content, format=kind, dpi=150)
-        files.append(stem.with_name(f"{stem.name}.{kind}"))
-        write_atomically(files[-1], content.getvalue())
-    return files
+    contents = html.Contents(command, preset, found.reports, found.findings, files, found.failures)
+    html.write(page, contents, store)
+    return Reproduction(found.reports, found.findings, found.failures, files, page)

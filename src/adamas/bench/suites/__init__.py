@@ -1,4 +1,4 @@
-"""What can be measured, a file each: `WORKLOADS`, the default ones, and `run(workloads, rounds, peers)`.
+"""Suites of measurements, a file each: `WORKLOADS`, its defaults, and `run(workloads, rounds, peers)`.
 
 `run` measures beside torch, and with `peers` beside the other libraries that are installed.
 """

@@ -1,6 +1,6 @@
 """Seconds from the import of adamas.torch to the end of the first step of a process.
 
-Torch is there before: imported, and with what it imports itself when its first optimizer is made.
+Torch is imported before, including the modules that it imports when its first optimizer is made.
 """
 
 import os
@@ -28,7 +28,7 @@ print(time.perf_counter() - start)
 
 
 def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
-    """With an empty kernel cache and with a full one; at most five processes each."""
+    """Measure with an empty kernel cache and with a full one; at most five processes each."""
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
         count = min(rounds, 5)

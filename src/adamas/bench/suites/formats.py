@@ -16,7 +16,7 @@ def _fused(dtype: torch.dtype) -> Contender:
 
 
 def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
-    """Every format on every workload."""
+    """Measure every format on every workload."""
     all16 = ours("adamas bfloat16", torch.bfloat16, 14.0, state_format="bfloat16")
     state16 = ours("adamas bfloat16 state", bytes=20.0, state_format="bfloat16")
     state8 = ours("adamas float8 state", bytes=16.0 + 2 * 8 / 128, state_format="float8")

@@ -11,13 +11,13 @@ from ..measure import Call
 from ..pairs import Bench, Contender, Pair, compare
 from ..workloads import Shape
 
-# Multilayer perceptrons: their shapes tell the widths.
+# Multilayer perceptrons: the widths follow from their shapes.
 WORKLOADS = ("rl-mlp", "mnist-mlp")
 _BATCH = {"rl-mlp": 64, "mnist-mlp": 128}
 
 
 def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
-    """Every workload beside torch's default and fused Adam."""
+    """Measure every workload beside torch's default and fused Adam."""
     pairs = []
     for name in workloads:
         if name not in _BATCH:

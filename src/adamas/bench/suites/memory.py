@@ -14,7 +14,7 @@ WORKLOADS = ("rl-mlp", "mnist-mlp", "gpt2-small")
 
 
 def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
-    """Torch's Adam and ours in every format, with averaging too; nothing is timed."""
+    """Compare torch's Adam and ours in every format, with averaging too; nothing is timed."""
     rows: list[dict[str, Any]] = []
     for name in workloads:
         shapes = SHAPES[name]()

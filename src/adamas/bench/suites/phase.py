@@ -16,7 +16,7 @@ _CLIP, _AVERAGE = 1.0, 0.999
 
 
 def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
-    """Every workload; no other library does this in its step."""
+    """Measure every workload; no other library does this in its step."""
     # The norm reads g; the step reads p, g, m, v and the average, and writes all but g.
     mine = Contender("adamas phase", _ours, bytes=4.0 + 36.0)
     peer = Contender("torch fused + clip_grad_norm_ + EMA", _theirs)
@@ -42,7 +42,7 @@ def _theirs(shapes: Sequence[Shape]) -> Call:
     params = parameters(shapes)
     grads = [p.grad for p in params]
     for p in params:
-        p.grad = None  # the averaged copy must not take the gradients along
+        p.grad = None  # or the averaged copy would copy the gradients too
     model = torch.nn.Module()
     for k, p in enumerate(params):
         model.register_parameter(f"p{k}", p)

@@ -14,7 +14,7 @@ WORKLOADS = ("gpt2-small",)
 
 
 def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
-    """Every rule on every workload; there are no peers."""
+    """Measure every rule on every workload; there are no peers."""
     adam = _contender("Adam", rules.Adam())
     pairs = [
         Pair(name, _contender(label, rule), adam, by_bytes=True)
@@ -33,7 +33,7 @@ def _contender(label: str, rule: rules.Rule) -> Contender:
 
 
 def _rules() -> Iterator[tuple[str, rules.Rule]]:
-    """Every rule with its defaults, and the largest that others become with other options."""
+    """Yield every rule with its defaults, and the variants with the most slots."""
     for name in rules.__all__:
         rule = getattr(rules, name)
         if isinstance(rule, type) and issubclass(rule, rules.Rule) and rule is not rules.Rule:

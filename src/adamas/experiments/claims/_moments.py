@@ -1,4 +1,4 @@
-"""What the claims about the moments share: a rule on gradients of where it is, and those to average over."""
+"""Helpers of the claims about the moments: a walk of a rule, and stationary gradients to average over."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from adamas.rules import Adam, Rule
 from ._steps import Array
 
 MEAN, SQUARE = 0.5, 1.25  # E[g] and E[g²] of `stationary`
-CORRELATION = 0.5  # of successive gradients: stationary is all that section 3 asks, not independent
-CHANCE = 4.0  # standard errors: a dozen estimates are all within, but for once in a thousand times
+CORRELATION = 0.5  # of successive gradients: section 3 requires them to be stationary, not independent
+CHANCE = 4.0  # standard errors: a dozen estimates are all within these, except once in a thousand times
 
 
 class Taken(NamedTuple):
-    """A step: its number, its gradient, how far it went; the parameter and the slots after it."""
+    """A step: its number, gradient and displacement; the parameter and the slots after it."""
 
     t: int
     g: Array
@@ -28,7 +28,7 @@ class Taken(NamedTuple):
 
 
 def walk(rule: Rule, start: Array, gradient: Callable[[int, Array], Array], steps: int) -> Iterator[Taken]:
-    """Takes steps in float64; `gradient` is given a step's number, from 1, and the parameter before it."""
+    """Take steps in float64; `gradient` gets a step's number, from 1, and the parameter before it."""
     p, slots = start, list(reference.init(rule, start))
     for t in range(1, steps + 1):
         g, before = gradient(t, p), p
@@ -37,13 +37,13 @@ def walk(rule: Rule, start: Array, gradient: Callable[[int, Array], Array], step
 
 
 def corrected(rule: Adam, taken: Taken) -> tuple[Array, Array]:
-    """m̂ and v̂, which `rule` does not store: it corrects in the scalar of its step."""
+    """Return m̂ and v̂, which `rule` does not store: it corrects in the scalar of its step."""
     m, v = taken.slots
     return m / (1 - rule.beta1**taken.t), v / (1 - rule.beta2**taken.t)
 
 
 def stationary(coordinates: int) -> Callable[[int, Array], Array]:
-    """Gradients of the same distribution at every step: Gaussian, with a mean, correlated in time."""
+    """Return gradients of the same distribution at every step: Gaussian, with a mean, correlated in time."""
     random = np.random.default_rng(0)
     last = random.standard_normal(coordinates)
 
@@ -56,5 +56,5 @@ def stationary(coordinates: int) -> Callable[[int, Array], Array]:
 
 
 def mean(sample: Array) -> tuple[float, float]:
-    """Over the coordinates, and its standard error."""
+    """Return the mean over the coordinates and its standard error."""
     return float(sample.mean()), float(sample.std(ddof=1) / sample.size**0.5)

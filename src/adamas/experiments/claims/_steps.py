@@ -1,4 +1,4 @@
-"""What the claims share: a rule on a sequence of gradients, on the reference in float64."""
+"""Helpers of the claims: a rule on a sequence of gradients, on the reference in float64."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from numpy.typing import ArrayLike, NDArray
 from adamas.backends import reference
 from adamas.rules import Rule
 
-from ..figures import Preset
+from ..findings import Preset
 
 Array = NDArray[np.float64]
 
-# An ε for gradients of 0, which divide nothing by nothing where it is 0; it changes no digit of any other.
+# An ε that prevents 0 / 0 for gradients of 0 and changes no digit otherwise.
 TINY = 1e-100
-# What float64 may leave of an equation: some thousand roundings of 1e-16 each.
+# The error that float64 may leave in an equation: some thousand roundings of 1e-16 each.
 ROUNDING = 1e-12
-# How many elements are stepped side by side, each with gradients of its own.
+# The number of elements stepped side by side, each with its own gradients.
 ELEMENTS: Mapping[Preset, int] = {"demo": 100, "quick": 500, "paper": 2_000}
 
 
 def kinds(steps: int, elements: int) -> dict[str, Array]:
-    """Stationary gradients by what they are: random and the same at every call, (steps, elements)."""
+    """Return stationary gradients by description, random but always the same, (steps, elements)."""
     random, shape = np.random.default_rng(0), (steps, elements)
     return {
         "constant": np.ones(shape),
@@ -35,7 +35,7 @@ def kinds(steps: int, elements: int) -> dict[str, Array]:
 
 
 def states(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Iterator[tuple[Array, ...]]:
-    """The parameter and the slots of `rule` after each row of `gradients`, from `start` on."""
+    """Yield the parameter and the slots of `rule` after each row of `gradients`, from `start` on."""
     rows = np.asarray(gradients, np.float64)
     p = np.array(np.broadcast_to(np.asarray(start, np.float64), rows.shape[1:]))
     slots: tuple[Array, ...] = reference.init(rule, p)
@@ -48,11 +48,11 @@ def states(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Iterator
 
 
 def iterates(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Array:
-    """θ_0, which is `start`, to θ_T: one row more than `gradients`."""
+    """Return θ_0, which is `start`, to θ_T: one row more than `gradients`."""
     first = np.broadcast_to(np.asarray(start, np.float64), np.shape(gradients)[1:])
     return np.stack([first, *(p for p, *_ in states(rule, gradients, start))])
 
 
 def steps(rule: Rule, gradients: ArrayLike) -> Array:
-    """θ_t - θ_{t-1}, a row for each of `gradients`; from 0, so that θ has few digits to lose."""
+    """Return θ_t - θ_{t-1}, a row for each of `gradients`; from 0, so that θ has few digits to lose."""
     return np.diff(iterates(rule, gradients), axis=0)

@@ -1,7 +1,7 @@
 """Section 5: AdaGrad is a limit of Adam, at β1 = 0, 1 - β2 infinitesimal and the stepsize α / √t.
 
-It holds if with 1 - β2 the distance of the iterates goes to 0: smaller by ten or more for every hundred of
-1 - β2 (to first order it would be by a hundred), and in the end below a millionth of α.
+It holds if the distance of the iterates goes to 0 with 1 - β2: at least ten times smaller for every factor of
+a hundred in 1 - β2 (a hundred times, to first order), and in the end below a millionth of α.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 from adamas.rules import Adagrad, Adam
 from adamas.schedules import inverse_sqrt
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, iterates, kinds
 
 STEPS = 200
-# Of 1 - β2. A smaller one has too few digits left in 1 - β2^t.
+# The values of 1 - β2. Smaller ones leave too few digits in 1 - β2^t.
 GAINS = [1e-2, 1e-4, 1e-6, 1e-8]
 
 
@@ -33,7 +33,7 @@ class AnnealedAdam(Adam):
 
 
 def distances(preset: Preset, bias_correction: bool) -> list[float]:
-    """How far the iterates get from AdaGrad's, in α, for each of `GAINS`."""
+    """Return the largest distance from AdaGrad's iterates, in α, for each of `GAINS`."""
     gradients = kinds(STEPS, ELEMENTS[preset])["normal"]
     limit = iterates(Adagrad(lr=1.0, eps=0), gradients)
     rules = [AnnealedAdam(1.0, 0.0, 1 - gain, 0.0, bias_correction) for gain in GAINS]
@@ -41,7 +41,7 @@ def distances(preset: Preset, bias_correction: bool) -> list[float]:
 
 
 def measure(preset: Preset) -> Measured:
-    """The distances with bias correction."""
+    """Measure the distances with bias correction."""
     found = distances(preset, bias_correction=True)
     texts = [f"{distance:.1e} α at 1 - β2 = {gain:g}" for gain, distance in zip(GAINS, found, strict=True)]
     text = f"largest distance from AdaGrad's iterates in {STEPS} steps: {', '.join(texts)}"

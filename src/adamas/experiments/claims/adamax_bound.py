@@ -1,9 +1,9 @@
 """Section 7.1: AdaMax steps at most α, and its u needs no bias correction.
 
 Three parts, each with room for rounding alone, as the paper prints "≤": the bound for stationary gradients of
-several kinds; for gradients that shrink by β2 a step, the worst there are, as |g_i| ≤ u_t / β2^(t-i) is an
-equation for them; and that u is |g| from the first step on where gradients are constant, as a corrected
-average is.
+several kinds; the bound for gradients that shrink by β2 a step, the worst case, for which |g_i| ≤ u_t /
+β2^(t-i) is an equation; and u = |g| from the first step on where gradients are constant, as for a corrected
+average.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 from adamas.rules import AdaMax
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, ROUNDING, kinds, states, steps
 
@@ -21,7 +21,7 @@ RULE = AdaMax(lr=1.0)
 
 
 def measure(preset: Preset) -> Measured:
-    """The longest step for gradients of both sorts, and the bias of u."""
+    """Measure the longest step for gradients of both sorts, and the bias of u."""
     stationary = kinds(STEPS, ELEMENTS[preset])
     common = max(float(np.abs(steps(RULE, gradients)).max()) for gradients in stationary.values())
     shrinking = float(np.abs(steps(RULE, RULE.beta2 ** np.arange(STEPS))).max())

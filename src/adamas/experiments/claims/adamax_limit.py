@@ -14,7 +14,7 @@ import numpy as np
 
 from adamas.rules import NONNEGATIVE, SIGNED, AdaMax, Rule, xp
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, Array, kinds, steps
 
@@ -24,7 +24,7 @@ POWERS = [2, 8, 32, 128, 512]
 
 @dataclass(frozen=True)
 class LpAdam(Rule):
-    """v_t = β2^p v_{t-1} + (1 - β2^p) |g_t|^p in the place of v, kept as u = v^(1/p); for gradients not 0."""
+    """Adam with v_t = β2^p v_{t-1} + (1 - β2^p) |g_t|^p, stored as u = v^(1/p); for gradients not 0."""
 
     lr: float
     power: float
@@ -39,14 +39,16 @@ class LpAdam(Rule):
     @staticmethod
     def update(p: Array, g: Array, m: Array, u: Array, *scalars: float) -> tuple[Array, ...]:
         beta1, beta2, gain2, power, step = scalars
-        m = beta1 * m + (1 - beta1) * g  # below, powers of numbers up to 1 alone: they cannot overflow
+        m = (
+            beta1 * m + (1 - beta1) * g
+        )  # below, only numbers up to 1 are raised to powers, so nothing overflows
         top = xp.maximum(beta2 * u, xp.abs(g))
         u = top * ((beta2 * u / top) ** power + gain2 * (xp.abs(g) / top) ** power) ** (1 / power)
         return p - step * m / u, m, u
 
 
 def measure(preset: Preset) -> Measured:
-    """The largest difference of a step from AdaMax's, in α, at each p."""
+    """Measure the largest difference of a step from AdaMax's, in α, at each p."""
     every = list(kinds(STEPS, ELEMENTS[preset]).values())
     found = [
         max(float(np.abs(steps(LpAdam(1.0, p), g) - steps(AdaMax(1.0), g)).max()) for g in every)

@@ -1,8 +1,8 @@
 """Section 2.1: near an optimum gradients are mostly noise, so steps shrink though α does not.
 
-What the paper calls the signal-to-noise ratio, m̂/√v̂, is the step in units of α. So beside the steps stands
-the ratio of the gradients themselves, |E[g]| / √E[g²]. Steps do not shrink to 0: of noise alone, m̂/√v̂ keeps
-a root mean square of √((1 - β1) / (1 + β1)), 0.23 for β1 = 0.9.
+The paper's signal-to-noise ratio, m̂/√v̂, is the step in units of α. So the ratio of the gradients
+themselves, |E[g]| / √E[g²], is reported beside the steps. Steps do not shrink to 0: under pure noise m̂/√v̂
+keeps a root mean square of √((1 - β1) / (1 + β1)), 0.23 for β1 = 0.9.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from scipy.special import expit
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._moments import walk
 from ._steps import Array
 
 LR, DISTANCE = 0.01, 5.0  # 500 steps and more from the optimum, 0
-# In the first steps m̂/√v̂ is ±1 whatever the noise; there is an average from about the tenth.
+# In the first steps m̂/√v̂ is ±1 whatever the noise; it averages from about the tenth on.
 FAR = slice(10, 100)
 SMALLER = 0.5  # steps shrink to half or less: our choice
 STEPS = {"demo": 6000, "quick": 20_000, "paper": 60_000}
@@ -26,18 +26,18 @@ ELEMENTS, BATCH = 10, 10
 
 
 def quadratic(theta: Array, random: np.random.Generator) -> Array:
-    """Gradients of half the squared distance from 0, noise added."""
+    """Return gradients of half the squared distance from 0, noise added."""
     return theta + random.standard_normal(ELEMENTS)
 
 
 def logistic(theta: Array, random: np.random.Generator) -> Array:
-    """Gradients of mini-batches of a logistic regression on labels that are a coin's."""
+    """Return gradients of mini-batches of a logistic regression on labels from a fair coin."""
     x, y = random.standard_normal((BATCH, ELEMENTS)), random.integers(2, size=BATCH)
     return np.asarray(x.T @ (expit(x @ theta) - y) / BATCH)
 
 
 def measure(preset: Preset) -> Measured:
-    """Far from the optimum, and in the last tenth of the steps."""
+    """Compare steps far from the optimum with those in the last tenth."""
     shown, parts, steps = [], [], STEPS[preset]
     for name, noisy in {"noisy quadratic": quadratic, "logistic regression": logistic}.items():
         random, start = np.random.default_rng(0), np.full(ELEMENTS, DISTANCE)

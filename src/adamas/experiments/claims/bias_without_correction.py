@@ -1,4 +1,4 @@
-"""Section 3, equations (1) to (4): how far from E[g] and E[g²] the moments are as they are accumulated."""
+"""Section 3, equations (1) to (4): the distance of the uncorrected moments from E[g] and E[g²]."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._moments import CHANCE, MEAN, SQUARE, mean, stationary, walk
 
@@ -15,7 +15,7 @@ COORDINATES = {"demo": 10_000, "quick": 100_000, "paper": 1_000_000}
 
 
 def measure(preset: Preset) -> Measured:
-    """The mean of m and v at each of `STEPS`, as a share of E[g] and E[g²], against 1 - β^t."""
+    """Measure the mean of m and v at each of `STEPS`, as a share of E[g] and E[g²], against 1 - β^t."""
     coordinates = COORDINATES[preset]
     rule = Adam(bias_correction=False)
     shares: list[list[str]] = [[], []]

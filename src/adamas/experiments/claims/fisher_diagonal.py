@@ -1,7 +1,8 @@
 """Section 5, natural gradient: v̂ as an approximation of the diagonal of the Fisher information.
 
 Logistic regression, an example a step, labels drawn from the model at θ*, where E[g²] is that diagonal. The
-paper names no place, so beside θ* and what training comes to stands -θ*, where the model draws other labels.
+paper names no place, so besides θ* and the end of training, -θ* is measured, where the model draws other
+labels.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from scipy.special import expit
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._moments import corrected, walk
 from ._steps import Array
@@ -25,7 +26,7 @@ STEPS = {"demo": 6000, "quick": 30_000, "paper": 100_000}
 
 
 def compare(start: Array, lr: float, steps: int) -> tuple[Array, float]:
-    """v̂ over the diagonal where Adam is after these steps, and the slope of the step over it."""
+    """Return v̂ over the diagonal where Adam is after these steps, and the slope of the step over it."""
     rule, random = Adam(lr=lr), np.random.default_rng(0)
 
     def gradient(t: int, p: Array) -> Array:
@@ -41,7 +42,7 @@ def compare(start: Array, lr: float, steps: int) -> tuple[Array, float]:
 
 
 def measure(preset: Preset) -> Measured:
-    """The ratio at each place, and the slope in training."""
+    """Measure the ratio at each place, and the slope in training."""
     found = {name: compare(*place, STEPS[preset]) for name, place in PLACES.items()}
     slope = found["trained from 0"][1]
     close = [bool(np.all(np.abs(ratio - 1) <= CLOSE)) for ratio, _ in found.values()]

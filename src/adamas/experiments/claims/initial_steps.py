@@ -1,10 +1,9 @@
-"""Section 3: what the first steps are without bias correction, for sparse gradients and β2 near 1.
+"""Section 3: the first steps without bias correction, for sparse gradients and β2 near 1.
 
 An uncorrected first step is α (1 - β1) / √(1 - β2), a corrected one α. The paper prints "this case of small
-β2" (last paragraph), where a β2 near 1 is meant: at β2 = .9 the uncorrected step is .32 α, so smaller. It
-warns of sparse gradients as they are what asks for such a β2. (Where an element's first gradient comes late,
-the corrected step is as large: Algorithm 1 corrects by the number of the step, not of the gradients that an
-element has had.)
+β2" (last paragraph), but means a β2 near 1: at β2 = .9 the uncorrected step is .32 α, which is smaller. It
+mentions sparse gradients because they require such a β2. (Where an element's first gradient comes late, the
+corrected step is as large: Algorithm 1 corrects by the number of steps, not of the element's gradients.)
 """
 
 from __future__ import annotations
@@ -13,12 +12,12 @@ import numpy as np
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import steps
 
 DECAYS = (0.9, 0.99, 0.999, 0.9999)
-NEAR_ONE = (0.999, 0.9999)  # of the paper's own: its default and the last of Figure 4's
+NEAR_ONE = (0.999, 0.9999)  # the paper's default, and the largest in its Figure 4
 SPARSITY = 0.1  # share of steps at which an element has a gradient
 STEPS = 10  # the initial ones
 LARGER = 2.0  # "much larger" is at least twice, our choice
@@ -26,7 +25,7 @@ ELEMENTS = {"demo": 10_000, "quick": 100_000, "paper": 1_000_000}
 
 
 def sizes(rule: Adam, elements: int) -> tuple[float, float]:
-    """The first step where there is a gradient at it, and the mean |Δ| of `STEPS`, in units of α."""
+    """Return the first step where there is a gradient at it, and the mean |Δ| of `STEPS`, in units of α."""
     random, shape = np.random.default_rng(0), (STEPS, elements)
     gradients = random.standard_normal(shape) * (random.random(shape) < SPARSITY)
     moved = np.abs(steps(rule, gradients)) / rule.lr
@@ -34,7 +33,7 @@ def sizes(rule: Adam, elements: int) -> tuple[float, float]:
 
 
 def measure(preset: Preset) -> Measured:
-    """Both, uncorrected over corrected, by β2."""
+    """Measure both, uncorrected over corrected, by β2."""
     ratios = {}
     for beta2 in DECAYS:
         with_it, without = (

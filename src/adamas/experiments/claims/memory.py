@@ -1,4 +1,4 @@
-"""Abstract and section 1: little memory, measured on an optimizer as users have it."""
+"""Abstract and section 1: little memory, measured on the optimizer of `adamas.torch`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import torch
 
 from adamas.torch import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 
-# Two numbers a parameter, and a hundredth for what is not a parameter's: a counter a tensor.
+# Two numbers a parameter, and a hundredth for the rest: a counter a tensor.
 LITTLE = 2.02
 # (inputs, outputs) of the layers: those of the paper's network of section 6.2 on MNIST.
 LAYERS = ((784, 1000), (1000, 1000), (1000, 10))
 
 
 def size(tensors: Iterable[torch.Tensor]) -> int:
-    """Bytes of the storages, so that a view is charged with all that it keeps alive."""
+    """Return the bytes of the storages, so that a view is charged with everything it keeps alive."""
     storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage() for tensor in tensors}
     return sum(storage.nbytes() for storage in storages.values())
 
 
 def measure(preset: Preset) -> Measured:
-    """The same at every size."""
+    """Measure one network, at every preset."""
     shapes = [shape for layer in LAYERS for shape in (layer, layer[1:])]
     parameters = [torch.zeros(shape, requires_grad=True) for shape in shapes]
     optimizer = Adam(parameters)

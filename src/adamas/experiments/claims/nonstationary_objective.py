@@ -1,6 +1,7 @@
-"""Sections 1 and 5: objectives that change; beside Adam AdaGrad, whose steps only shrink.
+"""Sections 1 and 5: objectives that change; Adam beside AdaGrad, whose steps only shrink.
 
-Half the squared distance from a moving target, gradients with noise, the α that is best over the first steps.
+The objective is half the squared distance from a moving target; gradients have noise; α is the best over the
+first steps.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import numpy as np
 
 from adamas.rules import Adagrad, Adam, Rule
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._moments import walk
 from ._steps import Array
@@ -22,14 +23,14 @@ KEEPS_UP = 1.25  # the error may grow by a quarter, our choice: the targets move
 
 
 def targets(steps: int) -> dict[str, Array]:
-    """Each way of moving, as the target at each step."""
+    """Return the target at each step, for each way of moving."""
     t = np.arange(steps)[:, None] * np.ones(ELEMENTS)
     wandering = 0.05 * np.random.default_rng(0).standard_normal(t.shape).cumsum(axis=0)
     return {"steady": 0.005 * t, "wandering": wandering, "jumping": 3.5 * (-1) ** (t // PERIOD)}
 
 
 def error(rule: Rule, target: Array, steps: int) -> float:
-    """The root mean square distance from the target in the last 500 of so many steps."""
+    """Return the root mean square distance from the target in the last 500 of so many steps."""
     random = np.random.default_rng(1)
 
     def gradient(t: int, p: Array) -> Array:
@@ -40,7 +41,7 @@ def error(rule: Rule, target: Array, steps: int) -> float:
 
 
 def measure(preset: Preset) -> Measured:
-    """The error after the first steps and after all, by target and optimizer."""
+    """Measure the error after the first steps and after all, by target and optimizer."""
     steps, shown, parts = STEPS[preset], [], []
     for name, target in targets(steps).items():
         firsts = [min((error(kind(lr=lr), target, FIRST), lr) for lr in GRID) for kind in (Adam, Adagrad)]

@@ -1,8 +1,8 @@
 """Section 2.1: its two upper bounds on a step, taken as printed: for every sequence of gradients.
 
-They are tried with sequences after a long time without gradients: a few equal ones, and ones that grow by
-β2 / β1 a step, for which the Cauchy-Schwarz inequality of m and v is an equation, so that no step is longer.
-A bound holds if none of them exceeds it by more than rounding: one counterexample is enough.
+They are tested with gradients after a long time without any: a few equal ones, and ones that grow by β2 / β1
+a step, for which the Cauchy-Schwarz inequality of m and v is an equation, so that no step is longer. A bound
+holds if none of them exceeds it by more than rounding: one counterexample is enough.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ROUNDING, TINY, Array, steps
 
@@ -22,14 +22,14 @@ BETAS = [(0.9, 0.999), (0.9, 0.98)]
 
 
 def sequences(beta1: float, beta2: float) -> Array:
-    """Gradients, one sequence a column: two, three and four equal ones, then those that grow."""
+    """Return gradients, one sequence a column: two, three and four equal ones, then those that grow."""
     ages = np.arange(LAST)[::-1]
     equal = [np.where(ages < count, 1.0, 0.0) for count in (2, 3, 4)]
     return np.stack([*equal, (beta1 / beta2) ** ages], axis=1)
 
 
 def measure(preset: Preset) -> Measured:
-    """The longest steps, of equal gradients and of all, in α."""
+    """Measure the longest steps, for equal gradients and for all, in α."""
     within, texts = [], []
     for beta1, beta2 in BETAS:
         gradients = np.concatenate([np.zeros((NONE, 4)), sequences(beta1, beta2)])

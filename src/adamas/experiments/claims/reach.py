@@ -1,4 +1,4 @@
-"""Section 2.1: how many steps an optimum is away can be told from α, whatever the scale of the cost."""
+"""Section 2.1: α predicts the number of steps to an optimum, whatever the scale of the cost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from adamas.backends import reference
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 
 DISTANCE = 10.0
@@ -16,7 +16,7 @@ WITHIN = 2.0  # a factor: "the right order of magnitude" is asked for
 
 
 def taken(alpha: float, scale: float) -> int:
-    """Steps until x, from `DISTANCE`, is first within a tenth of it of the optimum of ½ scale x²."""
+    """Return the steps from x = `DISTANCE` to within a tenth of it of the optimum of ½ scale x²."""
     rule, x, t = Adam(lr=alpha), np.full(1, DISTANCE), 0
     slots = reference.init(rule, x)
     while abs(x[0]) > DISTANCE / 10:
@@ -27,7 +27,7 @@ def taken(alpha: float, scale: float) -> int:
 
 
 def measure(preset: Preset) -> Measured:
-    """Steps taken over those that it is away, distance / α."""
+    """Measure the steps taken over the steps predicted, distance / α."""
     ratios = [taken(alpha, scale) * alpha / DISTANCE for alpha in ALPHAS for scale in SCALES]
     return Measured(
         f"for α of .01 to .1 and costs scaled by 10⁻³ to 10³, {min(ratios):.2f} to {max(ratios):.2f} × "

@@ -1,4 +1,4 @@
-"""Section 2, last paragraph: Algorithm 1 in another order of computation, with ε̂ in the place of ε.
+"""Section 2, last paragraph: Algorithm 1 in another order of computation, with ε̂ instead of ε.
 
 `Adam` computes in that order, so Algorithm 1 is written out here. Both are the same where ε̂ = ε √(1 - β2^t):
 it holds if no step differs by more than ROUNDING α, for gradients as small as ε too. A fixed ε̂ is not judged.
@@ -12,7 +12,7 @@ import numpy as np
 
 from adamas.rules import NONNEGATIVE, SIGNED, Adam, Rule, xp
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, ROUNDING, Array, kinds, steps
 
@@ -39,7 +39,7 @@ class Algorithm1(Rule):
 
 
 def measure(preset: Preset) -> Measured:
-    """The largest difference of a step, in α, for gradients of size 1 and of size ε."""
+    """Measure the largest difference of a step, in α, for gradients of size 1 and of size ε."""
     normal = kinds(STEPS, ELEMENTS[preset])["normal"]
 
     def difference(eps: float, rule: Adam, size: float) -> float:

@@ -1,4 +1,4 @@
-"""Section 2.1 and the abstract: a step does not see the scale of gradients, not even one for each element.
+"""Section 2.1 and the abstract: steps are invariant to the scale of gradients, also to one for each element.
 
 It holds if no step differs by more than ROUNDING times α: the paper's cancellation is exact, for ε = 0.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, ROUNDING, kinds, steps
 
@@ -17,7 +17,7 @@ STEPS = 300
 
 
 def measure(preset: Preset) -> Measured:
-    """Steps with gradients as they are, and scaled by 1e-6 to 1e6, a factor for each element."""
+    """Compare steps with gradients unscaled, and scaled by 1e-6 to 1e6, a factor for each element."""
     factors = np.geomspace(1e-6, 1e6, ELEMENTS[preset])
     exact, default = 0.0, 0.0
     for gradients in kinds(STEPS, ELEMENTS[preset]).values():

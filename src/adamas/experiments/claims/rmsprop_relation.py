@@ -1,8 +1,8 @@
-"""Sections 5 and 6.4: what Adam and RMSProp with momentum share, and what not.
+"""Sections 5 and 6.4: the common parts and the differences of Adam and RMSProp with momentum.
 
 Section 5 names two differences: momentum is taken of the rescaled gradient, and there is no bias correction.
-Section 6.4 calls Adam without the correction "RMSProp with momentum" all the same. So each part is looked at
-alone. ε stands outside the root in both.
+Section 6.4 calls Adam without the correction "RMSProp with momentum" all the same. So each part is measured
+alone. ε is outside the root in both.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from adamas.rules import Adam, RMSprop, Rule
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import Array, iterates
 
@@ -21,23 +21,23 @@ DIFFERENT = 0.01  # of the distance gone: far beyond rounding, which is 1e-16
 
 
 def path(rule: Rule, steps: int) -> Array:
-    """Under Gaussian gradients whose scale swings between 1/e and e."""
+    """Return the iterates under Gaussian gradients whose scale swings between 1/e and e."""
     scale = np.exp(np.sin(np.arange(steps) / 50))[:, None]
     return iterates(rule, scale * np.random.default_rng(0).standard_normal((steps, 100)))
 
 
 def apart(a: Array, b: Array) -> float:
-    """The largest distance of two iterates of the same step, in units of the farthest that `a` has come."""
+    """Return the largest distance of iterates of the same step, in units of the farthest iterate of `a`."""
     return float(np.abs(a - b).max() / np.abs(a).max())
 
 
 def measure(preset: Preset) -> Measured:
-    """Without momentum and correction, with momentum, and with correction."""
+    """Compare without momentum and correction, with momentum, and with correction."""
     steps = STEPS[preset]
     plain = path(Adam(LR, 0.0, BETA2, bias_correction=False), steps)
     same = apart(plain, path(RMSprop(LR, BETA2), steps))
     averaged = path(Adam(LR, BETA1, BETA2, bias_correction=False), steps)
-    # A momentum is a sum where the moment is a mean: the factor 1 - β1 makes them comparable.
+    # Momentum is a sum and the moment is a mean: the factor 1 - β1 makes them comparable.
     momentum = apart(averaged, path(RMSprop(LR * (1 - BETA1), BETA2, momentum=BETA1), steps))
     correction = apart(plain, path(Adam(LR, 0.0, BETA2), steps))
     return Measured(

@@ -9,17 +9,17 @@ import numpy as np
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, ROUNDING, TINY, steps
 
 STEPS = 5_000
-# Of each, 1 - β1 > √(1 - β2): the case that the bound is for. The paper's defaults are first.
+# Pairs with 1 - β1 > √(1 - β2), the case of the bound. The paper's defaults are first.
 BETAS = [(0.9, 0.999), (0.9, 0.995), (0.5, 0.9)]
 
 
 def measure(preset: Preset) -> Measured:
-    """One gradient for each element, at times from the first step to the last, of sizes 1e-6 to 1e6."""
+    """Measure with one gradient for each element, at any time from first to last, of sizes 1e-6 to 1e6."""
     times = np.geomspace(1, STEPS, ELEMENTS[preset]).astype(int)
     gradients = np.zeros((STEPS, times.size))
     sizes = 10 ** np.random.default_rng(0).uniform(-6, 6, times.size)

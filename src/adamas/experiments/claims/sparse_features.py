@@ -1,8 +1,8 @@
 """Section 4: for sparse features the sums in the bound are O(log d √T), a non-adaptive method has O(√(dT)).
 
-Features as Duchi, Hazan & Singer 2011 (section 1.2) have them: feature i is there with probability 1/i². Both
-sums are of expected values, so means over seeds are taken; and T is d² at the largest d, so that the rarest
-features are met too.
+Features are those of Duchi, Hazan & Singer 2011 (section 1.2): feature i is present with probability 1/i².
+Both sums are of expected values, so they are means over seeds; T is d² at the largest d, so that the rarest
+features occur too.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import Array
 
@@ -19,17 +19,17 @@ ROUNDS = 1_000_000
 DIMENSIONS = (10, 100, 1_000)
 SEEDS = {"demo": 16, "quick": 64, "paper": 256}
 LAST = 20_000  # the rounds that v̂ remembers: β2 to this power is 2e-9
-GROWTH = 1.25  # over that of log d, from the first to the last
+GROWTH = 1.25  # relative to the growth of log d, from the first d to the last
 NAMES = "Σ‖g_i‖", "Σ√(T v̂_i)"
 
 
 def chances(dimensions: int) -> Array:
-    """Of each feature, to be there."""
+    """Return the probability of each feature."""
     return np.asarray(1 / np.arange(1, dimensions + 1) ** 2)
 
 
 def totals(dimensions: int, seeds: int) -> Array:
-    """Both `NAMES` over √T at T = `ROUNDS`, for gradients of ±1 where a feature is there; the default β2."""
+    """Return both `NAMES` over √T at T = `ROUNDS`, for gradients of ±1 where a feature is present."""
     each = [_totals(dimensions, np.random.default_rng(seed)) for seed in range(seeds)]
     return np.asarray(np.mean(each, axis=0))
 
@@ -43,7 +43,7 @@ def _totals(dimensions: int, random: np.random.Generator) -> tuple[float, float]
 
 
 def measure(preset: Preset) -> Measured:
-    """How both grow with d, beside log d and √d."""
+    """Measure the growth of both with d, beside log d and √d."""
     sums = np.array([totals(dimensions, SEEDS[preset]) for dimensions in DIMENSIONS])
     first, last = DIMENSIONS[0], DIMENSIONS[-1]
     log, root = np.log(last) / np.log(first), (last / first) ** 0.5

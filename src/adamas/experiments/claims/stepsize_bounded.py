@@ -1,8 +1,8 @@
 """Section 2.1: in the common case no step is much longer than α.
 
-The paper bounds |E[g] / √E[g²]|, the ratio of the true moments. What is measured is that of their estimates:
-m̂ averages about 1 / (1 - β1) gradients, which leaves it a scatter of √((1 - β1) / (1 + β1)) = 0.23 of √v.
-So "about α" is declared to be: 99 of 100 steps of every kind of gradient are within α plus that scatter.
+The paper bounds |E[g] / √E[g²]|, the ratio of the true moments. The measurement is of their estimates: m̂
+averages about 1 / (1 - β1) gradients, which leaves it a scatter of √((1 - β1) / (1 + β1)) = 0.23 of √v. So
+"about α" is defined as: 99 of 100 steps of every kind of gradient are within α plus that scatter.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._steps import ELEMENTS, kinds, steps
 
@@ -22,7 +22,7 @@ SHARE = 0.01
 
 
 def measure(preset: Preset) -> Measured:
-    """Median and largest step for each kind of gradient, in α."""
+    """Measure the median and largest step for each kind of gradient, in α."""
     within, texts, shares = [], [], []
     for kind, gradients in kinds(STEPS, ELEMENTS[preset]).items():
         lengths = np.abs(steps(RULE, gradients))

@@ -1,8 +1,8 @@
 """Section 3: the corrected moments have the right expectation at every step.
 
-A mean over many coordinates stands for the expectation, and agrees when it lies within `CHANCE` standard
-errors: a bias much below the noise of an estimate is not excluded, but the bias of what is not corrected
-(see `bias_without_correction`) is hundreds of times that at first.
+A mean over many coordinates estimates the expectation, and agrees when it lies within `CHANCE` standard
+errors: a bias much below the noise of an estimate is not excluded, but the uncorrected bias (see
+`bias_without_correction`) is at first hundreds of times as large.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from adamas.rules import Adam
 
-from ..figures import Preset, verdict
+from ..findings import Preset, verdict
 from . import Claim, Measured
 from ._moments import CHANCE, MEAN, SQUARE, corrected, mean, stationary, walk
 
@@ -20,7 +20,7 @@ COORDINATES = {"demo": 10_000, "quick": 100_000, "paper": 1_000_000}
 
 
 def measure(preset: Preset) -> Measured:
-    """The mean of m̂ and v̂ at each of `STEPS`, as a multiple of what they estimate."""
+    """Measure the mean of m̂ and v̂ at each of `STEPS`, as a multiple of what they estimate."""
     coordinates = COORDINATES[preset]
     rule, ratios, errors = Adam(), [], []
     for taken in walk(rule, np.zeros(coordinates), stationary(coordinates), max(STEPS)):

@@ -3,92 +3,70 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal, Protocol, cast, get_args
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Protocol, cast
 
-from .. import discovery
+from adamas._tools import modules
+
+from .. import ExperimentError
 from ..charts import Chart
+from ..findings import Preset, Table
+from ..records import Records
 from ..runs import Run
-from ..store import Record
 
-Preset = Literal["demo", "quick", "paper"]
-PRESETS: tuple[Preset, ...] = get_args(Preset)
-Verdict = Literal["holds", "holds here only partly", "fails", "not measured"]
-Cell = str | float | None
-Records = Mapping[Run, Record]  # those that exist
+__all__ = ["Figure", "Panel", "load"]
+
+
+class Panel(Protocol):
+    """A part of a figure: runs, and the tables and charts that follow from their records alone."""
+
+    def runs(self) -> Sequence[Run]:
+        """Return all runs that the panel needs."""
+        ...
+
+    def tables(self, records: Records) -> Sequence[Table]:
+        """Return the numbers and findings."""
+        ...
+
+    def charts(self, records: Records) -> Sequence[Sequence[Chart]]:
+        """Return the charts in rows; they are there even where records are missing."""
+        ...
 
 
 @dataclass(frozen=True)
-class Finding:
-    """A claim of the paper, and what was measured of it.
+class Figure:
+    """Panels side by side, by preset.
 
     Args:
-        claim: what the paper says, in a sentence.
-        source: where it says so.
-        measured: the measurement, with its numbers.
-        verdict: what follows.
+        title: the title.
+        panels: the panels of each preset, from left to right.
+        in_paper: whether it reproduces the paper, so that `all` includes it, or shows something of this
+            library.
     """
-
-    claim: str
-    source: str
-    measured: str
-    verdict: Verdict
-
-    def unless(self, reason: str) -> Finding:
-        """This one; or, where there is a reason not to judge it, what was measured, without a verdict."""
-        if not reason:
-            return self
-        return replace(self, measured=f"{reason}: {self.measured}", verdict="not measured")
-
-
-def verdict(parts: Sequence[bool]) -> Verdict:
-    """Of a claim whose parts hold or do not.
-
-    Raises:
-        ValueError: there are no parts, of which nothing follows.
-    """
-    if not parts:
-        raise ValueError("a verdict needs a part at least; of none the claim is not measured")
-    return "holds" if all(parts) else "holds here only partly" if any(parts) else "fails"
-
-
-@dataclass(frozen=True)
-class Table:
-    """Rows of plain values under one title, with the findings that follow from them."""
 
     title: str
-    rows: Sequence[Mapping[str, Cell]]
-    findings: Sequence[Finding]
+    panels: Mapping[Preset, Sequence[Panel]]
+    in_paper: bool = True
 
+    def runs(self, preset: Preset) -> list[Run]:
+        """Return the runs of all panels."""
+        return [run for panel in self.panels[preset] for run in panel.runs()]
 
-class Figure(Protocol):
-    """What a figure can do."""
+    def tables(self, preset: Preset, records: Records) -> list[Table]:
+        """Return the tables of all panels."""
+        return [table for panel in self.panels[preset] for table in panel.tables(records)]
 
-    @property
-    def title(self) -> str: ...
-
-    @property
-    def of_paper(self) -> bool:
-        """Whether it reproduces the paper, so that `all` has it, or shows something of this library."""
-        ...
-
-    def runs(self, preset: Preset) -> Sequence[Run]:
-        """Everything to be run for it."""
-        ...
-
-    def tables(self, preset: Preset, records: Records) -> Sequence[Table]:
-        """The numbers."""
-        ...
-
-    def charts(self, preset: Preset, records: Records) -> Sequence[Sequence[Chart]]:
-        """What it shows, in rows of one length; charts are there even where records are missing."""
-        ...
+    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
+        """Return the charts in rows: each row of one panel is continued by that of the next panel."""
+        rows = zip_longest(*(panel.charts(records) for panel in self.panels[preset]), fillvalue=())
+        return [[chart for part in row for chart in part] for row in rows]
 
 
 def load(name: str) -> Figure:
-    """The figure of that name.
+    """Return the figure of that name.
 
     Raises:
         ExperimentError: there is none; the message lists those that exist.
     """
-    return cast(Figure, discovery.load(__name__, name).FIGURE)
+    return cast(Figure, modules.load(__name__, name, ExperimentError).FIGURE)

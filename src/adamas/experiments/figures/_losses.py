@@ -1,4 +1,4 @@
-"""Losses of Adam at all settings of a grid, with bias correction and without it."""
+"""The losses of Adam at all settings of a grid, with bias correction and without it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..store import Record
+from ..records import Record
 
 Array = NDArray[np.float64]
 
 
 def at_epoch(record: Record | None, epoch: int, measure: str) -> tuple[float, float]:
-    """A loss after an epoch, and before the first step: NaN without a record, infinite where a run failed."""
+    """Return a loss after an epoch and before the first step: NaN without record, infinite after failure."""
     if record is None:
         return math.nan, math.nan
     start = record["epochs"][0][measure]
@@ -25,11 +25,11 @@ def at_epoch(record: Record | None, epoch: int, measure: str) -> tuple[float, fl
 
 @dataclass(frozen=True, eq=False)
 class Losses:
-    """Of all settings: arrays (β1, β2, α, without and with correction, seeds).
+    """The losses at all settings: arrays (β1, β2, α, without and with correction, seeds).
 
     Args:
-        loss: after an epoch; infinite where the run failed, NaN where there is no record.
-        start: before the first step.
+        loss: the loss after an epoch; infinite where the run failed, NaN where there is no record.
+        start: the loss before the first step.
     """
 
     loss: Array
@@ -37,29 +37,29 @@ class Losses:
 
     @property
     def judged(self) -> NDArray[np.bool_]:
-        """At which settings any run succeeded, (β1, β2, α): two failures are not as good as one another."""
+        """The settings at which any run succeeded, (β1, β2, α): two failures cannot be compared."""
         return np.asarray(np.isfinite(self.loss).any(axis=(-2, -1)))
 
     @property
     def complete(self) -> bool:
-        """Whether all have their record."""
+        """Whether every run has its record."""
         return not np.isnan(self.loss).any()
 
     def gaps(self) -> Array:
-        """By how much the loss without correction is above that with it, (β1, β2, α), relative.
+        """Return the relative gap of the loss without correction above that with it, (β1, β2, α).
 
-        A failed run counts as one that stayed at its start: so the gap of failure from success is finite,
-        and that of failure from failure is none.
+        A failed run counts as one that stayed at its start: so the gap from failure to success is finite,
+        and the gap between two failures is 0.
         """
         without, corrected = self._capped()
         gaps: Array = without / corrected - 1
         return gaps
 
     def harm(self) -> Array:
-        """Of the fall from the start that is reached with correction, the share lost without, (β1, β2).
+        """Return the share of the fall in loss with correction that is lost without it, (β1, β2).
 
-        The mean over α, where no loss is as good as a gain: a gain at one α mends no harm at another. A
-        failed run counts as one that stayed at its start, so that the share says the same at all epochs.
+        It is a mean over α in which gains count as 0: a gain at one α does not make up for harm at another. A
+        failed run counts as one that stayed at its start, so that the share means the same at all epochs.
         """
         without, corrected = self._capped()
         fall = self.start[..., 0].mean(axis=-1) - corrected

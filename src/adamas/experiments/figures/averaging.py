@@ -1,6 +1,6 @@
 """Averaging the iterates (Kingma & Ba 2014, section 7.2), on the logistic regression of Figure 1.
 
-All that is chosen for it is chosen here, beforehand. The paper gives the two averages and no experiment:
+Everything is chosen here, beforehand. The paper gives the two averages and no experiment:
 
 - exponential: θ̄_t = β2 θ̄_{t-1} + (1 - β2) θ_t, with bias correction θ̂_t = θ̄_t / (1 - β2^t);
 - arithmetic, Polyak and Ruppert's: the mean of θ_1 to θ_t, which is the limit of θ̂_t for β2 to 1.
@@ -23,18 +23,20 @@ from adamas.rules import Adam
 
 from .. import problems
 from ..charts import BLUE, GREEN, SKY, Chart, Line, Style, by_epoch
+from ..findings import Cell, Finding, Table, verdict
+from ..records import Records
 from ..runs import Run
 from ..runs.training import Training
-from . import Cell, Finding, Preset, Records, Table, verdict
+from . import Figure
 from .fig1 import BATCH, L2
 
 ITERATE, EXPONENTIAL, ARITHMETIC = "last iterate", "exponential average", "arithmetic mean"
-# Near enough to 1: weights of 30,000 steps differ from equal ones by less than a part in 30,000, and 1 - β2^t
-# still has half the digits of a float.
+# Close enough to 1: weights of 30,000 steps differ from equal ones by less than a part in 30,000, and 1 -
+# β2^t still has half the digits of a float.
 ALL = 1 - 1e-9
 STYLES = {ITERATE: Style(SKY), EXPONENTIAL: Style(BLUE), ARITHMETIC: Style(GREEN, "dashdot")}
 SOURCE = "section 7.2"
-CALMER = 0.5  # what counts as less noisy is our choice, made beforehand: half the roughness (see `roughness`)
+CALMER = 0.5  # the threshold for "less noisy" is our choice, made beforehand: half the roughness
 
 Array = NDArray[np.float64]
 
@@ -51,16 +53,16 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Panels:
+class AveragingPanel:
     """The settings on one problem.
 
     Args:
-        note: what a reader must know of the data, for the figure and the table.
-        data: a key of `images.SETS`.
-        settings: a column of the figure each.
+        note: facts about the data that a reader must know, for the figure and the table.
+        data: the name of an image set.
+        settings: the settings, a column of charts each.
         decay: β2 of the exponential average.
-        epochs, parts: see `Training`.
-        seeds: a run of every setting with each; measures are means over them.
+        epochs, records_per_epoch: see `Training`.
+        seeds: every setting runs with each of them; measures are means over them.
     """
 
     note: str
@@ -68,65 +70,89 @@ class Panels:
     settings: Sequence[Setting]
     decay: float
     epochs: int
-    parts: int
+    records_per_epoch: int
     seeds: Sequence[int]
 
-    def runs(self, setting: Setting, decay: float) -> list[Run]:
-        """One a seed; the iterates do not depend on `decay`, the average's."""
+    def runs_of(self, setting: Setting, decay: float) -> list[Run]:
+        """Return the runs of a setting, one a seed; the iterates do not depend on `decay`, the average's."""
         options, data = problems.fields("images_softmax", {"data": self.data})
         fixed = ("images_softmax", options, data, Adam(lr=setting.lr), setting.schedule, L2, BATCH)
-        phase, observers = (("average", decay),), ("average",)
         return [
-            Training(*fixed, self.epochs, seed, parts=self.parts, phase=phase, observers=observers)
+            Training(
+                *fixed,
+                self.epochs,
+                seed,
+                records_per_epoch=self.records_per_epoch,
+                phase=(("average", decay),),
+                observers=("average",),
+            )
             for seed in self.seeds
         ]
 
     def results(self, records: Records) -> dict[Setting, Result]:
-        """By setting, where all runs have ended well."""
+        """Return the results by setting, where all runs are done."""
         results = {}
         for setting in self.settings:
-            found = [[records.get(run) for run in self.runs(setting, each)] for each in (self.decay, ALL)]
+            found = [[records.get(run) for run in self.runs_of(setting, each)] for each in (self.decay, ALL)]
             done = [[r["epochs"] for r in each if r and r["status"] == "done"] for each in found]
             if all(len(each) == len(self.seeds) for each in done):
-                results[setting] = Result(done[0], done[1], self.parts)
+                results[setting] = Result(done[0], done[1], self.records_per_epoch)
         return results
 
     def lacking(self, records: Records) -> str:
-        """What keeps settings from having a result; empty where all have one."""
+        """Return why settings have no result; empty where all have one."""
         settings = product(self.settings, (self.decay, ALL))
-        found = [records.get(run) for each in settings for run in self.runs(*each)]
+        found = [records.get(run) for each in settings for run in self.runs_of(*each)]
         diverged = sum(record is not None and record["status"] == "diverged" for record in found)
         counts = {"have no record": found.count(None), "diverged": diverged}
         return " and ".join(f"{n} of {len(found)} runs {reason}" for reason, n in counts.items() if n)
 
+    def runs(self) -> list[Run]:
+        settings = product(self.settings, (self.decay, ALL))
+        return [run for setting, decay in settings for run in self.runs_of(setting, decay)]
+
+    def tables(self, records: Records) -> list[Table]:
+        results = self.results(records)
+        rows = [_row(setting, point, results.get(setting)) for setting in self.settings for point in STYLES]
+        title = f"Means over the last of {self.epochs} epochs, {self.note}"
+        return [Table(title, rows, judge(results, self.lacking(records)))]
+
+    def charts(self, records: Records) -> list[list[Chart]]:
+        """Return a row of training and one of test NLL, with a column for each setting."""
+        results = self.results(records)
+        return [
+            [_chart(self, setting, results.get(setting), name) for setting in self.settings]
+            for name in ("train_nll", "test_nll")
+        ]
+
 
 @dataclass(frozen=True)
 class Result:
-    """What the runs of a setting recorded, `parts` times an epoch.
+    """The records of a setting.
 
     Args:
-        exponential, arithmetic: with that average, by seed.
-        parts: see above.
+        exponential, arithmetic: the records with that average, by seed.
+        records_per_epoch: see `Training`.
     """
 
     exponential: Sequence[Sequence[Mapping[str, float]]]
     arithmetic: Sequence[Sequence[Mapping[str, float]]]
-    parts: int
+    records_per_epoch: int
 
     def measure(self, point: str, name: str) -> Array:
-        """At the iterate or an average, by seed and part of an epoch."""
+        """Return a measure at the iterate or an average, by seed and record."""
         epochs = self.arithmetic if point == ARITHMETIC else self.exponential
         return by_epoch(epochs, name if point == ITERATE else f"average_{name}")
 
     def final(self, point: str, name: str) -> Array:
-        """By seed, the mean over the last epoch's parts, lest the chance of one moment decide."""
-        final: Array = self.measure(point, name)[:, -self.parts :].mean(axis=1)
+        """Return a measure by seed, the mean over the last epoch's records: one record alone is noisy."""
+        final: Array = self.measure(point, name)[:, -self.records_per_epoch :].mean(axis=1)
         return final
 
     def roughness(self, point: str) -> float:
-        """The root mean square of the second differences of the training NLL over the last half of training.
+        """Return the root mean square second difference of the training NLL over the last half of training.
 
-        Of the second, as they leave out the steady progress that all points share.
+        Second differences leave out the steady progress that all points share.
         """
         values = self.measure(point, "train_nll")
         last_half = values[:, values.shape[1] // 2 :]
@@ -134,7 +160,7 @@ class Result:
 
 
 def judge(results: Mapping[Setting, Result], lacking: str) -> list[Finding]:
-    """What the runs say of the paper's two sentences; not where they lack something (see `lacking`)."""
+    """Judge the paper's two sentences, where no result is `lacking`."""
     noisy = "the last iterate is noisy, and the exponential average less so"
     better = "the exponential average generalizes better than the last iterate"
     if lacking:
@@ -149,7 +175,7 @@ def judge(results: Mapping[Setting, Result], lacking: str) -> list[Finding]:
         f"{s}: test NLL {ours:.4f} of the average, {last:.4f} of the iterate"
         for s, (ours, last) in losses.items()
     ]
-    # Beside the comparisons that are judged.
+    # For information: the verdict is on the comparisons above.
     ours, last = (min(each) for each in zip(*losses.values(), strict=True))
     lines.append(f"each at its best stepsize here: {ours:.4f} and {last:.4f}")
     calmer = verdict([ratio <= CALMER for ratio in ratios.values()])
@@ -158,36 +184,6 @@ def judge(results: Mapping[Setting, Result], lacking: str) -> list[Finding]:
         Finding(noisy, SOURCE, f"{'; '.join(rough)} (at most {CALMER:g} expected)", calmer),
         Finding(better, SOURCE, "; ".join(lines), lower),
     ]
-
-
-@dataclass(frozen=True)
-class Averaging:
-    """The figure."""
-
-    title: str
-    panels: Mapping[Preset, Panels]
-    of_paper: bool = True
-
-    def runs(self, preset: Preset) -> list[Run]:
-        panels = self.panels[preset]
-        decays = (panels.decay, ALL)
-        return [run for each in panels.settings for decay in decays for run in panels.runs(each, decay)]
-
-    def tables(self, preset: Preset, records: Records) -> list[Table]:
-        panels = self.panels[preset]
-        results = panels.results(records)
-        rows = [_row(setting, point, results.get(setting)) for setting in panels.settings for point in STYLES]
-        title = f"Means over the last of {panels.epochs} epochs, {panels.note}"
-        return [Table(title, rows, judge(results, panels.lacking(records)))]
-
-    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
-        """A row of training and one of test NLL; a setting a column."""
-        panels = self.panels[preset]
-        results = panels.results(records)
-        return [
-            [_chart(panels, setting, results.get(setting), name) for setting in panels.settings]
-            for name in ("train_nll", "test_nll")
-        ]
 
 
 def _row(setting: Setting, point: str, result: Result | None) -> Mapping[str, Cell]:
@@ -203,8 +199,8 @@ def _row(setting: Setting, point: str, result: Result | None) -> Mapping[str, Ce
     }
 
 
-def _chart(panels: Panels, setting: Setting, result: Result | None, name: str) -> Chart:
-    names = {ITERATE: ITERATE, EXPONENTIAL: f"{EXPONENTIAL}, β2 = {panels.decay:g}", ARITHMETIC: ARITHMETIC}
+def _chart(panel: AveragingPanel, setting: Setting, result: Result | None, name: str) -> Chart:
+    names = {ITERATE: ITERATE, EXPONENTIAL: f"{EXPONENTIAL}, β2 = {panel.decay:g}", ARITHMETIC: ARITHMETIC}
     lines = (
         [
             Line(label, result.measure(ITERATE, "epoch")[0], result.measure(point, name), STYLES[point])
@@ -214,20 +210,20 @@ def _chart(panels: Panels, setting: Setting, result: Result | None, name: str) -
         else []
     )
     y = {"train_nll": "training NLL", "test_nll": "test NLL"}[name]
-    return Chart(f"Adam, {setting}", panels.note, "epoch", y, lines, log_y=True, whole_x=True)
+    return Chart(f"Adam, {setting}", panel.note, "epoch", y, lines, log_y=True, whole_x=True)
 
 
 MNIST = "MNIST, 60,000 images"
 FEW = "scikit-learn's digits, 1,437 images (not MNIST)"
-# Open. Adam's default, and ten times that; and with α/√t one of Figure 1's grid. The digits are few: fewer
-# steps, so larger ones.
+# Open: Adam's default, ten times that, and with α/√t one of Figure 1's grid. The digits are few, so there are
+# fewer steps, and they must be larger.
 SETTINGS = (Setting(0.001, "constant"), Setting(0.01, "constant"), Setting(0.0316, "inverse_sqrt"))
 LARGER = (Setting(0.01, "constant"), Setting(0.1, "constant"), Setting(0.1, "inverse_sqrt"))
-FIGURE = Averaging(
+FIGURE = Figure(
     "Averages of Adam's iterates, on L2-regularized logistic regression",
     {
-        "demo": Panels(FEW, "digits", LARGER, 0.99, 45, 1, [0, 1, 2]),
-        "quick": Panels(MNIST, "mnist", SETTINGS, 0.999, 8, 2, [0, 1]),
-        "paper": Panels(MNIST, "mnist", SETTINGS, 0.999, 45, 4, [0, 1, 2, 3, 4]),
+        "demo": [AveragingPanel(FEW, "digits", LARGER, 0.99, 45, 1, [0, 1, 2])],
+        "quick": [AveragingPanel(MNIST, "mnist", SETTINGS, 0.999, 8, 2, [0, 1])],
+        "paper": [AveragingPanel(MNIST, "mnist", SETTINGS, 0.999, 45, 4, [0, 1, 2, 3, 4])],
     },
 )

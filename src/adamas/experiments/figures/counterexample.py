@@ -1,18 +1,18 @@
 """Counterexamples to Theorem 4.1: convex costs on which Adam's regret is linear (Reddi, Kale & Kumar 2018).
 
 The convergence proof of the paper (section 4, appendix 10.1) has a gap: it sums √(t v̂_t) - √((t-1) v̂_(t-1))
-as if that were never negative, but v̂ shrinks once a large gradient is forgotten. The costs here make use of
-it, see `streams.rare`. AMSGrad never forgets, and its regret falls. In every panel costs are convex,
+as if that were never negative, but v̂ shrinks once a large gradient is forgotten. The costs here exploit it,
+see `online_problems.reddi`. AMSGrad never forgets, and its regret falls. In every panel costs are convex,
 gradients and distances bounded, γ = β1²/√β2 < 1, stepsizes α/√t, and momentum decays by a λ in (0, 1). But
 (a), (c) and (d) project points on [-1, 1], as Reddi et al. do, and Algorithm 1 does not. (b) does not: there
 every condition of the theorem is met as it is printed.
 
 (a) is their Theorem 1 with C = 3: β1 = 0, β2 = 1/(1 + C²), and α below √(1 - β2) = .949. (b) is the same with
-momentum that decays, α = 1, and costs that need no projection, which they do not have. In both, gradients,
-β1 and λ are so small that the bound itself is soon exceeded. (c) and (d) are their section 5, β1 = .9 and
-β2 = .99, where we let β1 decay as the theorem asks, and they do not. With gradients of 1010 no run is long
-enough to reach the bound; with random costs the best fixed point shows after a million rounds only, so (d)
-has long runs alone. For section 5 they do not give their α: ours is half of the feasible set.
+momentum that decays, α = 1, and costs that need no projection, which their paper does not have. In both,
+gradients, β1 and λ are so small that the bound itself is soon exceeded. (c) and (d) are their section 5, β1 =
+.9 and β2 = .99; there we let β1 decay as the theorem asks, and they do not. With gradients of 1010 no run is
+long enough to reach the bound; with random costs the best fixed point shows after a million rounds only, so
+(d) has long runs only. Section 5 does not give α: ours is half of the feasible set.
 """
 
 from __future__ import annotations
@@ -24,37 +24,40 @@ import numpy as np
 
 from adamas.rules import Adam, AMSGrad, Rule
 
-from ..bounds import gamma
-from ..charts import STYLES, Chart, Level, Line, Style
+from ..charts import Chart, Level, Line, Style, styles
+from ..findings import Cell, Finding, Table, verdict
+from ..online_problems.reddi import PROBABILITY
 from ..problems import Option
+from ..records import Records
+from ..runs import Run
 from ..runs.online import Online
-from ..streams.rare import PROBABILITY
-from . import Cell, Finding, Preset, Records, Table, verdict
-from ._online import Absent, Array, Played, bound_line, guide, played
+from . import Figure
+from ._regret import Array, MissingRuns, RegretCurves, bound_line, guide, regret_curves
+from ._theorem import gamma
 
 DECADES = 1.0  # the last of T, over which AMSGrad's steepness is measured
 BEST = Style("#888888", "dot", 1.0)
 THEOREM, COROLLARY = "section 4, Theorem 4.1", "section 4, Corollary 4.2"
 REDDI = "Reddi, Kale & Kumar 2018, Corollary 1"
 
-
-Results = Mapping[str, Played | Absent]
+STYLES = styles(("Adam", "AMSGrad"))
+Results = Mapping[str, RegretCurves | MissingRuns]
 
 
 @dataclass(frozen=True)
-class Panel:
-    """A column: a stream, played with Adam and AMSGrad.
+class CounterexamplePanel:
+    """A column: an online problem, played with Adam and AMSGrad.
 
     Args:
-        title: of the axes.
-        note: what a reader must know of the costs.
-        options: of the stream.
-        beta1, beta2: of both rules.
+        title: the title of the column.
+        note: facts about the costs that a reader must know.
+        options: the options of the problem `reddi`.
+        beta1, beta2: β1 and β2 of both rules.
         decay: λ.
-        rounds: of every run.
-        alpha: of both rules; by default half of [-1, 1].
-        bounded: whether the bound can be exceeded in so few rounds, so that it is looked at.
-        seeds: a run of both with each.
+        rounds: the length of every run.
+        alpha: α of both rules; by default half of [-1, 1].
+        bounded: whether so few rounds can exceed the bound, so that it is judged.
+        seeds: both rules run with each of them.
     """
 
     title: str
@@ -70,45 +73,55 @@ class Panel:
 
     @property
     def rules(self) -> Mapping[str, Rule]:
-        """By name; AMSGrad as its paper has it, without correction."""
+        """The rules by name; AMSGrad as in its paper, without correction."""
         theirs = AMSGrad(self.alpha, self.beta1, self.beta2, bias_correction=False)
         return {"Adam": Adam(self.alpha, self.beta1, self.beta2), "AMSGrad": theirs}
 
-    def runs(self, name: str) -> list[Online]:
-        """One a seed."""
+    def runs_of(self, name: str) -> list[Online]:
+        """Return the runs of a rule, one a seed."""
         options = tuple(sorted(self.options.items()))
         return [
-            Online("rare", options, self.rules[name], self.decay, self.rounds, seed) for seed in self.seeds
+            Online("reddi", options, self.rules[name], self.decay, self.rounds, seed) for seed in self.seeds
         ]
 
     def results(self, records: Records) -> Results:
-        """By rule."""
-        return {name: played(self.runs(name), records) for name in self.rules}
+        """Return the regret curves by rule."""
+        return {name: regret_curves(self.runs_of(name), records) for name in self.rules}
+
+    def runs(self) -> list[Run]:
+        return [run for name in self.rules for run in self.runs_of(name)]
+
+    def tables(self, records: Records) -> list[Table]:
+        return [_table(self, self.results(records))]
+
+    def charts(self, records: Records) -> list[list[Chart]]:
+        results = self.results(records)
+        return [[_regrets(self, results)], [_points(self, results)]]
 
     @property
     def worst(self) -> float:
-        """The regret a round of staying at x = 1, in the long run and the mean."""
+        """The mean regret a round of staying at x = 1, in the long run."""
         period, large, small = (float(self.options[name]) for name in ("period", "large", "small"))
         rare = 1 / period if self.options["order"] == "in turn" else PROBABILITY
         return 2 * (rare * large - (1 - rare) * small)
 
 
-def late_regret(result: Played) -> float:
-    """The regret a round in the last nine tenths of the rounds, or somewhat more, the mean over seeds.
+def late_regret(result: RegretCurves) -> float:
+    """Return the regret a round in about the last nine tenths of the rounds, the mean over seeds.
 
-    They begin at the last record that is not later; where there is none, at the first round.
+    They begin at the last record of the first tenth; where there is none, at the first round.
     """
     rounds, regret = (np.concatenate([[0], each]) for each in _means(result))
     first = int((rounds <= rounds[-1] / 10).sum()) - 1
     return float((regret[-1] - regret[first]) / (rounds[-1] - rounds[first]))
 
 
-def _means(result: Played) -> tuple[Array, Array]:
+def _means(result: RegretCurves) -> tuple[Array, Array]:
     return result.rounds, result.measure("regret").mean(axis=0)
 
 
-def findings(panel: Panel, results: Results) -> list[Finding]:
-    """Of the theorem, its corollary, and AMSGrad."""
+def findings(panel: CounterexamplePanel, results: Results) -> list[Finding]:
+    """Judge the theorem, its corollary, and AMSGrad."""
     where = panel.title.partition(" ")[2]
     adam, amsgrad = results["Adam"], results["AMSGrad"]
     judged = [
@@ -121,8 +134,8 @@ def findings(panel: Panel, results: Results) -> list[Finding]:
     return judged if panel.bounded else judged[1:]
 
 
-def _theorem(claim: str, panel: Panel, adam: Played | Absent) -> Finding:
-    if isinstance(adam, Absent):
+def _theorem(claim: str, panel: CounterexamplePanel, adam: RegretCurves | MissingRuns) -> Finding:
+    if isinstance(adam, MissingRuns):
         return Finding(claim, THEOREM, adam.text, "not measured")
     rule = panel.rules["Adam"]
     assert isinstance(rule, Adam)
@@ -137,9 +150,9 @@ def _theorem(claim: str, panel: Panel, adam: Played | Absent) -> Finding:
     return Finding(claim, THEOREM, f"{largest}{since}; {conditions}", verdict([not len(over)]))
 
 
-def _corollary(claim: str, panel: Panel, adam: Played | Absent) -> Finding:
-    """Late, Adam has to do better than to stay at x = 1, else its regret is linear, and to improve."""
-    if isinstance(adam, Absent):
+def _corollary(claim: str, panel: CounterexamplePanel, adam: RegretCurves | MissingRuns) -> Finding:
+    """Judge whether Adam late does better than staying at x = 1, whose regret is linear, and improves."""
+    if isinstance(adam, MissingRuns):
         return Finding(claim, COROLLARY, adam.text, adam.rate)
     late, rate = late_regret(adam), adam.rate(DECADES)
     measured = (
@@ -150,8 +163,8 @@ def _corollary(claim: str, panel: Panel, adam: Played | Absent) -> Finding:
     return Finding(claim, COROLLARY, measured, rate.verdict if late < panel.worst else "fails")
 
 
-def _amsgrad(claim: str, amsgrad: Played | Absent) -> Finding:
-    if isinstance(amsgrad, Absent):
+def _amsgrad(claim: str, amsgrad: RegretCurves | MissingRuns) -> Finding:
+    if isinstance(amsgrad, MissingRuns):
         return Finding(claim, REDDI, amsgrad.text, amsgrad.rate)
     rate = amsgrad.rate(DECADES)
     measured = (
@@ -161,29 +174,10 @@ def _amsgrad(claim: str, amsgrad: Played | Absent) -> Finding:
     return Finding(claim, REDDI, measured, rate.verdict)
 
 
-@dataclass(frozen=True)
-class Counterexample:
-    """The figure."""
-
-    title: str
-    panels: Mapping[Preset, Sequence[Panel]]
-    of_paper: bool = True
-
-    def runs(self, preset: Preset) -> list[Online]:
-        return [run for panel in self.panels[preset] for name in panel.rules for run in panel.runs(name)]
-
-    def tables(self, preset: Preset, records: Records) -> list[Table]:
-        return [_table(panel, panel.results(records)) for panel in self.panels[preset]]
-
-    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
-        columns = [(panel, panel.results(records)) for panel in self.panels[preset]]
-        return [[_regrets(*each) for each in columns], [_points(*each) for each in columns]]
-
-
-def _table(panel: Panel, results: Results) -> Table:
+def _table(panel: CounterexamplePanel, results: Results) -> Table:
     rows: list[Mapping[str, Cell]] = []
     for name, found in results.items():
-        result = found if isinstance(found, Played) else None
+        result = found if isinstance(found, RegretCurves) else None
         bounded = result and name == "Adam" and panel.bounded
         rows.append(
             {
@@ -200,11 +194,11 @@ def _table(panel: Panel, results: Results) -> Table:
     return Table(title, rows, findings(panel, results))
 
 
-def _finished(results: Results) -> dict[str, Played]:
-    return {name: result for name, result in results.items() if isinstance(result, Played)}
+def _finished(results: Results) -> dict[str, RegretCurves]:
+    return {name: result for name, result in results.items() if isinstance(result, RegretCurves)}
 
 
-def _regrets(panel: Panel, results: Results) -> Chart:
+def _regrets(panel: CounterexamplePanel, results: Results) -> Chart:
     finished = _finished(results)
     lines = [
         Line(name, result.rounds, result.measure("average_regret"), STYLES[name])
@@ -218,7 +212,7 @@ def _regrets(panel: Panel, results: Results) -> Chart:
     return Chart(panel.title, panel.note, "rounds T", y, lines, log_x=True, log_y=True)
 
 
-def _points(panel: Panel, results: Results) -> Chart:
+def _points(panel: CounterexamplePanel, results: Results) -> Chart:
     lines = [
         Line(name, result.rounds, result.measure("x"), STYLES[name])
         for name, result in _finished(results).items()
@@ -233,8 +227,8 @@ BETA2 = 1 / (1 + C * C)
 ALPHA = 0.9  # their Theorem 1 asks for less than √(1 - β2), here .949
 
 
-def panels(three: int, hundred: int, random: int) -> list[Panel]:
-    """Of so many rounds each; none, and the panel is left out."""
+def panels(three: int, hundred: int, random: int) -> list[CounterexamplePanel]:
+    """Return the panels with so many rounds each; a panel without rounds is left out."""
     projected = "\nprojected on [-1, 1] (Algorithm 1 does not)"
     plain = f"C = 3, β1 = 0, β2 = .1, α = .9;{projected}"
     decaying = "C = 3, β1,t = ¼ × .9^(t-1), β2 = .1, α = 1;\nno projection"
@@ -242,15 +236,19 @@ def panels(three: int, hundred: int, random: int) -> list[Panel]:
     in_turn, at_random = ({**REPEATED, "order": order} for order in ("in turn", "random"))
     flat = {**THREE, "edges": "flat"}
     chosen = [
-        Panel("(a) Every third cost is C x", plain, THREE, 0.0, BETA2, 0.5, three, ALPHA),
-        Panel("(b) The same on the whole line", decaying, flat, 0.25, BETA2, 0.9, three),
-        Panel("(c) One large cost in 101", slopes, in_turn, 0.9, 0.99, 0.99, hundred, 1.0, False),
-        Panel("(d) One in 100, at random", slopes, at_random, 0.9, 0.99, 0.99, random, 1.0, False, (0, 1, 2)),
+        CounterexamplePanel("(a) Every third cost is C x", plain, THREE, 0.0, BETA2, 0.5, three, ALPHA),
+        CounterexamplePanel("(b) The same on the whole line", decaying, flat, 0.25, BETA2, 0.9, three),
+        CounterexamplePanel(
+            "(c) One large cost in 101", slopes, in_turn, 0.9, 0.99, 0.99, hundred, 1.0, False
+        ),
+        CounterexamplePanel(
+            "(d) One in 100, at random", slopes, at_random, 0.9, 0.99, 0.99, random, 1.0, False, (0, 1, 2)
+        ),
     ]
     return [panel for panel in chosen if panel.rounds]
 
 
-FIGURE = Counterexample(
+FIGURE = Figure(
     "Convex costs on which Adam does not converge: Theorem 4.1 does not hold as stated",
     {
         "demo": panels(100_000, 200_000, 0),

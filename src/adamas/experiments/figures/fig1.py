@@ -1,9 +1,9 @@
 """Figure 1: training cost of L2-regularized multinomial logistic regression (Kingma & Ba 2014, section 6.1).
 
-All that is chosen for it is chosen here and in `_settings`. The paper gives: mini-batches of 128; stepsize
-α/√t; for each optimizer the best hyperparameters of a "dense grid"; (a) MNIST as vectors of 784, 45 epochs;
-(b) IMDB, the 10,000 most frequent words, half of the features dropped at random, 160 epochs. What it leaves
-open is marked.
+Everything the paper leaves open is chosen here and in `_grid`, beforehand, and marked "open". The paper
+gives: mini-batches of 128; stepsize α/√t; for each optimizer the best hyperparameters of a "dense grid"; (a)
+MNIST as vectors of 784, 45 epochs; (b) IMDB, the 10,000 most frequent words, half of the features dropped at
+random, 160 epochs.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Sequence
 
 from adamas.rules import SGD, Adagrad, Adam, RMSprop
 
-from ._curves import Claim, Comparison, Grid, Panel, TrainingCurves
-from ._settings import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
+from . import Figure
+from ._grid import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
+from ._training import Claim, Comparison, Grid, TrainingPanel
 
 BATCH = 128
 DROPOUT = 0.5
@@ -24,7 +25,7 @@ L2 = 1e-4  # open
 ADAPTIVE = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0)
 NESTEROV = (-2.0, -1.5, -1.0, -0.5, 0.0, 0.5, 1.0)
 
-# What counts as alike and as slower is our choice, made beforehand: factors of the mean excess cost.
+# The thresholds for "alike" and "slower" are our choice, made beforehand: factors of the mean excess cost.
 ALIKE = (1 / 1.5, 1.5)
 AS_FAST = (0.0, 1.5)
 SLOWER = (1.5, math.inf)
@@ -32,7 +33,7 @@ MUCH_SLOWER = (3.0, math.inf)
 
 
 def grids(shift: float = 0.0) -> dict[str, Grid]:
-    """By optimizer, its grid, moved by so many powers of ten.
+    """Return the grid of each optimizer, moved by so many powers of ten.
 
     AdaGrad has two. The paper gives α/√t for these experiments without exception; but AdaGrad's steps shrink
     by themselves, and section 5 of the paper equates it, α fixed, with Adam at α/√t. So both are shown.
@@ -49,7 +50,7 @@ def grids(shift: float = 0.0) -> dict[str, Grid]:
 
 
 def dense_claim(adagrad: str) -> Claim:
-    """Of panel (a), with this curve for AdaGrad's."""
+    """Return the claim on panel (a), with this curve as AdaGrad's."""
     return Claim(
         f"Adam converges like SGD with Nesterov momentum, and both faster than {adagrad}",
         "section 6.1, Figure 1 (left)",
@@ -62,7 +63,7 @@ def dense_claim(adagrad: str) -> Claim:
 
 
 def sparse_claim(adagrad: str) -> Claim:
-    """Of panel (b), with this curve for AdaGrad's."""
+    """Return the claim on panel (b), with this curve as AdaGrad's."""
     return Claim(
         f"Adam converges as fast as {adagrad} on sparse features, and SGD Nesterov much slower",
         "section 6.1, Figure 1 (right)",
@@ -74,11 +75,11 @@ def sparse_claim(adagrad: str) -> Claim:
     )
 
 
-def images(data: str, note: str, epochs: int, seeds: Sequence[int], shift: float = 0.0) -> Panel:
-    """Panel (a)."""
+def images(data: str, note: str, epochs: int, seeds: Sequence[int], shift: float = 0.0) -> TrainingPanel:
+    """Return panel (a)."""
     chosen = grids(shift)
     del chosen["RMSProp"]
-    return Panel(
+    return TrainingPanel(
         title="(a) Logistic regression on images",
         note=note,
         cost="training cost (mini-batch NLL)",
@@ -93,9 +94,9 @@ def images(data: str, note: str, epochs: int, seeds: Sequence[int], shift: float
     )
 
 
-def words(data: str, note: str, epochs: int, seeds: Sequence[int]) -> Panel:
-    """Panel (b)."""
-    return Panel(
+def words(data: str, note: str, epochs: int, seeds: Sequence[int]) -> TrainingPanel:
+    """Return panel (b)."""
+    return TrainingPanel(
         title="(b) Logistic regression on bags of words",
         note=note,
         cost="training cost (mini-batch NLL, dropout)",
@@ -112,7 +113,7 @@ def words(data: str, note: str, epochs: int, seeds: Sequence[int]) -> Panel:
 
 MNIST = "MNIST, 60,000 images"
 IMDB = "IMDB reviews, 10,000 words, 50 % dropout"
-FIGURE = TrainingCurves(
+FIGURE = Figure(
     "Figure 1 of Adam: cost of L2-regularized logistic regression",
     {
         "demo": [

@@ -1,8 +1,8 @@
 """Figure 2: training cost of a network of two hidden layers (Kingma & Ba 2014, section 6.2).
 
-All that is chosen for it is chosen here and in `_settings`, beforehand. The paper gives: MNIST; two fully
-connected hidden layers of 1,000 rectified linear units; mini-batches of 128; (a) with dropout, 200 epochs;
-(b) a deterministic cross-entropy with L2 weight decay, Adam beside SFO. What it leaves open is marked.
+Everything the paper leaves open is chosen here and in `_grid`, beforehand, and marked "open". The paper
+gives: MNIST; two fully connected hidden layers of 1,000 rectified linear units; mini-batches of 128; (a) with
+dropout, 200 epochs; (b) a deterministic cross-entropy with L2 weight decay, Adam beside SFO.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import numpy as np
 from adamas.rules import SGD, Adadelta, Adagrad, Adam, RMSprop
 
 from ..charts import Chart
+from ..findings import Cell, Finding, Table, verdict
 from ..problems import Option
+from ..records import Records
 from ..runs import Run
-from . import Cell, Finding, Preset, Records, Table, verdict
-from ._curves import Claim, Comparison, Grid, Panel, TrainingCurves
-from ._settings import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
-from ._versus import Path, Versus, charts, excess
+from . import Figure
+from ._grid import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
+from ._sfo import LossCurve, SfoComparison, charts, excess
+from ._training import Claim, Comparison, Grid, TrainingPanel
 
 BATCH = 128
 DROPOUT = 0.5  # open; of the hidden units
@@ -36,19 +38,19 @@ NESTEROV = (-2.5, -2.0, -1.5, -1.0, -0.5)
 ADADELTA = (-1.0, -0.5, 0.0, 0.5, 1.0)
 WHOLE, INNER = slice(None), slice(1, -1)  # of a grid
 
-# What counts as slower is our choice, made beforehand: the factor of Figure 1, of the mean excess cost.
+# The threshold for "slower" is our choice, made beforehand: the factor of Figure 1, of the mean excess cost.
 SLOWER = (1.5, math.inf)
 STEP = (5.0, 10.0)  # the paper's: how many times as long an iteration of SFO takes
-# Linear: as many bytes a mini-batch, whatever their number. What does not depend on it, a copy of x, is a
-# tenth of the state at most: with 3 mini-batches, there is room for 9 vectors as long.
+# Linear: the same bytes a mini-batch, whatever their number. The part that does not depend on it, a copy of
+# x, is a tenth of the state at most: with 3 mini-batches, there is room for 9 vectors as long.
 ALIKE = 0.1
-# A method that converges, however slowly, makes some part of the way down that another makes; one that goes
-# up, stays where it is, or stops early does not. Where to draw the line is open: here at half of the way.
+# A method that converges, however slowly, goes some share of the way down that another goes; one that goes
+# up, stays where it is or stops early does not. Where to draw the line is open: here at half of the way.
 WAY = 0.5
 
 
 def grids(part: slice, shift: float = 0.0) -> dict[str, Grid]:
-    """By optimizer, this part of its grid, moved by so many powers of ten."""
+    """Return this part of each optimizer's grid, moved by so many powers of ten."""
 
     def lrs(exponents: Sequence[float]) -> list[float]:
         return powers(exponents[part], shift)
@@ -71,9 +73,9 @@ FASTEST = Claim(
 )
 
 
-def dropout(data: str, note: str, width: int, epochs: int, chosen: Mapping[str, Grid]) -> Panel:
-    """Panel (a)."""
-    return Panel(
+def dropout(data: str, note: str, width: int, epochs: int, chosen: Mapping[str, Grid]) -> TrainingPanel:
+    """Return panel (a)."""
+    return TrainingPanel(
         title="(a) Two hidden layers with dropout",
         note=note,
         cost="training cost (mini-batch NLL, dropout)",
@@ -88,12 +90,12 @@ def dropout(data: str, note: str, width: int, epochs: int, chosen: Mapping[str, 
     )
 
 
-def versus(
+def comparison(
     data: str, note: str, width: int, epochs: int, counts: Sequence[int], chosen: Mapping[str, Grid]
-) -> Versus:
-    """Panel (b)."""
+) -> SfoComparison:
+    """Return panel (b)."""
     options: dict[str, Option] = {"data": data, "width": width}
-    return Versus(
+    return SfoComparison(
         "(b) Two hidden layers, L2 decay",
         note,
         "images_mlp",
@@ -108,8 +110,8 @@ def versus(
     )
 
 
-def faster(paths: Mapping[str, Path], by_time: bool) -> Finding:
-    """That Adam is ahead of SFO, by epoch or by wall time."""
+def faster(paths: Mapping[str, LossCurve], by_time: bool) -> Finding:
+    """Judge whether Adam is ahead of SFO, by epoch or by wall time."""
     by = "wall time" if by_time else "the number of iterations"
     claim, source = f"Adam makes faster progress than SFO by {by}", "section 6.2, Figure 2 (b)"
     if len(paths) < 2:
@@ -127,8 +129,8 @@ def faster(paths: Mapping[str, Path], by_time: bool) -> Finding:
     return Finding(claim, source, measured, verdict([SLOWER[0] <= ratio <= SLOWER[1]]))
 
 
-def slower_step(paths: Mapping[str, Path]) -> Finding:
-    """That an iteration of SFO takes 5 to 10 times as long."""
+def slower_step(paths: Mapping[str, LossCurve]) -> Finding:
+    """Judge whether an iteration of SFO takes 5 to 10 times as long."""
     claim, source = "SFO is 5-10 × slower an iteration than Adam", "section 6.2"
     if len(paths) < 2:
         return Finding(claim, source, "not both have finished runs", "not measured")
@@ -141,10 +143,10 @@ def slower_step(paths: Mapping[str, Path]) -> Finding:
     return Finding(claim, source, measured, verdict([STEP[0] <= ratio <= STEP[1]]))
 
 
-def linear_memory(paths: Sequence[Path], counts: int) -> Finding:
-    """That SFO's memory grows with the number of mini-batches: with so many numbers of them.
+def linear_memory(paths: Sequence[LossCurve], counts: int) -> Finding:
+    """Judge whether SFO's memory grows linearly over so many different numbers of mini-batches.
 
-    One that diverged may have ended before its memory was full.
+    A run that diverged is left out: it may have ended before its memory was full.
     """
     claim, source = "the memory of SFO is linear in the number of mini-batches", "section 6.2"
     done = [path for path in paths if not path.diverged]
@@ -159,8 +161,8 @@ def linear_memory(paths: Sequence[Path], counts: int) -> Finding:
     return Finding(claim, source, measured, verdict([spread <= ALIKE]))
 
 
-def fails_under_dropout(paths: Mapping[str, Path]) -> Finding:
-    """That SFO does not converge where mini-batches have noise."""
+def fails_under_dropout(paths: Mapping[str, LossCurve]) -> Finding:
+    """Judge whether SFO does not converge where mini-batches have noise."""
     claim, source = "SFO does not converge under dropout", "section 6.2"
     if len(paths) < 2:
         return Finding(claim, source, "not both have finished runs", "not measured")
@@ -184,8 +186,8 @@ def fails_under_dropout(paths: Mapping[str, Path]) -> Finding:
     return Finding(claim, source, measured, verdict([share < WAY]))
 
 
-def table(panel: Versus, records: Records) -> Table:
-    """Of panel (b)."""
+def table(panel: SfoComparison, records: Records) -> Table:
+    """Return the table of panel (b)."""
     best, rivals, noisy = panel.best(records), panel.rivals(records), panel.under_dropout(records)
     lacking = panel.lacking(records)
     rows: list[Mapping[str, Cell]] = []
@@ -204,7 +206,7 @@ def table(panel: Versus, records: Records) -> Table:
     return Table(f"{panel.title}, {panel.note}", rows, findings)
 
 
-def _row(name: str, path: Path, remarks: str) -> Mapping[str, Cell]:
+def _row(name: str, path: LossCurve, remarks: str) -> Mapping[str, Cell]:
     final = float(path.objective[-1])
     return {
         "optimizer": name,
@@ -218,46 +220,50 @@ def _row(name: str, path: Path, remarks: str) -> Mapping[str, Cell]:
 
 
 @dataclass(frozen=True)
-class Figure2:
-    """The figure: panel (a), and panel (b) by preset."""
+class Panels:
+    """Panels (a) and (b), whose charts fill two rows of three."""
 
-    dropout: TrainingCurves
-    versus: Mapping[Preset, Versus]
-    of_paper: bool = True
+    dropout: TrainingPanel
+    comparison: SfoComparison
 
-    @property
-    def title(self) -> str:
-        return self.dropout.title
-
-    def runs(self, preset: Preset) -> list[Run]:
+    def runs(self) -> list[Run]:
         # The long ones first, so that no process is left alone with one at the end.
-        return [*self.versus[preset].runs(), *self.dropout.runs(preset)]
+        return [*self.comparison.runs(), *self.dropout.runs()]
 
-    def tables(self, preset: Preset, records: Records) -> list[Table]:
-        return [*self.dropout.tables(preset, records), table(self.versus[preset], records)]
+    def tables(self, records: Records) -> list[Table]:
+        return [*self.dropout.tables(records), table(self.comparison, records)]
 
-    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
-        whole = [self.dropout.charts(preset, records)[0][0], *charts(self.versus[preset], records)]
-        return [whole[:3], whole[3:]]
+    def charts(self, records: Records) -> list[list[Chart]]:
+        [[first]] = self.dropout.charts(records)
+        every = [first, *charts(self.comparison, records)]
+        return [every[:3], every[3:]]
 
 
 DIGITS = "scikit-learn's digits, {} images (not MNIST); 100 units a layer"
 MNIST = "MNIST, {} images; 1,000 units a layer"
 FEW, ALL = "6,016 of 60,000", "60,000"
 DEMO = grids(INNER, DIGITS_SHIFT)
-FIGURE = Figure2(
-    TrainingCurves(
-        "Figure 2 of Adam: cost of a network with two hidden layers",
-        {
-            "demo": [dropout("digits", DIGITS.format("1,437"), 100, 30, DEMO)],
-            "quick": [dropout("mnist", MNIST.format(ALL), 1_000, 3, grids(INNER))],
-            "paper": [dropout("mnist", MNIST.format(ALL), 1_000, 200, grids(WHOLE))],
-        },
-    ),
+FIGURE = Figure(
+    "Figure 2 of Adam: cost of a network with two hidden layers",
     {
         # An epoch of SFO takes time as the square of the number of mini-batches: the quick one has a tenth.
-        "demo": versus("digits", DIGITS.format("1,437"), 100, 30, [384, 768, 1_437], DEMO),
-        "quick": versus("mnist", MNIST.format(FEW), 1_000, 10, [1_536, 3_072, 6_016], grids(INNER)),
-        "paper": versus("mnist", MNIST.format(ALL), 1_000, 200, [6_016, 24_064, 60_000], grids(WHOLE)),
+        "demo": [
+            Panels(
+                dropout("digits", DIGITS.format("1,437"), 100, 30, DEMO),
+                comparison("digits", DIGITS.format("1,437"), 100, 30, [384, 768, 1_437], DEMO),
+            )
+        ],
+        "quick": [
+            Panels(
+                dropout("mnist", MNIST.format(ALL), 1_000, 3, grids(INNER)),
+                comparison("mnist", MNIST.format(FEW), 1_000, 10, [1_536, 3_072, 6_016], grids(INNER)),
+            )
+        ],
+        "paper": [
+            Panels(
+                dropout("mnist", MNIST.format(ALL), 1_000, 200, grids(WHOLE)),
+                comparison("mnist", MNIST.format(ALL), 1_000, 200, [6_016, 24_064, 60_000], grids(WHOLE)),
+            )
+        ],
     },
 )

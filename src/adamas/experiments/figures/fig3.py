@@ -1,8 +1,8 @@
 """Figure 3: training cost of a convolutional network, c64-c64-c128-1000 (Kingma & Ba 2014, section 6.3).
 
-All that is chosen for it is chosen here and in `_settings`. The paper gives: CIFAR-10, whitened; the network;
-dropout noise on the input and on the fully connected layer, or none; mini-batches of 128; the first 3 epochs,
-and 45. What it leaves open is marked.
+Everything the paper leaves open is chosen here and in `_grid`, and marked "open". The paper gives: CIFAR-10,
+whitened; the network; dropout noise on the input and on the fully connected layer, or none; mini-batches of
+128; the first 3 epochs, and 45.
 """
 
 from __future__ import annotations
@@ -14,30 +14,33 @@ from dataclasses import dataclass
 
 from adamas.rules import SGD, Adagrad, Adam
 
-from .. import cifar
+from .. import problems
 from ..charts import BLUE, GREEN, ORANGE, Chart, Dash, Level, Line, Style
+from ..datasets import cifar10
+from ..findings import Finding, Table, verdict
 from ..problems import Option
+from ..records import Records
 from ..runs import Run
-from . import Finding, Preset, Records, Table, verdict
-from ._curves import Claim, Comparison, Curve, Grid, Panel, compare, line, mean_excess, rows
-from ._settings import BETA1, BETA2, EPS, MOMENTUM
+from . import Figure
+from ._grid import BETA1, BETA2, EPS, MOMENTUM
+from ._training import Claim, Comparison, Curve, Grid, TrainingPanel, compare, line, mean_excess, rows
 
 BATCH = 128
 L2 = 0.0  # open: section 6.3 names none
 SCHEDULE = "constant"  # open: section 6.3 names none
 
-# By variant, the rates of dropout on the input and on the fully connected layer: open.
+# Open: the rates of dropout on the input and on the fully connected layer, by variant.
 VARIANTS: Mapping[str, tuple[float, float]] = {"": (0.0, 0.0), " + dropout": (0.2, 0.5)}
 DASHES: Mapping[str, Dash] = {"": "solid", " + dropout": "dash"}
 COLORS = {"AdaGrad": GREEN, "SGD Nesterov": ORANGE, "Adam": BLUE}
 
 INITIAL = 3  # epochs: the left panel
-ENOUGH = 15  # epochs, a third of the paper's, for what comes "eventually" to be seen
+ENOUGH = 15  # epochs, a third of the paper's, before what happens "eventually" can be judged
 
-# What the words of the paper stand for is our choice, made beforehand. Of the mean excess cost over the first
-# epochs: the factor that tells alike from slower in Figure 1.
+# The meaning of the paper's words is our choice, made beforehand. For the mean excess cost over the first
+# epochs: the factor between "alike" and "slower" in Figure 1.
 AS_FAST = (0.0, 1.5)
-# Of the final cost, which the right panel shows on a logarithmic axis.
+# For the final cost, which the right panel shows on a logarithmic axis.
 CONSIDERABLY_SLOWER = (2.0, math.inf)
 MARGINALLY_BETTER = (1 / 1.5, 1.0)
 VANISHED = 0.5  # share of the parameters: then ε decides most stepsizes
@@ -66,13 +69,13 @@ VANISHING = "v̂ vanishes to zeros after a few epochs and is dominated by ε"
 
 
 @dataclass(frozen=True)
-class Size:
-    """What a preset runs.
+class Convolutional:
+    """The networks of a preset, with and without dropout, and their charts.
 
     Args:
         data, count, channels, units: the problem's options (see `problems.images_cnn`).
         epochs: passes over the training set.
-        parts: what is recorded, is so this many times an epoch.
+        records_per_epoch: see `Training`.
         adam, adagrad, sgd: the stepsizes of the optimizers' grids, ascending: open.
     """
 
@@ -81,13 +84,13 @@ class Size:
     channels: int
     units: int
     epochs: int
-    parts: int
+    records_per_epoch: int
     adam: Sequence[float]
     adagrad: Sequence[float]
     sgd: Sequence[float]
 
     def grids(self) -> dict[str, Grid]:
-        """By optimizer."""
+        """Return the grid of each optimizer."""
         adam = [Adam(lr=lr, beta1=BETA1, beta2=BETA2, eps=EPS) for lr in self.adam]
         sgd = [SGD(lr=lr, momentum=MOMENTUM, nesterov=True) for lr in self.sgd]
         return {
@@ -97,80 +100,72 @@ class Size:
         }
 
     def network(self) -> str:
-        """The network in the paper's words: channels, and units of the fully connected layer."""
+        """Return the network as the paper writes it: channels, and units of the fully connected layer."""
         return f"c{self.channels}-c{self.channels}-c{2 * self.channels}-{self.units}"
 
     def note(self) -> str:
-        """What a reader must know of the data."""
+        """Return the facts about the data that a reader must know."""
         if self.data != "cifar10":
             return "patches of scikit-learn's two photographs (not CIFAR-10)"
-        count = min(self.count, cifar.train_count())
-        images = f"{count:,}" if count == cifar.ALL else f"{count:,} of the {cifar.ALL:,}"
+        _, data = problems.fields("images_cnn", self._options(0.0, 0.0))
+        count = min(self.count, cifar10.train_count(data))
+        images = f"{count:,}" if count == cifar10.ALL else f"{count:,} of the {cifar10.ALL:,}"
         return f"CIFAR-10, {images} training images"
 
-    def panels(self) -> dict[str, Panel]:
-        """By variant: each finds its own best stepsizes."""
-        problem: dict[str, Option] = {
-            "data": self.data,
-            "count": self.count,
-            "channels": self.channels,
-            "units": self.units,
-        }
+    def panels(self) -> dict[str, TrainingPanel]:
+        """Return a panel for each variant: each finds its own best stepsizes."""
         return {
-            name: Panel(
+            name: TrainingPanel(
                 title=f"{self.network()}{name or ', no dropout'}",
                 note=self.note(),
                 cost="training cost (mini-batch NLL)",
                 problem="images_cnn",
-                options={**problem, "dropout_input": rates[0], "dropout_units": rates[1]},
+                options=self._options(*rates),
                 l2=L2,
                 batch=BATCH,
                 epochs=self.epochs,
                 seeds=[0],
                 grids=self.grids(),
                 claims=[],
-                parts=self.parts,
+                records_per_epoch=self.records_per_epoch,
             )
             for name, rates in VARIANTS.items()
         }
 
+    def _options(self, dropout_input: float, dropout_units: float) -> dict[str, Option]:
+        return {
+            "data": self.data,
+            "count": self.count,
+            "channels": self.channels,
+            "units": self.units,
+            "dropout_input": dropout_input,
+            "dropout_units": dropout_units,
+        }
 
-@dataclass(frozen=True)
-class Convolutional:
-    """The figure, by preset."""
+    def runs(self) -> list[Run]:
+        return [run for panel in self.panels().values() for run in panel.runs()]
 
-    title: str
-    sizes: Mapping[Preset, Size]
-    of_paper: bool = True
+    def tables(self, records: Records) -> list[Table]:
+        return [_table(panel, panel.curves(records)) for panel in self.panels().values()]
 
-    def runs(self, preset: Preset) -> list[Run]:
-        return [run for panel in self.sizes[preset].panels().values() for run in panel.runs()]
-
-    def tables(self, preset: Preset, records: Records) -> list[Table]:
-        return [_table(panel, panel.curves(records)) for panel in self.sizes[preset].panels().values()]
-
-    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
-        size = self.sizes[preset]
-        panels = size.panels()
-        curves = {name: panel.curves(records) for name, panel in panels.items()}
+    def charts(self, records: Records) -> list[list[Chart]]:
+        curves = {name: panel.curves(records) for name, panel in self.panels().items()}
         early = {
             name: {each: curve.until(INITIAL) for each, curve in of_variant.items()}
             for name, of_variant in curves.items()
         }
-        first = _costs(f"{size.network()}, the first {INITIAL} epochs", size, early)
-        vanishing = [_share(size, curves), _root(size, curves)]
-        if size.epochs <= INITIAL:
+        first = _costs(f"{self.network()}, the first {INITIAL} epochs", self, early)
+        vanishing = [_share(self, curves), _root(self, curves)]
+        if self.epochs <= INITIAL:
             return [[first, *vanishing]]
-        whole = dataclasses.replace(
-            _costs(f"{size.network()}, {size.epochs} epochs", size, curves), log_y=True
-        )
-        return [[first, whole], vanishing]
+        whole = _costs(f"{self.network()}, {self.epochs} epochs", self, curves)
+        return [[first, dataclasses.replace(whole, log_y=True)], vanishing]
 
 
 Variants = Mapping[str, Mapping[str, Curve]]
 
 
-def _costs(title: str, size: Size, curves: Variants) -> Chart:
+def _costs(title: str, size: Convolutional, curves: Variants) -> Chart:
     lines = [
         _line(size, variant, name, "cost", curve)
         for variant, of_variant in curves.items()
@@ -179,21 +174,21 @@ def _costs(title: str, size: Size, curves: Variants) -> Chart:
     return Chart(title, size.note(), "epoch", "training cost (mini-batch NLL)", lines, whole_x=True)
 
 
-def _share(size: Size, curves: Variants) -> Chart:
+def _share(size: Convolutional, curves: Variants) -> Chart:
     lines = _of_adam(size, curves, "vanished")
     return Chart(
         "Vanished second moments", "", "epoch", "share of parameters with √v̂ < ε", lines, whole_x=True
     )
 
 
-def _root(size: Size, curves: Variants) -> Chart:
-    """How far from vanishing: the share alone says nothing where it is zero."""
+def _root(size: Convolutional, curves: Variants) -> Chart:
+    """Chart the distance from vanishing: the share alone says nothing where it is zero."""
     lines = _of_adam(size, curves, "median_root_v")
     levels = [Level("ε", EPS, Style("#000000", "dot"))]
     return Chart("Second moments", "", "epoch", "median √v̂", lines, levels, log_y=True, whole_x=True)
 
 
-def _of_adam(size: Size, curves: Variants, measure: str) -> list[Line]:
+def _of_adam(size: Convolutional, curves: Variants, measure: str) -> list[Line]:
     return [
         _line(size, variant, "Adam", measure, of_variant["Adam"])
         for variant, of_variant in curves.items()
@@ -201,12 +196,12 @@ def _of_adam(size: Size, curves: Variants, measure: str) -> list[Line]:
     ]
 
 
-def _line(size: Size, variant: str, name: str, measure: str, curve: Curve) -> Line:
+def _line(size: Convolutional, variant: str, name: str, measure: str, curve: Curve) -> Line:
     style = Style(COLORS[name], DASHES[variant])
     return line(size.grids()[name], name + variant, curve, measure, style)
 
 
-def _table(panel: Panel, curves: Mapping[str, Curve]) -> Table:
+def _table(panel: TrainingPanel, curves: Mapping[str, Curve]) -> Table:
     vanished = curves["Adam"].last("vanished") if "Adam" in curves else None
     found = [
         {**row, "vanished": vanished if row["optimizer"] == "Adam" else None} for row in rows(panel, curves)
@@ -215,7 +210,7 @@ def _table(panel: Panel, curves: Mapping[str, Curve]) -> Table:
 
 
 def findings(epochs: int, curves: Mapping[str, Curve]) -> list[Finding]:
-    """What the curves of a variant, so many epochs long, say of the paper's claims."""
+    """Judge the paper's claims by the curves of a variant, so many epochs long."""
     early = {name: curve.until(INITIAL) for name, curve in curves.items()}
     finals = {name: curve.final_cost() for name, curve in curves.items()}
     final = f"final cost, after {epochs} epochs,"
@@ -241,41 +236,47 @@ def _vanishing(adam: Curve | None) -> Finding:
     return Finding(VANISHING, source, measured, verdict(held)).unless(adam.lacking())
 
 
-FIGURE = Convolutional(
+FIGURE = Figure(
     "Figure 3 of Adam: cost of a convolutional network",
     {
-        "demo": Size(
-            data="photos",
-            count=cifar.ALL,
-            channels=8,
-            units=64,
-            epochs=15,
-            parts=2,
-            adam=(1e-3, 3e-3, 1e-2),
-            adagrad=(1e-2, 3e-2, 1e-1),
-            sgd=(1e-2, 3e-2, 1e-1),
-        ),
-        "quick": Size(
-            data="cifar10",
-            count=10_000,
-            channels=64,
-            units=1_000,
-            epochs=3,
-            parts=4,
-            adam=(3e-4, 1e-3),
-            adagrad=(1e-3, 3e-3),
-            sgd=(1e-2, 3e-2),
-        ),
-        "paper": Size(
-            data="cifar10",
-            count=cifar.ALL,
-            channels=64,
-            units=1_000,
-            epochs=45,
-            parts=4,
-            adam=(1e-4, 3e-4, 1e-3, 3e-3),
-            adagrad=(1e-3, 3e-3, 1e-2, 3e-2),
-            sgd=(3e-3, 1e-2, 3e-2, 1e-1),
-        ),
+        "demo": [
+            Convolutional(
+                data="photos",
+                count=cifar10.ALL,
+                channels=8,
+                units=64,
+                epochs=15,
+                records_per_epoch=2,
+                adam=(1e-3, 3e-3, 1e-2),
+                adagrad=(1e-2, 3e-2, 1e-1),
+                sgd=(1e-2, 3e-2, 1e-1),
+            )
+        ],
+        "quick": [
+            Convolutional(
+                data="cifar10",
+                count=10_000,
+                channels=64,
+                units=1_000,
+                epochs=3,
+                records_per_epoch=4,
+                adam=(3e-4, 1e-3),
+                adagrad=(1e-3, 3e-3),
+                sgd=(1e-2, 3e-2),
+            )
+        ],
+        "paper": [
+            Convolutional(
+                data="cifar10",
+                count=cifar10.ALL,
+                channels=64,
+                units=1_000,
+                epochs=45,
+                records_per_epoch=4,
+                adam=(1e-4, 3e-4, 1e-3, 3e-3),
+                adagrad=(1e-3, 3e-3, 1e-2, 3e-2),
+                sgd=(3e-3, 1e-2, 3e-2, 1e-1),
+            )
+        ],
     },
 )

@@ -1,8 +1,8 @@
 """Figure 4: bias correction, on a variational auto-encoder (Kingma & Ba 2014, section 6.4).
 
-All that is chosen for it is chosen here, beforehand. The paper gives: one hidden layer of 500 softplus units,
-50 latent dimensions; β1 in {0, 0.9}, β2 in {0.99, 0.999, 0.9999}, log10 α from -5 to -1; the loss after 10
-and 100 epochs. What it leaves open is marked. One run serves both epochs.
+Everything the paper leaves open is chosen here, beforehand, and marked "open". The paper gives: one hidden
+layer of 500 softplus units, 50 latent dimensions; β1 in {0, 0.9}, β2 in {0.99, 0.999, 0.9999}, log10 α from
+-5 to -1; the loss after 10 and 100 epochs. One run serves both epochs.
 
 The loss is the negative evidence lower bound of training images. A run has failed by an epoch when its loss
 is no longer finite, or not below what it was before the first step: a number would then say nothing.
@@ -11,7 +11,7 @@ is no longer finite, or not below what it was before the first step: a number wo
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -21,12 +21,14 @@ from adamas.rules import Adam
 
 from .. import problems
 from ..charts import BLUE, ORANGE, Chart, Line, Style
+from ..findings import Cell, Finding, Table, verdict
 from ..problems import Option
+from ..records import Records
 from ..runs import Run
 from ..runs.training import Training
-from . import Cell, Finding, Preset, Records, Table, verdict
+from . import Figure
+from ._grid import powers
 from ._losses import Array, Losses, at_epoch
-from ._settings import powers
 
 BETA1, BETA2 = (0.0, 0.9), (0.99, 0.999, 0.9999)
 DECADES = (-5.0, -4.0, -3.0, -2.0, -1.0)
@@ -34,12 +36,12 @@ HALF_DECADES = (-5.0, -4.5, -4.0, -3.5, -3.0, -2.5, -2.0, -1.5, -1.0)
 BATCH = 100  # open: Kingma & Welling's (2013)
 MEASURE = "train_bound"  # open: the paper says "loss"
 
-# What counts as alike, of a loss and of its fall, is our choice, made beforehand: two nats of a hundred
-# cannot be told apart in the paper's figure.
+# The threshold for "alike", for a loss and for its fall, is our choice, made beforehand: losses that differ
+# by two nats in a hundred look the same in the paper's figure.
 MARGIN = 0.02
-MOST = 0.75  # of the settings: where fewer are as the paper says, the claim does not hold even in part
-# What comes in the first epochs and what towards the end is judged only where training lasts until the
-# paper's early look at least: what is over before it is all beginning.
+MOST = 0.75  # share of the settings: with fewer the claim does not hold even in part
+# The first epochs and the end are compared only where training lasts at least until the paper's early look:
+# shorter training is all beginning.
 ENOUGH = 10  # epochs
 SOURCE = "section 6.4, Figure 4"
 STYLES = {True: Style(ORANGE, marked=True), False: Style(BLUE, "dash", marked=True)}
@@ -51,11 +53,11 @@ class Sweep:
     """The grid on one problem.
 
     Args:
-        note: what a reader must know of the data, for the figure and the tables.
-        options: of the problem `images_vae`.
+        note: facts about the data that a reader must know, for the figure and the tables.
+        options: the options of the problem `images_vae`.
         exponents: the log10 α, ascending.
         early, late: the epochs after which the loss counts; a run ends with `late`.
-        seeds: a run of every rule with each; losses are means over them.
+        seeds: every rule runs with each of them; losses are means over them.
     """
 
     note: str
@@ -69,24 +71,43 @@ class Sweep:
     def stepsizes(self) -> list[float]:
         return powers(self.exponents)
 
-    def runs(self, beta1: float, beta2: float, lr: float, corrected: bool) -> list[Run]:
-        """One a seed."""
+    @property
+    def settings(self) -> Iterable[tuple[float, float, float, bool]]:
+        """All β1, β2, α, and whether with bias correction."""
+        return product(BETA1, BETA2, self.stepsizes, (False, True))
+
+    def runs_of(self, beta1: float, beta2: float, lr: float, corrected: bool) -> list[Run]:
+        """Return the runs of a setting, one a seed."""
         options, data = problems.fields("images_vae", self.options)
         rule = Adam(lr=lr, beta1=beta1, beta2=beta2, bias_correction=corrected)
         fixed = ("images_vae", options, data, rule, "constant", 0.0, BATCH, self.late)
         return [Training(*fixed, seed=seed) for seed in self.seeds]
 
     def losses(self, records: Records, epoch: int) -> Losses:
-        """After this epoch."""
-        axes = (BETA1, BETA2, self.stepsizes, (False, True))
-        runs = [self.runs(*setting) for setting in product(*axes)]
-        flat = [at_epoch(records.get(run), epoch, MEASURE) for each in runs for run in each]
-        shape = (*map(len, axes), len(self.seeds))
+        """Return the losses after this epoch."""
+        flat = [at_epoch(records.get(run), epoch, MEASURE) for run in self.runs()]
+        shape = (len(BETA1), len(BETA2), len(self.exponents), 2, len(self.seeds))
         return Losses(*(np.array(each).reshape(shape) for each in zip(*flat, strict=True)))
+
+    def runs(self) -> list[Run]:
+        return [run for setting in self.settings for run in self.runs_of(*setting)]
+
+    def tables(self, records: Records) -> list[Table]:
+        early, late = (self.losses(records, epoch) for epoch in (self.early, self.late))
+        title = f"Loss after {self.early} and {self.late} epochs, in nats, {self.note}"
+        return [Table(title, _rows(self, early, late), judge(self, early, late))]
+
+    def charts(self, records: Records) -> list[list[Chart]]:
+        """Return the paper's charts: a row for each epoch and β1, a column for each β2."""
+        rows = product((self.early, self.late), range(len(BETA1)))
+        losses = {epoch: self.losses(records, epoch).loss for epoch in (self.early, self.late)}
+        return [
+            [_chart(self, epoch, i, j, losses[epoch][i, j]) for j in range(len(BETA2))] for epoch, i in rows
+        ]
 
 
 def judge(sweep: Sweep, early: Losses, late: Losses) -> list[Finding]:
-    """What the losses say of the paper's claims."""
+    """Judge the paper's claims by the losses."""
     claims = {
         "with bias correction Adam does as well or better at every setting": _as_well,
         "without bias correction β2 close to 1 makes training unstable": _unstable,
@@ -105,12 +126,12 @@ def judge(sweep: Sweep, early: Losses, late: Losses) -> list[Finding]:
     return found
 
 
-# What was measured, and whether the parts of the claim hold; no parts where nothing can be concluded.
+# The measurement, and whether each part of the claim holds; no parts where nothing can be concluded.
 Judgement = tuple[str, list[bool]]
 
 
 def _as_well(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
-    """At each setting; beside it, what is not judged: each with its own best α."""
+    """Compare at each setting; also, without a verdict, with the best α of each."""
     lines, shares = [], []
     for when, losses in by_epoch.items():
         judged = losses.judged
@@ -119,7 +140,7 @@ def _as_well(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
             continue
         left_out = "" if judged.all() else f", where not both failed, as at {(~judged).sum()} more"
         gaps = np.where(judged, losses.gaps(), math.inf)
-        # As b ≤ (1 + margin) a, with the gap a / b - 1.
+        # The condition b ≤ (1 + margin) a, in terms of the gap a / b - 1.
         good = 1 + gaps[judged] >= 1 / (1 + MARGIN)
         shares.append(good.mean())
         worst = np.unravel_index(gaps.argmin(), gaps.shape)
@@ -135,8 +156,10 @@ def _as_well(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
 
 
 def _unstable(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
-    """The harm, for each β1, after the epoch where it is larger: at the largest β2 beyond the margin, and
-    beyond that at the smallest."""
+    """Compare the harm for each β1 after the epoch where it is larger.
+
+    It must exceed the margin at the largest β2, and be larger there than at the smallest.
+    """
     largest = np.max([losses.harm() for losses in by_epoch.values()], axis=0)
     lines = []
     for beta1, harms in zip(BETA1, largest, strict=True):
@@ -149,7 +172,7 @@ def _unstable(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
 
 
 def _at_first(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
-    """The harm at the largest β2, for each β1: beyond the margin early, and smaller late."""
+    """Compare the harm at the largest β2 for each β1: beyond the margin early, and smaller late."""
     early, late = (losses.harm()[:, -1] for losses in by_epoch.values())
     first, last = by_epoch
     lines = [
@@ -161,7 +184,7 @@ def _at_first(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
 
 
 def _best(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
-    """At the end the best setting has both, and leads the best of the others by more than early."""
+    """Compare the best settings: the last has both, and leads the others by more than the early one."""
     lines, leads = [], []
     for when, losses in by_epoch.items():
         mean = losses.loss.mean(axis=-1)  # infinite where any seed failed
@@ -185,35 +208,6 @@ def _best(sweep: Sweep, by_epoch: Mapping[str, Losses]) -> Judgement:
 
 def _setting(sweep: Sweep, i: np.intp, j: np.intp, k: np.intp) -> str:
     return f"β1 {BETA1[i]:g}, β2 {BETA2[j]:g}, α {sweep.stepsizes[k]:.3g}"
-
-
-@dataclass(frozen=True)
-class BiasCorrection:
-    """The figure."""
-
-    title: str
-    sweeps: Mapping[Preset, Sweep]
-    of_paper: bool = True
-
-    def runs(self, preset: Preset) -> list[Run]:
-        sweep = self.sweeps[preset]
-        settings = product(BETA1, BETA2, sweep.stepsizes, (False, True))
-        return [run for setting in settings for run in sweep.runs(*setting)]
-
-    def tables(self, preset: Preset, records: Records) -> list[Table]:
-        sweep = self.sweeps[preset]
-        early, late = (sweep.losses(records, epoch) for epoch in (sweep.early, sweep.late))
-        title = f"Loss after {sweep.early} and {sweep.late} epochs, in nats, {sweep.note}"
-        return [Table(title, _rows(sweep, early, late), judge(sweep, early, late))]
-
-    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
-        """The paper's: by epoch and β1, a row; by β2, a column."""
-        sweep = self.sweeps[preset]
-        rows = product((sweep.early, sweep.late), range(len(BETA1)))
-        losses = {epoch: sweep.losses(records, epoch).loss for epoch in (sweep.early, sweep.late)}
-        return [
-            [_chart(sweep, epoch, i, j, losses[epoch][i, j]) for j in range(len(BETA2))] for epoch, i in rows
-        ]
 
 
 def _rows(sweep: Sweep, early: Losses, late: Losses) -> list[Mapping[str, Cell]]:
@@ -245,7 +239,7 @@ def _cell(of_seeds: Array) -> float | None:
 
 
 def _chart(sweep: Sweep, epoch: int, i: int, j: int, losses: Array) -> Chart:
-    """Losses (α, 2, seeds) by α; a setting has no point where it failed with any seed."""
+    """Chart losses (α, 2, seeds) by α; a setting has no point where it failed with any seed."""
     finite = np.where(np.isfinite(losses), losses, math.nan)
     lines = [
         Line(NAMES[corrected], np.array(sweep.stepsizes), finite[:, int(corrected)].T, STYLES[corrected])
@@ -259,11 +253,11 @@ def _chart(sweep: Sweep, epoch: int, i: int, j: int, losses: Array) -> Chart:
 MNIST: Mapping[str, Option] = {"data": "mnist", "hidden": 500, "latent": 50}
 DIGITS: Mapping[str, Option] = {"data": "digits", "hidden": 100, "latent": 10}
 NOTE = "MNIST, 60,000 images"
-FIGURE = BiasCorrection(
+FIGURE = Figure(
     "Figure 4 of Adam: bias correction on a variational auto-encoder",
     {
-        "demo": Sweep("scikit-learn's digits, 1,437 images (not MNIST)", DIGITS, DECADES, 4, 40, [0]),
-        "quick": Sweep(NOTE, MNIST, DECADES, 1, 3, [0]),
-        "paper": Sweep(NOTE, MNIST, HALF_DECADES, 10, 100, [0]),
+        "demo": [Sweep("scikit-learn's digits, 1,437 images (not MNIST)", DIGITS, DECADES, 4, 40, [0])],
+        "quick": [Sweep(NOTE, MNIST, DECADES, 1, 3, [0])],
+        "paper": [Sweep(NOTE, MNIST, HALF_DECADES, 10, 100, [0])],
     },
 )

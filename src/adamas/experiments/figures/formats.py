@@ -1,9 +1,9 @@
-"""What storing Adam's state in fewer bits costs: training with bfloat16 and float8 state beside float32.
+"""The cost of storing Adam's state in fewer bits: training with bfloat16 and float8 state beside float32.
 
-All that is chosen for it is chosen here, beforehand. The final cost of a run is the mean over the last
-epoch's mini-batches, each as it was optimized: every format sees the same mini-batches from the same starting
-point, and hundreds of them average out what the cost at one moment would leave to chance. The epochs are so
-few that the cost stays far from zero, where a ratio would say nothing.
+Everything is chosen here, beforehand. The final cost of a run is the mean over the last epoch's mini-batches,
+each as it was optimized: every format sees the same mini-batches from the same starting point, and hundreds
+of them average out the noise of a single moment. The epochs are so few that the cost stays far from zero,
+where a ratio would say nothing.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from adamas.rules import Adam
 
 from .. import problems
 from ..charts import BLUE, ORANGE, SKY, Chart, Level, Line, Style, by_epoch
+from ..findings import Cell, Finding, Table
 from ..problems import Option
+from ..records import Record, Records
 from ..runs import Run
 from ..runs.training import Training
-from ..store import Record
-from . import Cell, Finding, Preset, Records, Table
+from . import Figure
 
 RULE = Adam(lr=1e-3)
 BASE = "float32"
@@ -36,14 +37,14 @@ STYLES = {BASE: Style(SKY, width=4), "bfloat16": Style(BLUE), "float8": Style(OR
 
 
 @dataclass(frozen=True)
-class Panel:
+class FormatPanel:
     """A problem, trained with the state in each format.
 
     Args:
-        title: of the axes.
-        note: what a reader must know of the problem, for the figure and the table.
-        problem, options, batch, epochs, parts: see `Run`.
-        seeds: a run of every format with each, two at least.
+        title: the title of the charts.
+        note: facts about the problem that a reader must know, for the figure and the table.
+        problem, options, batch, epochs, records_per_epoch: see `Training`.
+        seeds: every format runs with each of them, two at least.
     """
 
     title: str
@@ -52,50 +53,65 @@ class Panel:
     options: Mapping[str, Option]
     batch: int
     epochs: int
-    parts: int
+    records_per_epoch: int
     seeds: Sequence[int]
 
-    def runs(self, state_format: str) -> list[Run]:
-        """One a seed."""
+    def runs_of(self, state_format: str) -> list[Run]:
+        """Return the runs with a format, one a seed."""
         options, data = problems.fields(self.problem, self.options)
-        # Float32 is what there is without the option.
+        # Without the option the state is float32.
         phase = () if state_format == BASE else (("state_format", state_format),)
         fixed = (self.problem, options, data, RULE, "constant", 0.0, self.batch, self.epochs)
-        return [Training(*fixed, seed=seed, parts=self.parts, phase=phase) for seed in self.seeds]
+        each = self.records_per_epoch
+        return [Training(*fixed, seed=seed, records_per_epoch=each, phase=phase) for seed in self.seeds]
 
     def results(self, records: Records) -> dict[str, Result]:
-        """By format, where every seed has its record."""
-        found = {name: [records.get(run) for run in self.runs(name)] for name in STYLES}
+        """Return the results by format, where every seed has its record."""
+        found = {name: [records.get(run) for run in self.runs_of(name)] for name in STYLES}
         whole = {name: [r for r in each if r is not None] for name, each in found.items()}
         return {
-            name: Result(each, self.parts) for name, each in whole.items() if len(each) == len(self.seeds)
+            name: Result(each, self.records_per_epoch)
+            for name, each in whole.items()
+            if len(each) == len(self.seeds)
         }
+
+    def runs(self) -> list[Run]:
+        return [run for name in STYLES for run in self.runs_of(name)]
+
+    def tables(self, records: Records) -> list[Table]:
+        results = self.results(records)
+        rows = [_row(name, results) for name in STYLES]
+        return [Table(f"{self.title}, {self.note}", rows, [judge(name, results) for name in BOUNDS])]
+
+    def charts(self, records: Records) -> list[list[Chart]]:
+        results = {name: result for name, result in self.results(records).items() if not result.diverged}
+        return [[_costs(self, results)], [_ratios(self, results)]]
 
 
 @dataclass(frozen=True)
 class Result:
-    """The records of a format, one a seed, `parts` an epoch."""
+    """The records of a format, one a seed."""
 
     records: Sequence[Record]
-    parts: int
+    records_per_epoch: int
 
     @property
     def diverged(self) -> int:
-        """How many runs did; where any did, there is no measure."""
+        """The number of runs that diverged; where any did, there is no measure."""
         return sum(record["status"] == "diverged" for record in self.records)
 
     def measure(self, name: str) -> NDArray[np.float64]:
-        """A measure by seed and part of an epoch."""
+        """Return a measure by seed and record."""
         return by_epoch([record["epochs"] for record in self.records], name)
 
     def final(self) -> NDArray[np.float64]:
-        """The final cost by seed (see above)."""
-        last: NDArray[np.float64] = self.measure("cost")[:, -self.parts :].mean(axis=1)
+        """Return the final cost by seed (see above)."""
+        last: NDArray[np.float64] = self.measure("cost")[:, -self.records_per_epoch :].mean(axis=1)
         return last
 
 
 def judge(name: str, results: Mapping[str, Result]) -> Finding:
-    """What the results say of a format's bound."""
+    """Judge a format's bound by the results."""
     bound = BOUNDS[name]
     claim = f"the mean final cost with {name} state is within {bound:.0%} of that with {BASE} state"
     missing = [each for each in (BASE, name) if each not in results]
@@ -106,41 +122,13 @@ def judge(name: str, results: Mapping[str, Result]) -> Finding:
         return Finding(claim, SOURCE, "; ".join(diverged), "fails")
     base, final = results[BASE].final(), results[name].final()
     ratio = final.mean() / base.mean()
-    # Of the pairs with one seed, for what the seed does to both formats is not in question.
+    # Taken over pairs with one seed, so that the seed's effect on both formats cancels.
     error = (final / base).std(ddof=1) / math.sqrt(len(base))
     measured = (
         f"{ratio:.4f} ×, standard error {error:.4f} over {len(base)} seeds; the seed alone changes "
         f"{BASE}'s by {base.std(ddof=1) / base.mean():.1%} (standard deviation)"
     )
     return Finding(claim, SOURCE, measured, "holds" if abs(ratio - 1) <= bound else "fails")
-
-
-@dataclass(frozen=True)
-class StateFormats:
-    """The figure."""
-
-    title: str
-    panels: Mapping[Preset, Sequence[Panel]]
-    of_paper: bool = False
-
-    def runs(self, preset: Preset) -> list[Run]:
-        return [run for panel in self.panels[preset] for name in STYLES for run in panel.runs(name)]
-
-    def tables(self, preset: Preset, records: Records) -> list[Table]:
-        return [_table(panel, panel.results(records)) for panel in self.panels[preset]]
-
-    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
-        columns = [(panel, _measured(panel, records)) for panel in self.panels[preset]]
-        return [[_costs(*each) for each in columns], [_ratios(*each) for each in columns]]
-
-
-def _measured(panel: Panel, records: Records) -> dict[str, Result]:
-    return {name: result for name, result in panel.results(records).items() if not result.diverged}
-
-
-def _table(panel: Panel, results: Mapping[str, Result]) -> Table:
-    rows = [_row(name, results) for name in STYLES]
-    return Table(f"{panel.title}, {panel.note}", rows, [judge(name, results) for name in BOUNDS])
 
 
 def _row(name: str, results: Mapping[str, Result]) -> Mapping[str, Cell]:
@@ -160,7 +148,7 @@ def _row(name: str, results: Mapping[str, Result]) -> Mapping[str, Cell]:
     }
 
 
-def _costs(panel: Panel, results: Mapping[str, Result]) -> Chart:
+def _costs(panel: FormatPanel, results: Mapping[str, Result]) -> Chart:
     lines = [
         Line(f"{name} state", result.measure("epoch")[0], result.measure("cost"), STYLES[name])
         for name, result in results.items()
@@ -169,8 +157,8 @@ def _costs(panel: Panel, results: Mapping[str, Result]) -> Chart:
     return Chart(panel.title, panel.note, "epoch", y, lines, log_y=True, whole_x=True)
 
 
-def _ratios(panel: Panel, results: Mapping[str, Result]) -> Chart:
-    """The costs as multiples of float32's with the same seed, and the bounds of the mean final cost."""
+def _ratios(panel: FormatPanel, results: Mapping[str, Result]) -> Chart:
+    """Chart the costs as multiples of float32's with the same seed, and the bounds of the mean final cost."""
     base = results.get(BASE)
     lines = [
         Line(
@@ -194,10 +182,10 @@ def _edge(name: str) -> Style:
     return Style(STYLES[name].color, "dot")
 
 
-def mlp(data: str, note: str, width: int, epochs: int, parts: int, seeds: Sequence[int]) -> Panel:
-    """Panel (a)."""
+def mlp(data: str, note: str, width: int, epochs: int, parts: int, seeds: Sequence[int]) -> FormatPanel:
+    """Return panel (a)."""
     options: dict[str, Option] = {"data": data, "width": width}
-    return Panel("(a) Two hidden layers", note, "images_mlp", options, 128, epochs, parts, seeds)
+    return FormatPanel("(a) Two hidden layers", note, "images_mlp", options, 128, epochs, parts, seeds)
 
 
 def transformer(
@@ -209,8 +197,8 @@ def transformer(
     epochs: int,
     parts: int,
     seeds: Sequence[int],
-) -> Panel:
-    """Panel (b), with a context as long as the layers are wide."""
+) -> FormatPanel:
+    """Return panel (b), with a context as long as the layers are wide."""
     options: dict[str, Option] = {
         "data": data,
         "characters": characters,
@@ -220,14 +208,14 @@ def transformer(
         "heads": HEADS,
     }
     title = "(b) Character-level transformer"
-    return Panel(title, note, "text_transformer", options, 32, epochs, parts, seeds)
+    return FormatPanel(title, note, "text_transformer", options, 32, epochs, parts, seeds)
 
 
 DIGITS = "scikit-learn's digits, 1,437 images (not MNIST); 100 units a layer"
 MNIST = "MNIST, 60,000 images; 1,000 units a layer"
 IMDB = "text of IMDB reviews; 2 layers of width 128"
 BABBLE = "SYNTHETIC text of random words (not IMDB); 1 layer of width 64"
-FIGURE = StateFormats(
+FIGURE = Figure(
     "Adam with its state in fewer bits",
     {
         "demo": [
@@ -243,4 +231,5 @@ FIGURE = StateFormats(
             transformer("imdb", IMDB, 2**22, 128, 2, 3, 8, SEEDS),
         ],
     },
+    in_paper=False,
 )

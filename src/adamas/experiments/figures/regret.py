@@ -1,9 +1,9 @@
 """Regret: online convex optimization with Adam, and the bound of Theorem 4.1 beside it (section 4).
 
-All that is chosen for it is chosen here, beforehand. The paper has no experiment in that section; it gives
+Everything is chosen here, beforehand. The paper has no experiment in that section; it gives
 α_t = α/√t, β1,t = β1 λ^(t-1), and the bound. Costs are those of regression on random rows: what such costs
-can show is that the bound holds and the rate is reached where nothing is made to prevent it. Where it is, see
-the figure `counterexample`.
+can show is that the bound holds and the rate is reached where the costs are not made to prevent it; see the
+figure `counterexample` for costs that are.
 
 Two conditions are not met to the letter. The theorem asks for ‖∇f_t(θ)‖ ≤ G at all θ in R^d, where the
 gradients of least squares are bounded on the box |θ_i| ≤ 1 only (its G∞ here is that of the box). And to stay
@@ -12,15 +12,17 @@ there points are projected on the box, which Algorithm 1 does not do.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adamas.rules import Adam
 
-from ..charts import STYLES, Chart, Line
+from ..charts import Chart, Line, styles
+from ..findings import Finding, Table, verdict
+from ..records import Records
 from ..runs.online import Online
-from . import Finding, Preset, Records, Table, verdict
-from ._online import Absent, Played, bound_line, guide, played
+from . import Figure
+from ._regret import MissingRuns, RegretCurves, bound_line, guide, regret_curves
 
 RULE = Adam(lr=1.0)  # open: half a side of the box; the β's and ε are the paper's defaults
 DECAY = 0.99  # λ: open; with "close to 1, e.g. 1 - 10⁻⁸" the bound's third term is 10¹² times as large
@@ -29,26 +31,26 @@ DECADES = 2.0  # the last of T, over which the steepness is measured
 
 
 @dataclass(frozen=True)
-class Panel:
-    """One set of axes: a stream, played with several seeds."""
+class RegretPanel:
+    """One chart: an online problem, played with several seeds."""
 
     title: str
-    stream: str
+    problem: str
     rounds: int
     seeds: Sequence[int]
 
     def runs(self) -> list[Online]:
-        """One a seed."""
+        """Return the runs, one a seed."""
         options = (("dimensions", DIMENSIONS),)
-        return [Online(self.stream, options, RULE, DECAY, self.rounds, seed) for seed in self.seeds]
+        return [Online(self.problem, options, RULE, DECAY, self.rounds, seed) for seed in self.seeds]
 
-    def findings(self, result: Played | Absent) -> list[Finding]:
-        """Of the corollary and the theorem, on these costs."""
+    def findings(self, result: RegretCurves | MissingRuns) -> list[Finding]:
+        """Judge the corollary and the theorem on these costs."""
         costs = self.title.partition(" ")[2].lower()
         rate = f"Adam's average regret falls as 1/√T: {costs}"
         bound = f"Adam's regret stays within the bound of the theorem: {costs}"
         sources = "section 4, Corollary 4.2", "section 4, Theorem 4.1"
-        if isinstance(result, Absent):
+        if isinstance(result, MissingRuns):
             return [
                 Finding(rate, sources[0], result.text, result.rate),
                 Finding(bound, sources[1], result.text, "not measured"),
@@ -63,23 +65,11 @@ class Panel:
             Finding(bound, sources[1], within, verdict([bool(shares.max() <= 1)])),
         ]
 
+    def tables(self, records: Records) -> list[Table]:
+        return [_table(self, regret_curves(self.runs(), records))]
 
-@dataclass(frozen=True)
-class Regret:
-    """The figure."""
-
-    title: str
-    panels: Mapping[Preset, Sequence[Panel]]
-    of_paper: bool = True
-
-    def runs(self, preset: Preset) -> list[Online]:
-        return [run for panel in self.panels[preset] for run in panel.runs()]
-
-    def tables(self, preset: Preset, records: Records) -> list[Table]:
-        return [_table(panel, played(panel.runs(), records)) for panel in self.panels[preset]]
-
-    def charts(self, preset: Preset, records: Records) -> list[list[Chart]]:
-        return [[_chart(panel, played(panel.runs(), records)) for panel in self.panels[preset]]]
+    def charts(self, records: Records) -> list[list[Chart]]:
+        return [[_chart(self, regret_curves(self.runs(), records))]]
 
 
 NOTE = (
@@ -88,8 +78,8 @@ NOTE = (
 )
 
 
-def _table(panel: Panel, found: Played | Absent) -> Table:
-    result = found if isinstance(found, Played) else None
+def _table(panel: RegretPanel, found: RegretCurves | MissingRuns) -> Table:
+    result = found if isinstance(found, RegretCurves) else None
     last = result.measure("average_regret")[:, -1] if result else None
     row = {
         "rounds": panel.rounds,
@@ -104,23 +94,23 @@ def _table(panel: Panel, found: Played | Absent) -> Table:
     return Table(title, [row], panel.findings(found))
 
 
-def _chart(panel: Panel, result: Played | Absent) -> Chart:
+def _chart(panel: RegretPanel, result: RegretCurves | MissingRuns) -> Chart:
     lines: list[Line] = []
-    if isinstance(result, Played):
-        measured = Line("Adam", result.rounds, result.measure("average_regret"), STYLES["Adam"])
+    if isinstance(result, RegretCurves):
+        measured = Line("Adam", result.rounds, result.measure("average_regret"), styles(["Adam"])["Adam"])
         lines = [measured, guide(result), bound_line(result)]
     return Chart(panel.title, NOTE, "rounds T", "average regret R(T) / T", lines, log_x=True, log_y=True)
 
 
-def panels(rounds: int, seeds: Sequence[int]) -> list[Panel]:
-    """Both streams."""
+def panels(rounds: int, seeds: Sequence[int]) -> list[RegretPanel]:
+    """Return a panel for each problem."""
     return [
-        Panel("(a) Logistic regression", "logistic", rounds, seeds),
-        Panel("(b) Least squares", "least_squares", rounds, seeds),
+        RegretPanel("(a) Logistic regression", "logistic", rounds, seeds),
+        RegretPanel("(b) Least squares", "least_squares", rounds, seeds),
     ]
 
 
-FIGURE = Regret(
+FIGURE = Figure(
     "Regret of Adam in online convex optimization",
     {
         "demo": panels(20_000, (0, 1, 2)),

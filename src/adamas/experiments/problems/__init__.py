@@ -1,10 +1,10 @@
-"""The problems an optimizer is run on. A public module here is a problem, and has three functions.
+"""Problems to train. Each public module here is one, and has three functions.
 
 Each takes the problem's options as keywords (strings and numbers, from `Run.options`):
 
-- `identity(**options) -> str`: names the data exactly; part of a run's configuration. Reads no data.
-- `prepare(**options) -> None`: gets, checks and preprocesses the data, once, before any run starts.
-- `build(seed, **options) -> Problem`: the problem at its starting point, drawn from `seed` if random.
+- `identity(**options) -> str`: name the data exactly, without reading it; part of a run's configuration.
+- `prepare(**options) -> None`: get, check and preprocess the data, once, before any run starts.
+- `build(seed, **options) -> Problem`: build the problem at its starting point, drawn from `seed` if random.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Protocol, cast
 import numpy as np
 import torch
 
-from .. import discovery
+from adamas._tools import modules
+
+from .. import ExperimentError
 
 Option = str | int | float
 
@@ -34,19 +36,19 @@ class Problem(Protocol):
         ...
 
     def cost(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
-        """The mean cost of the examples `batch` (int64, shape (n,)), as optimized, a scalar to differentiate.
+        """Return the mean cost of the examples `batch` (int64, shape (n,)), a scalar to differentiate.
 
         All randomness comes from `noise`, and how much of it is drawn depends on no parameter.
         """
         ...
 
     def evaluate(self) -> Mapping[str, float]:
-        """Measures over fixed examples, without noise, by name."""
+        """Return measures over fixed examples, without noise, by name."""
         ...
 
 
 class ProblemModule(Protocol):
-    """What a problem's module contains."""
+    """The contents of a problem's module."""
 
     def identity(self, **options: Option) -> str: ...
     def prepare(self, **options: Option) -> None: ...
@@ -54,14 +56,14 @@ class ProblemModule(Protocol):
 
 
 def fields(name: str, options: Mapping[str, Option]) -> tuple[tuple[tuple[str, Option], ...], str]:
-    """The `options` and the `data` of a run on the problem of that name: sorted pairs, and its identity."""
+    """Return the `options` and the `data` of a run on a problem: sorted pairs, and its identity."""
     return tuple(sorted(options.items())), load(name).identity(**options)
 
 
 def start(
     name: str, options: tuple[tuple[str, Option], ...], seed: int
 ) -> tuple[Problem, torch.Generator, torch.Generator]:
-    """The problem at its starting point, and the generators of the order of its examples and of its noise.
+    """Return the problem at its starting point, and the generators for the order of examples and the noise.
 
     The seed decides all three, so that every method meets the same.
     """
@@ -71,5 +73,5 @@ def start(
 
 
 def load(name: str) -> ProblemModule:
-    """The problem of that name, a module of this package."""
-    return cast(ProblemModule, discovery.load(__name__, name))
+    """Return the problem of that name, a module of this package."""
+    return cast(ProblemModule, modules.load(__name__, name, ExperimentError))

@@ -1,4 +1,4 @@
-"""What is measured of a softmax classifier."""
+"""Measures of a softmax classifier."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Answers = tuple[torch.Tensor, torch.Tensor]
 
 
 def measures(train: Answers, test: Answers) -> Mapping[str, float]:
-    """The mean negative log-likelihood on training and test examples; the share of test errors."""
+    """Return the mean negative log-likelihood on training and test examples; the share of test errors."""
     outputs, targets = test
     return {
         "train_nll": cross_entropy(*train).item(),

@@ -1,4 +1,4 @@
-"""A network that classifies: the negative log-likelihood of a softmax over its outputs."""
+"""A network for classification: the negative log-likelihood of a softmax over its outputs."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Examples:
     targets: torch.Tensor
 
     def rows(self, chosen: torch.Tensor | slice) -> Examples:
-        """The examples chosen."""
+        """Return the chosen examples."""
         return Examples(self.inputs[chosen], self.targets[chosen])
 
 
 @dataclass(frozen=True)
 class Network:
-    """log softmax of the network's outputs at the targets, its mean negated.
+    """The problem: the negated mean of log softmax of the network's outputs at the targets.
 
     Args:
         module: from inputs to outputs (examples, classes) or (examples, outputs, classes).
@@ -55,7 +55,7 @@ class Network:
         return cross_entropy(*self._answers(self.train.rows(batch), *([noise] if self.noisy else [])))
 
     def evaluate(self) -> Mapping[str, float]:
-        """`measures`, on as many of the first training examples as there are test examples."""
+        """Return `measures` on as many of the first training examples as there are test examples."""
         first = self.train.rows(slice(len(self.test.targets)))
         return measures(self._answers_in_chunks(first), self._answers_in_chunks(self.test))
 
@@ -70,7 +70,7 @@ class Network:
 
 
 def seeded(make: Callable[[], M], seed: int) -> M:
-    """What `make` makes, its random start decided by `seed` alone."""
+    """Return the result of `make`, whose random start depends on `seed` alone."""
     with torch.random.fork_rng(devices=[]):  # torch's initializers draw from the global generator
         torch.manual_seed(seed)
         return make()
@@ -79,12 +79,12 @@ def seeded(make: Callable[[], M], seed: int) -> M:
 def network(
     make: Callable[[], torch.nn.Module], seed: int, train: Examples, test: Examples, noisy: bool = False
 ) -> Network:
-    """The problem with the network that `make` makes, its random start decided by `seed` alone."""
+    """Return the problem with the network of `make`, whose random start depends on `seed` alone."""
     return Network(seeded(make, seed), train, test, noisy)
 
 
 def dropped(x: torch.Tensor, rate: float, noise: torch.Generator | None) -> torch.Tensor:
-    """Each element zeroed with probability `rate`, others scaled by 1/(1 - rate); without noise, all kept."""
+    """Zero each element with probability `rate`, scale the others by 1/(1 - rate); without noise keep all."""
     if noise is None or rate == 0:
         return x
     return x * (torch.rand(x.shape, generator=noise) >= rate) / (1 - rate)

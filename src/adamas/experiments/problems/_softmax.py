@@ -14,14 +14,14 @@ from ._measures import measures
 
 
 class Features(Protocol):
-    """Examples by features, float32, in whatever storage."""
+    """Examples by features, float32, in any storage."""
 
     def rows(self, batch: torch.Tensor) -> Self:
-        """The examples `batch`."""
+        """Return the examples `batch`."""
         ...
 
     def times(self, weight: torch.Tensor) -> torch.Tensor:
-        """The product with `weight` (features, classes); its gradient goes to `weight` alone."""
+        """Return the product with `weight` (features, classes); its gradient goes to `weight` alone."""
         ...
 
 
@@ -55,7 +55,7 @@ class Sparse:
         return product
 
     def dropped(self, rate: float, noise: torch.Generator) -> Sparse:
-        """Each feature zeroed with probability `rate`, the others scaled by 1/(1 - rate)."""
+        """Zero each feature with probability `rate` and scale the others by 1/(1 - rate)."""
         keep = torch.rand(self.x.data.size, generator=noise) >= rate
         x = self.x.copy()
         x.data *= keep.numpy() * np.float32(1 / (1 - rate))
@@ -63,7 +63,7 @@ class Sparse:
 
 
 class _SparseProduct(torch.autograd.Function):
-    """x @ weight for a CSR array x, differentiated in `weight`."""
+    """The product x @ weight for a CSR array x, differentiated in `weight`."""
 
     @staticmethod
     def forward(ctx: Any, x: Any, weight: torch.Tensor) -> torch.Tensor:
@@ -76,13 +76,13 @@ class _SparseProduct(torch.autograd.Function):
 
 
 def clean(features: F, noise: torch.Generator) -> F:
-    """No noise."""
+    """Return the features without noise."""
     return features
 
 
 @dataclass(frozen=True)
 class SoftmaxRegression(Generic[F]):
-    """log softmax(x W + b) of the label, its mean over examples negated; W = 0, b = 0 at the start.
+    """The problem: the negated mean of log softmax(x W + b) at the labels; W = 0, b = 0 at the start.
 
     The cost is convex, so starting at zero favours no optimizer. The L2 term is not part of it: it
     is coupled weight decay in the optimizer.
@@ -91,7 +91,7 @@ class SoftmaxRegression(Generic[F]):
         train, test: features, (examples, features).
         train_labels, test_labels: int64, (examples,), 0 to classes - 1.
         weight: (features, classes); bias: (classes,).
-        corrupt: what noise does to the features of a mini-batch.
+        corrupt: applies the noise to the features of a mini-batch.
     """
 
     train: F
@@ -127,7 +127,7 @@ def softmax_regression(
     shape: tuple[int, int],
     corrupt: Callable[[F, torch.Generator], F] = clean,
 ) -> SoftmaxRegression[F]:
-    """The problem on these (features, labels), `shape` being (features, classes)."""
+    """Return the problem on these (features, labels), `shape` being (features, classes)."""
     return SoftmaxRegression(
         train[0],
         torch.from_numpy(train[1]),

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 from torch.nn.functional import max_pool2d, relu
 
-from .. import images, whitening
+from .. import datasets
+from . import _whitening
 from ._network import Examples, Network, dropped, network
 
 CLASSES = 10
@@ -18,8 +19,8 @@ STAGES = 3
 class Cnn(nn.Module):
     """Three stages of 5×5 convolutions and 3×3 max-pooling of stride 2, a layer of ReLUs, and the classes.
 
-    What section 6.3 leaves open: the convolutions' zero padding, by 2 on each side (without any, images of
-    32×32 are used up before the third stage); the pooling's, by 1; ReLUs in each stage. These come after the
+    Section 6.3 leaves open: the convolutions' zero padding, here 2 on each side (without any, images of 32×32
+    are used up before the third stage); the pooling's, here 1; ReLUs in each stage. These come after the
     pooling, with which they commute, on a quarter of the values.
 
     Args:
@@ -48,9 +49,9 @@ class Cnn(nn.Module):
         self.dropout_input, self.dropout_units = dropout_input, dropout_units
 
     def forward(self, pixels: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
-        """(n, channels, rows, columns) to (n, classes), before the softmax."""
+        """Map (n, channels, rows, columns) to (n, classes), before the softmax."""
         hidden = dropped(pixels, self.dropout_input, noise)
-        # A layout in which convolutions on the CPU take three quarters of the time.
+        # In this layout convolutions on the CPU take three quarters of the time.
         hidden = hidden.contiguous(memory_format=torch.channels_last)
         for stage in self.stages:
             hidden = relu(max_pool2d(stage(hidden), kernel_size=3, stride=2, padding=1))
@@ -62,23 +63,23 @@ class Cnn(nn.Module):
 def identity(
     data: str, count: int, channels: int, units: int, dropout_input: float, dropout_units: float
 ) -> str:
-    """The whitened images' name and checksum; `data` is a key of `images.SETS`."""
-    return whitening.identity(data, count)
+    """Return the whitened images' name and checksum; `data` names an image set."""
+    return _whitening.identity(data, count)
 
 
 def prepare(
     data: str, count: int, channels: int, units: int, dropout_input: float, dropout_units: float
 ) -> None:
-    """Gets and checks the files, and keeps how to whiten them."""
-    whitening.load(data, count)
+    """Get and check the files, and compute the whitening transform."""
+    _whitening.load(data, count)
 
 
 def build(
     seed: int, data: str, count: int, channels: int, units: int, dropout_input: float, dropout_units: float
 ) -> Network:
-    """On the first `count` training images, or all where there are fewer, started as torch starts layers."""
-    loaded = whitening.load(data, count)
-    shape = images.find(data).shape
+    """Build on the first `count` training images, at most all, with torch's default initialization."""
+    loaded = _whitening.load(data, count)
+    shape = datasets.images(data).shape
 
     def examples(pixels: torch.Tensor, labels: torch.Tensor) -> Examples:
         return Examples(pixels.view(-1, *shape), labels)

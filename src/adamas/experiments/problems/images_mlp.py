@@ -6,12 +6,12 @@ import torch
 from torch import nn
 from torch.nn.functional import relu
 
-from .. import images
+from .. import datasets
 from ._network import Examples, Network, dropped, network
 
 
 class Mlp(nn.Module):
-    """Two hidden layers, of which dropout zeroes units, not pixels: the paper says no more of it.
+    """Two hidden layers. Dropout zeroes their units, not pixels: the paper does not specify it.
 
     Args:
         pixels: inputs.
@@ -26,28 +26,28 @@ class Mlp(nn.Module):
         self.dropout = dropout
 
     def forward(self, pixels: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
-        """(n, pixels) to (n, 10), before the softmax."""
+        """Map (n, pixels) to (n, 10), before the softmax."""
         hidden = dropped(relu(self.first(pixels)), self.dropout, noise)
         outputs: torch.Tensor = self.last(dropped(relu(self.second(hidden)), self.dropout, noise))
         return outputs
 
 
 def identity(data: str, width: int, dropout: float = 0.0, count: int = 0) -> str:
-    """The images' name and checksum; `data` is a key of `images.SETS`."""
-    return images.find(data).identity()
+    """Return the images' name and checksum; `data` names an image set."""
+    return datasets.images(data).identity()
 
 
 def prepare(data: str, width: int, dropout: float = 0.0, count: int = 0) -> None:
-    """Gets and checks the files."""
-    images.find(data).load()
+    """Get and check the files."""
+    datasets.images(data).load()
 
 
 def build(seed: int, data: str, width: int, dropout: float = 0.0, count: int = 0) -> Network:
-    """`width` units in each hidden layer (1,000 in the paper), started as torch starts linear layers.
+    """Build with `width` units in each hidden layer (1,000 in the paper) and torch's default initialization.
 
-    Trained on the first `count` images, all of them with 0.
+    Training is on the first `count` images; 0 means all of them.
     """
-    loaded = images.find(data).load()
+    loaded = datasets.images(data).load()
     rows = slice(count or None)
     return network(
         lambda: Mlp(loaded.train.shape[1], width, dropout),

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import torch
 
-from .. import images
+from .. import datasets
 from ._softmax import Dense, SoftmaxRegression, softmax_regression
 
 
 def identity(data: str) -> str:
-    """The images' name and checksum; `data` is a key of `images.SETS`."""
-    return images.find(data).identity()
+    """Return the images' name and checksum; `data` names an image set."""
+    return datasets.images(data).identity()
 
 
 def prepare(data: str) -> None:
-    """Gets and checks the files."""
-    images.find(data).load()
+    """Get and check the files."""
+    datasets.images(data).load()
 
 
 def build(seed: int, data: str) -> SoftmaxRegression[Dense]:
-    """One weight a pixel and class, zero at the start; pixels are in [0, 1]."""
-    loaded = images.find(data).load()
+    """Build with one weight for each pixel and class, zero at the start; pixels are in [0, 1]."""
+    loaded = datasets.images(data).load()
     return softmax_regression(
         (Dense(torch.from_numpy(loaded.train)), loaded.train_labels),
         (Dense(torch.from_numpy(loaded.test)), loaded.test_labels),

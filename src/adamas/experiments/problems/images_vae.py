@@ -10,17 +10,17 @@ import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from .. import images
+from .. import datasets
 from ._network import CHUNK, seeded
 
 
 @dataclass(frozen=True)
 class AutoEncoder:
-    """The evidence lower bound, negated: an upper bound on -log p(x) of an image, in nats.
+    """The problem: the evidence lower bound, negated, an upper bound on -log p(x) of an image, in nats.
 
     The latent variable z has the prior N(0, I) and the posterior N(μ(x), diag σ²(x)). Pixels are not
-    binarized: x in [0, 1] stands for the chance of a white pixel, and the likelihood of z is the expectation
-    over such images of a Bernoulli log-likelihood. So the only noise is that of z.
+    binarized: x in [0, 1] is the chance of a white pixel, and the likelihood of z is the expectation of a
+    Bernoulli log-likelihood over such images. So the only noise is that of z.
 
     Args:
         encoder: from pixels (examples, pixels) to μ and log σ², (examples, 2 latent).
@@ -47,9 +47,9 @@ class AutoEncoder:
         return self.bounds(self.train[batch], self._normal(len(batch), noise)).mean()
 
     def evaluate(self) -> Mapping[str, float]:
-        """The mean bound on as many of the first training images as there are test images, and on those.
+        """Return the mean bound on the test images, and on as many of the first training images.
 
-        Always with the same noise, which no run was trained with more than another.
+        The noise is always the same, independent of the noise in training.
         """
         noise = torch.Generator().manual_seed(0)
         first = self.train[: len(self.test)]
@@ -59,11 +59,11 @@ class AutoEncoder:
         }
 
     def bounds(self, pixels: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
-        """The negative bound of each image, (examples,), with z = μ + σ `normal` (Kingma & Welling, 2.4)."""
+        """Return each image's negative bound, (examples,), for z = μ + σ `normal` (Kingma & Welling, 2.4)."""
         mean, log_variance = self.encoder(pixels).chunk(2, dim=1)
         logits = self.decoder(mean + torch.exp(log_variance / 2) * normal)
         reconstruction = binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(dim=1)
-        # Of the posterior from the prior, in closed form (Kingma & Welling, appendix B).
+        # KL divergence of the posterior from the prior, in closed form (Kingma & Welling, appendix B).
         divergence = (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1) / 2
         bounds: torch.Tensor = reconstruction + divergence
         return bounds
@@ -78,21 +78,21 @@ class AutoEncoder:
 
 
 def identity(data: str, hidden: int, latent: int) -> str:
-    """The images' name and checksum; `data` is a key of `images.SETS`."""
-    return images.find(data).identity()
+    """Return the images' name and checksum; `data` names an image set."""
+    return datasets.images(data).identity()
 
 
 def prepare(data: str, hidden: int, latent: int) -> None:
-    """Gets and checks the files."""
-    images.find(data).load()
+    """Get and check the files."""
+    datasets.images(data).load()
 
 
 def build(seed: int, data: str, hidden: int, latent: int) -> AutoEncoder:
-    """`hidden` softplus units in each half (500 in the paper), `latent` dimensions of z (50).
+    """Build with `hidden` softplus units in each half (500 in the paper) and `latent` dimensions of z (50).
 
-    Started as torch starts linear layers; the paper does not say how.
+    The initialization is torch's default; the paper does not give one.
     """
-    loaded = images.find(data).load()
+    loaded = datasets.images(data).load()
     pixels = loaded.train.shape[1]
 
     def half(inputs: int, outputs: int) -> nn.Module:

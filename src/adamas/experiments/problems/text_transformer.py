@@ -7,24 +7,24 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from .. import ExperimentError, texts
+from .. import ExperimentError, datasets
 from ._network import Examples, Network, network
 
 HELD_OUT = 2**15  # characters at the end of the text
 
 
 class Transformer(nn.Module):
-    """Characters and their places embedded, layers that normalize first and see no later character, a head.
+    """Embeddings of characters and positions, pre-norm layers with a causal mask, and a head.
 
     Args:
         context: characters in a window.
         width: of the embeddings; a layer's network has four times as many units.
-        layers, heads: how many.
+        layers, heads: the number of layers, and of heads in each.
     """
 
     def __init__(self, context: int, width: int, layers: int, heads: int) -> None:
         super().__init__()
-        self.characters = nn.Embedding(len(texts.VOCABULARY), width)
+        self.characters = nn.Embedding(len(datasets.CHARACTERS), width)
         self.places = nn.Embedding(context, width)
         # Not nn.TransformerEncoder, which starts all layers with the same weights.
         self.layers = nn.ModuleList(
@@ -34,11 +34,11 @@ class Transformer(nn.Module):
             for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
-        self.head = nn.Linear(width, len(texts.VOCABULARY))
+        self.head = nn.Linear(width, len(datasets.CHARACTERS))
         self.later = nn.Transformer.generate_square_subsequent_mask(context)
 
     def forward(self, windows: torch.Tensor) -> torch.Tensor:
-        """Codes (windows, context) to logits of the character after each, (windows, context, characters)."""
+        """Map codes (windows, context) to logits of the next character, (windows, context, characters)."""
         hidden = self.characters(windows) + self.places.weight
         for layer in self.layers:
             hidden = layer(hidden, src_mask=self.later, is_causal=True)
@@ -47,24 +47,24 @@ class Transformer(nn.Module):
 
 
 def identity(data: str, characters: int, context: int, width: int, layers: int, heads: int) -> str:
-    """The text's name and checksum; `data` is a key of `texts.SETS`."""
-    return texts.find(data).identity()
+    """Return the text's name and checksum; `data` names a text."""
+    return datasets.text(data).identity()
 
 
 def prepare(data: str, characters: int, context: int, width: int, layers: int, heads: int) -> None:
-    """Gets, checks and encodes the text."""
-    texts.find(data).load()
+    """Get, check and encodes the text."""
+    datasets.text(data).load()
 
 
 def build(
     seed: int, data: str, characters: int, context: int, width: int, layers: int, heads: int
 ) -> Network:
-    """Trains on the first `characters` of the text, in windows of `context` that do not overlap.
+    """Build on the first `characters` of the text, in windows of `context` that do not overlap.
 
     Raises:
-        ExperimentError: the text is shorter than that and what is held out.
+        ExperimentError: the text is shorter than that and the held-out end together.
     """
-    text = texts.find(data).load()
+    text = datasets.text(data).load()
     if characters + 1 + HELD_OUT > len(text):
         raise ExperimentError(
             f"text {data!r} has {len(text):,} characters, {HELD_OUT:,} of them held out: got {characters:,}"
@@ -78,7 +78,7 @@ def build(
 
 
 def _windows(text: NDArray[np.uint8], context: int) -> Examples:
-    """Each window, and the text one character on."""
+    """Return each window, and as targets the text one character on."""
     codes = torch.from_numpy(text.astype(np.int64))
     count = (len(codes) - 1) // context
     inputs, targets = codes[: count * context], codes[1 : count * context + 1]

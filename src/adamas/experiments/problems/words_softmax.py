@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from .. import words
+from .. import datasets
 from ._softmax import SoftmaxRegression, Sparse, softmax_regression
 
 
 def identity(data: str, dropout: float) -> str:
-    """The corpus' name and checksum; `data` is a key of `words.SETS`."""
-    return words.find(data).identity()
+    """Return the corpus' name and checksum; `data` names a corpus."""
+    return datasets.words(data).identity()
 
 
 def prepare(data: str, dropout: float) -> None:
-    """Gets, checks and counts the reviews."""
-    words.find(data).load()
+    """Get, check and counts the reviews."""
+    datasets.words(data).load()
 
 
 def build(seed: int, data: str, dropout: float) -> SoftmaxRegression[Sparse]:
-    """Features are word counts; mini-batches see each with probability 1 - dropout, the mean kept.
+    """Build on word counts; mini-batches see each with probability 1 - dropout, scaled to keep the mean.
 
     All weights are zero at the start.
     """
-    loaded = words.find(data).load()
+    loaded = datasets.words(data).load()
     return softmax_regression(
         (Sparse(loaded.train), loaded.train_labels),
         (Sparse(loaded.test), loaded.test_labels),

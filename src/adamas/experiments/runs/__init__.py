@@ -1,25 +1,28 @@
-"""What a grid consists of: runs, values that say everything a result depends on. A module here is a kind."""
+"""Runs: values that say everything a result depends on. Each public module here is a kind of run."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import MISSING, dataclass
+from typing import Any, Literal, Protocol, cast
 
-__all__ = ["Outcome", "Run"]
+from adamas.rules import Rule
+
+__all__ = ["Outcome", "Run", "recorded_fields", "rule_defaults"]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run measured.
+    """The measurements of a run.
 
     Args:
-        status: "diverged" when a cost was no longer finite; the run then ends, the others are "done".
+        status: "diverged" where a cost was no longer finite, which ends the run; else "done".
         epochs: a mapping an epoch, or whatever a run of this kind records at: "epoch", where it ends,
             from 0, the starting point; and measures by name, None where a value was not finite or
             there is none. The same bits whenever the run is repeated.
         clock: the seconds of wall time at the end of each of them, without those spent on measuring.
-        seconds: wall time of all.
+        seconds: the wall time of the whole run.
     """
 
     status: Literal["done", "diverged"]
@@ -33,15 +36,23 @@ class Run(Protocol):
 
     @property
     def epochs(self) -> int:
-        """How long it is, as the progress bar counts."""
+        """The length, as the progress bar counts."""
         ...
 
     def configuration(self) -> dict[str, Any]:
-        """The run as plain data: what a record keeps, and what its name is the hash of."""
+        """Return the run as plain data: a record keeps it, and the record's name is its hash."""
+        ...
+
+    def defaults(self) -> dict[str, Any]:
+        """Return what an older record's configuration may lack, because the rule has gained fields since.
+
+        Nested as the configuration is; a record is this run's where it equals the configuration once they are
+        filled in.
+        """
         ...
 
     def prepare(self) -> None:
-        """Gets and checks the data, so that no two processes do it at once.
+        """Get and check the data, so that no two processes do it at once.
 
         Raises:
             ExperimentError: data cannot be had.
@@ -49,9 +60,32 @@ class Run(Protocol):
         ...
 
     def execute(self) -> Outcome:
-        """Runs. The result depends on this value and on the installed versions only."""
+        """Run. The result depends on this value and on the installed versions only."""
         ...
 
     def describe(self) -> str:
-        """The run in a few words, for people."""
+        """Return the run in a few words, for people."""
         ...
+
+
+def recorded_fields(run: Any) -> dict[str, Any]:
+    """Return the fields of a run, a dataclass, as plain data under their names in records.
+
+    A field that was renamed keeps the older name there, its metadata's "recorded_as".
+    """
+    return {
+        field.metadata.get("recorded_as", field.name): _plain(field.name, getattr(run, field.name))
+        for field in dataclasses.fields(run)
+    }
+
+
+def _plain(name: str, value: Any) -> Any:
+    if isinstance(value, Rule):
+        return {"name": type(value).__name__, **dataclasses.asdict(cast(Any, value))}
+    return dict(value) if name in ("options", "phase") else value
+
+
+def rule_defaults(rule: Rule) -> dict[str, Any]:
+    """Return the fields of a rule that have a default, at their defaults."""
+    fields = dataclasses.fields(cast(Any, rule))
+    return {field.name: field.default for field in fields if field.default is not MISSING}

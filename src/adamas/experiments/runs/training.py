@@ -1,4 +1,4 @@
-"""Training: a problem, a rule and a seed in, costs by epoch out."""
+"""Training: from a problem, a rule and a seed to costs by epoch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal, cast
 
@@ -20,8 +20,8 @@ from adamas.torch import Optimizer
 
 from .. import ExperimentError, problems
 from ..problems import Option, Problem
-from . import Outcome
-from ._observers import OBSERVERS
+from . import Outcome, recorded_fields, rule_defaults
+from ._metrics import METRICS
 
 SCHEDULES: dict[str, Callable[[int], float]] = {"constant": lambda taken: 1.0, "inverse_sqrt": inverse_sqrt}
 
@@ -30,9 +30,9 @@ SCHEDULES: dict[str, Callable[[int], float]] = {"constant": lambda taken: 1.0, "
 class Training:
     """Training by mini-batches with `adamas.torch.Optimizer`: everything it depends on.
 
-    Each record has "cost", the mean cost over the examples of the mini-batches since the one before, as they
-    were optimized, noise included (None at epoch 0); what the problem's `evaluate` measured after them; and
-    what the observers did.
+    Each record has "cost", the mean cost over the examples of the mini-batches since the record before, as
+    they were optimized, noise included (None at epoch 0); the measures of the problem's `evaluate` after
+    them; and those of the observers.
 
     Args:
         problem: a module of `adamas.experiments.problems`.
@@ -43,11 +43,11 @@ class Training:
         l2: coefficient of (l2 / 2) |θ|², whose gradient is added to the mini-batch's.
         batch: examples in a mini-batch; the last of an epoch may be smaller.
         epochs: passes over the training set.
-        seed: of the order of the examples, the noise, the starting point and the rounding of the optimizer's
-            state; the same for every rule.
-        parts: what is recorded, is so this many times an epoch.
+        seed: decides the order of the examples, the noise, the starting point and the rounding of the
+            optimizer's state; the same for every rule.
+        records_per_epoch: the number of records an epoch ("parts" in configurations).
         phase: keyword arguments of `adamas.torch.Optimizer` beyond the rule, as sorted pairs.
-        observers: keys of `OBSERVERS`: what else is measured, of the optimizer.
+        observers: keys of `METRICS`, measures of the optimizer.
     """
 
     problem: str
@@ -59,21 +59,18 @@ class Training:
     batch: int
     epochs: int
     seed: int
-    parts: int = 1
+    records_per_epoch: int = field(default=1, metadata={"recorded_as": "parts"})
     phase: tuple[tuple[str, Option], ...] = ()
     observers: tuple[str, ...] = ()
 
     def configuration(self) -> dict[str, Any]:
-        """The run as plain data: what a record keeps, and what its name is the hash of.
+        """Return the run as plain data, without fields at their default, as in records older than these."""
+        chosen = [getattr(self, each.name) != each.default for each in dataclasses.fields(self)]
+        plain = recorded_fields(self).items()
+        return {name: value for (name, value), kept in zip(plain, chosen, strict=True) if kept}
 
-        A field at its default is left out, so that records are found again that are older than the field.
-        """
-        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        plain = {name: value for name, value in values.items() if value != defaults[name]}
-        pairs: dict[str, Any] = {name: dict(plain[name]) for name in ("options", "phase") if name in plain}
-        rule = {"name": type(self.rule).__name__, **dataclasses.asdict(cast(Any, self.rule))}
-        return {**plain, **pairs, "rule": rule}
+    def defaults(self) -> dict[str, Any]:
+        return {"rule": rule_defaults(self.rule)}
 
     def prepare(self) -> None:
         _prepare(self.problem, self.options)
@@ -81,16 +78,16 @@ class Training:
     def describe(self) -> str:
         options = ", ".join(f"{name} {value}" for name, value in self.options)
         chosen = "".join(
-            f" {field.name} {getattr(self.rule, field.name)}"
-            for field in dataclasses.fields(cast(Any, self.rule))
-            if field.name != "lr" and getattr(self.rule, field.name) != field.default
+            f" {each.name} {getattr(self.rule, each.name)}"
+            for each in dataclasses.fields(cast(Any, self.rule))
+            if each.name != "lr" and getattr(self.rule, each.name) != each.default
         )
         rule = f"{type(self.rule).__name__} lr {self.rule.lr:g}{chosen} {self.schedule}"
         phase = "".join(f", {name} {value}" for name, value in self.phase)
         return f"{rule}{phase}, {self.problem} ({options}), seed {self.seed}"
 
     def execute(self) -> Outcome:
-        """Trains; one thread is enough.
+        """Train; one thread is enough.
 
         Raises:
             ExperimentError: no such problem, or its data cannot be had.
@@ -102,11 +99,13 @@ class Training:
         schedule = LambdaLR(optimizer, SCHEDULES[self.schedule])
         epochs, clock = [_measures(self, problem, optimizer, epoch=0.0, cost=None)], [0.0]
         diverged = False
-        for batches in _parts(self, problem.examples, order):
+        for batches in _stretches(self, problem.examples, order):
             began = time.perf_counter()
             cost = _pass(problem, batches, optimizer, schedule, noise)
             clock.append(clock[-1] + time.perf_counter() - began)
-            epochs.append(_measures(self, problem, optimizer, epoch=len(epochs) / self.parts, cost=cost))
+            epochs.append(
+                _measures(self, problem, optimizer, epoch=len(epochs) / self.records_per_epoch, cost=cost)
+            )
             diverged = None in epochs[-1].values()
             if diverged:
                 break
@@ -119,13 +118,16 @@ def _prepare(problem: str, options: tuple[tuple[str, Option], ...]) -> None:
     problems.load(problem).prepare(**dict(options))
 
 
-def _parts(run: Training, examples: int, order: torch.Generator) -> Iterator[Sequence[torch.Tensor]]:
-    """The mini-batches of each part of each epoch, every epoch in a new order."""
+def _stretches(run: Training, examples: int, order: torch.Generator) -> Iterator[Sequence[torch.Tensor]]:
+    """Yield the mini-batches between one record and the next, every epoch in a new order."""
     for _ in range(run.epochs):
         batches = torch.randperm(examples, generator=order).split(run.batch)
-        if run.parts > len(batches):
-            raise ExperimentError(f"an epoch of {len(batches)} mini-batches has no {run.parts} parts")
-        ends = [len(batches) * part // run.parts for part in range(run.parts + 1)]
+        if run.records_per_epoch > len(batches):
+            raise ExperimentError(
+                f"an epoch of {len(batches)} mini-batches cannot have {run.records_per_epoch} records"
+            )
+        records = run.records_per_epoch
+        ends = [len(batches) * part // records for part in range(records + 1)]
         yield from (batches[start:end] for start, end in pairwise(ends))
 
 
@@ -136,7 +138,7 @@ def _pass(
     schedule: LambdaLR,
     noise: torch.Generator,
 ) -> float:
-    """A step for each mini-batch; returns the mean cost of their examples, each as its mini-batch saw it."""
+    """Step on each mini-batch; return the mean cost of their examples, each as its mini-batch saw it."""
     total = torch.zeros((), dtype=torch.float64)
     for examples in batches:
         optimizer.zero_grad()
@@ -153,7 +155,7 @@ def _measures(
 ) -> dict[str, float | None]:
     measured = {"epoch": epoch, "cost": cost, **problem.evaluate()}
     for name in run.observers:
-        measured |= OBSERVERS[name](optimizer, problem)
+        measured |= METRICS[name](optimizer, problem)
     return {
         name: None if value is None or not math.isfinite(value) else value for name, value in measured.items()
     }

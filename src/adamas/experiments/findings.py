@@ -1,0 +1,57 @@
+"""Findings: claims of the paper with what was measured of them, and the tables that they follow from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+__all__ = ["PRESETS", "Cell", "Finding", "Preset", "Table", "Verdict", "verdict"]
+
+Preset = Literal["demo", "quick", "paper"]
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+Verdict = Literal["holds", "holds here only partly", "fails", "not measured"]
+Cell = str | float | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A claim of the paper and its measurement.
+
+    Args:
+        claim: the paper's statement, in a sentence.
+        source: the place in the paper.
+        measured: the measurement, with its numbers.
+        verdict: whether the claim holds by this measurement.
+    """
+
+    claim: str
+    source: str
+    measured: str
+    verdict: Verdict
+
+    def unless(self, reason: str) -> Finding:
+        """Return the same measurement without a verdict where there is a reason not to judge it."""
+        if not reason:
+            return self
+        return replace(self, measured=f"{reason}: {self.measured}", verdict="not measured")
+
+
+def verdict(parts: Sequence[bool]) -> Verdict:
+    """Return the verdict on a claim whose parts hold or do not.
+
+    Raises:
+        ValueError: there are no parts, so that nothing follows.
+    """
+    if not parts:
+        raise ValueError("a verdict needs one part at least; a claim without any is not measured")
+    return "holds" if all(parts) else "holds here only partly" if any(parts) else "fails"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of plain values under one title, with the findings that follow from them."""
+
+    title: str
+    rows: Sequence[Mapping[str, Cell]]
+    findings: Sequence[Finding]

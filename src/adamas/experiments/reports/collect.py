@@ -1,0 +1,63 @@
+"""A figure with its records, and rows of findings."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, get_args
+
+from ..charts import Chart
+from ..figures import Figure
+from ..findings import Finding, Preset, Table, Verdict
+from ..records import Records
+from ..runs import Run
+
+__all__ = ["FindingRow", "Report", "count_verdicts"]
+
+
+class FindingRow(NamedTuple):
+    """A finding, the name of its figure or claim, and the title of its table."""
+
+    name: str
+    finding: Finding
+    table: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A figure with those records of its runs that exist."""
+
+    name: str
+    preset: Preset
+    figure: Figure
+    runs: Sequence[Run]
+    records: Records
+
+    @property
+    def title(self) -> str:
+        """The figure's title."""
+        return self.figure.title
+
+    @functools.cached_property
+    def tables(self) -> Sequence[Table]:
+        """The numbers and findings."""
+        return self.figure.tables(self.preset, self.records)
+
+    @functools.cached_property
+    def charts(self) -> Sequence[Sequence[Chart]]:
+        """The charts, in rows."""
+        return self.figure.charts(self.preset, self.records)
+
+    def findings(self) -> list[FindingRow]:
+        """Return the findings of all tables."""
+        return [FindingRow(self.name, each, table.title) for table in self.tables for each in table.findings]
+
+
+def count_verdicts(rows: Iterable[FindingRow]) -> str:
+    """Return the number of claims with each verdict, in words."""
+    found = Counter(row.finding.verdict for row in rows)
+    plural = {"holds": "hold", "holds here only partly": "hold here only partly", "fails": "fail"}
+    parts = [f"{found[verdict]} {plural.get(verdict, verdict)}" for verdict in get_args(Verdict)]
+    return f"{found.total()} claims: {', '.join(parts)}"

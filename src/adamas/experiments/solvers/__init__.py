@@ -1,0 +1,3 @@
+"""Optimizers that are not update rules, for comparison."""
+
+__all__: list[str] = []
