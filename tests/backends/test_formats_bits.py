@@ -110,7 +110,9 @@ HALFWAY, QUARTER = 1 + 2.0**-8, 1 + 2.0**-9  # between two bfloat16 numbers
 
 def rounding(value: float = HALFWAY, seed: int = 0, t: int = 1, ordinal: int = 0) -> list[np.ndarray]:
     """Of each stored array, whether an element was rounded up."""
-    driver = Driver(Keep(), [np.ones(N)], "bfloat16", "bfloat16", g="float32", seed=seed, tensor_index=[ordinal])
+    driver = Driver(
+        Keep(), [np.ones(N)], "bfloat16", "bfloat16", g="float32", seed=seed, tensor_index=[ordinal]
+    )
     driver.t = t - 1
     driver.step(np.full(N, value))
     return [array.values > value for array in driver.arrays]

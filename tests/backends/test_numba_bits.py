@@ -1,4 +1,4 @@
-"""What must hold to the bit: any threads and chunks, untouched neighbours, NaN and infinity, flushed state."""
+"""What must hold to the bit: any threads and chunks, untouched neighbours, NaN, infinity, flushed state."""
 
 import os
 import subprocess
@@ -60,7 +60,9 @@ def test_an_element_does_not_see_where_its_chunk_begins(name: str, chunk: int) -
     assert_same_bits(run_kernel(CASES[name], p, grads, chunk=chunk), once(name, FEW))
 
 
-@given(threads=st.sampled_from([1, 2]), chunk=st.integers(50, MANY + 10), sizes=st.lists(st.integers(0, MANY)))
+@given(
+    threads=st.sampled_from([1, 2]), chunk=st.integers(50, MANY + 10), sizes=st.lists(st.integers(0, MANY))
+)
 @settings(max_examples=20)
 @example(threads=2, chunk=MANY, sizes=[MANY, 1, 0])
 def test_same_bits_however_the_work_is_cut(threads: int, chunk: int, sizes: list[int]) -> None:

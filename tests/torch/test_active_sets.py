@@ -216,12 +216,12 @@ def costs(make: Make, n: int, sets: Sets) -> Iterator[int]:
 @every_set
 @pytest.mark.parametrize("name", ["Adam", "SGD-momentum", "NAdam", "Lion"])
 def test_a_change_of_the_set_makes_no_plan_anew(name: str, sets: Callable[[int, int], Sets]) -> None:
-    """A plan is some calls a parameter: here there are 300. A steady step is about two dozen calls in all,
-    and one with another set takes at most four calls for each count of steps that differs."""
+    """A plan is some calls a parameter: here there are 300. A steady step is about two dozen calls, and one
+    with another set some ten for each count of steps that differs, of which there are 13 in the end."""
     n = 300
     counts = list(costs(OPTIMIZERS[name], n, sets(n, 12)))
     # By then the parameters have taken 1 to 13 different numbers of steps.
-    assert max(counts[4:]) < 150
+    assert max(counts[4:]) < 250
 
 
 def test_the_count_of_calls_sees_a_plan() -> None:

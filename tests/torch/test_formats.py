@@ -491,7 +491,9 @@ def test_what_only_the_reference_can_update_takes_no_format(
     p = make()
     opt = Adam([p], state_format=format, **options)
     p.grad = torch.ones_like(p)
-    with pytest.raises(ValueError, match=rf"(state_format='{format}'|backend='reference') cannot update.*{reason}"):
+    with pytest.raises(
+        ValueError, match=rf"(state_format='{format}'|backend='reference') cannot update.*{reason}"
+    ):
         opt.step()
     assert not opt.state
 

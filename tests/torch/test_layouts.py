@@ -16,7 +16,6 @@ from torch_support import (
     OPTIMIZERS,
     Make,
     assert_rounding,
-    assorted,
     bits,
     copies,
     everything,

@@ -65,7 +65,7 @@ _TensorGuards = _private("metadata_guard")
 
 
 def metadata_guard(tensors: Sequence[Tensor]) -> Callable[..., bool]:
-    """A check that tensors given later have the type, dtype, device, sizes and strides of these, and no lazy bits.
+    """A check that later tensors have the type, dtype, device, sizes and strides of these, and no lazy bits.
 
     These are the guards of torch.compile: one call for all tensors. Without them a comparison in Python,
     about a microsecond a tensor and step.
@@ -163,7 +163,7 @@ def foreach(name: str, *args: Any) -> list[Tensor]:
 
 def local(x: Tensor) -> Tensor:
     """The part of a DTensor that this process has, sharing its memory; any other tensor as it is."""
-    return x.to_local() if is_distributed(x) else x  # type: ignore[attr-defined, no-any-return]
+    return x.to_local() if is_distributed(x) else x  # type: ignore[attr-defined]
 
 
 def is_distributed(x: Tensor) -> bool:
@@ -173,7 +173,7 @@ def is_distributed(x: Tensor) -> bool:
 
 
 def is_fake(x: Tensor) -> bool:
-    """Whether it has no memory, but stands for a tensor whose size is to be known; the module is not imported for it."""
+    """Whether it stands for a tensor, without its memory, as under FakeTensorMode."""
     fake = _private("is_fake")
     return isinstance(x, fake) if fake is not None else type(x).__name__ == "FakeTensor"
 

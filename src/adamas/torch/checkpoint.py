@@ -1,4 +1,4 @@
-"""State dictionaries: ours keep every bit, torch's are widened, and both are checked before they are loaded."""
+"""State dictionaries: ours keep every bit, torch's are widened; both are checked before they are loaded."""
 
 from __future__ import annotations
 
@@ -98,8 +98,12 @@ class Checkpoints(torch.optim.Optimizer):
         slots = {name for group in self.param_groups for name in self._slot_keys(self.rule_of(group))}
         slots |= {*self.state_names.values(), AVERAGE}
         foreign = _keys_of_others() - slots
+        carried = {
+            self.state_names.get(name, name) for g in self.param_groups for name in self.rule_of(g).carried
+        }
         for index, p in self._pairs(state_dict):
-            for key, value in state_dict["state"].get(index, {}).items():
+            state = state_dict["state"].get(index, {})
+            for key, value in state.items():
                 if not isinstance(value, torch.Tensor):
                     continue
                 if key in slots and not has_shape_of(value, p):
@@ -113,10 +117,15 @@ class Checkpoints(torch.optim.Optimizer):
                         f"{type(self).__name__} keeps {', '.join(sorted(slots - {AVERAGE})) or 'none'}; "
                         f"nothing was loaded"
                     )
+            if missing := carried - set(state) if slots & set(state) else set():
+                raise ValueError(
+                    f"the loaded state of parameter {index} lacks {min(missing)!r}, which "
+                    f"{type(self).__name__} keeps: it is another optimizer's; nothing was loaded"
+                )
 
 
 def _keys_of_others() -> set[str]:
-    """The keys under which any optimizer of this package keeps a slot: a user's own buffer has another name."""
+    """The keys under which optimizers of this package keep slots: a user's own buffer has another name."""
     found: set[str] = set()
     classes = [Checkpoints]
     while classes:

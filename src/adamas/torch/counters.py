@@ -1,4 +1,4 @@
-"""How many steps each parameter has taken, in `state[p]["step"]` as in torch, and the values its rule carries."""
+"""How many steps each parameter has taken, in `state[p]["step"]` as in torch, and carried values."""
 
 from __future__ import annotations
 
@@ -71,7 +71,11 @@ class Counters:
     """
 
     def __init__(
-        self, groups: Groups, members: Sequence[tuple[int, Tensor]], began: Sequence[bool], keys: dict[str, float]
+        self,
+        groups: Groups,
+        members: Sequence[tuple[int, Tensor]],
+        began: Sequence[bool],
+        keys: dict[str, float],
     ) -> None:
         self._counts = groups.keeps_steps
         self._members, self._keys = members, keys
@@ -114,7 +118,7 @@ class Counters:
             self._views.append(state[p][key])
 
     def modified_externally(self) -> bool:
-        """Whether somebody else has moved a counter, as `.data` does, or written to one that is not shared."""
+        """Whether somebody has moved a counter, as `.data` does, or written to one that is not shared."""
         return (
             list(map(Tensor.data_ptr, self._views)) != self._addresses
             or self._array.tobytes() != self._written
@@ -167,7 +171,7 @@ class Counters:
 
     def stored(self, carried: tuple[float, ...]) -> tuple[float, ...]:
         """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
-        return tuple(float(self._round(value)) for value in carried)
+        return tuple([float(self._round(value)) for value in carried])
 
     def advance(self, rows: Sequence[StepScalars]) -> None:
         """Count the step that every active member has taken, a row each."""

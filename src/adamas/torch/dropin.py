@@ -17,7 +17,8 @@ from .options import as_float
 
 __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop"]
 
-_MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq", "v_max": "max_exp_avg_sq"}
+_MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
+_WITH_AMSGRAD = {**_MOMENTS, "v_max": "max_exp_avg_sq"}
 
 Group = Mapping[str, Any]
 
@@ -52,7 +53,7 @@ class Adam(FusedOptimizer, torch.optim.Adam):
     """`torch.optim.Adam` in one pass; `amsgrad=True` selects the AMSGrad rule."""
 
     upstream = torch.optim.Adam
-    state_names = _MOMENTS
+    state_names = _WITH_AMSGRAD
 
     def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
         rule = rules.AMSGrad if group["amsgrad"] else rules.Adam
@@ -63,7 +64,7 @@ class AdamW(FusedOptimizer, torch.optim.AdamW):
     """`torch.optim.AdamW` in one pass; `amsgrad=True` selects the AMSGrad rule."""
 
     upstream = torch.optim.AdamW
-    state_names = _MOMENTS
+    state_names = _WITH_AMSGRAD
 
     def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
         rule = rules.AMSGrad if group["amsgrad"] else rules.Adam

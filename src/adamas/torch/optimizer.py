@@ -76,9 +76,9 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     __signature__: ClassVar[inspect.Signature | None] = None
 
     options = StepOptions()
-    last_step = StepInfo(None, 1.0, False)
-    skipped_steps = 0
-    _skips_in_a_row = 0
+    last_step: StepInfo
+    skipped_steps: int
+    _skips_in_a_row: int
     _plan: Plan | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -90,10 +90,11 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             )
         self.options = StepOptions(**given)
         self._told: set[str] = set()
+        self.last_step, self.skipped_steps, self._skips_in_a_row = StepInfo(None, 1.0, False), 0, 0
         super().__init__(*args, **kwargs)
 
     def __init_subclass__(cls, **options: Any) -> None:
-        """Show torch's constructor to editors and `inspect` where a class takes it, and document our keywords."""
+        """Show torch's constructor to editors and `inspect` where a class takes it; document our keywords."""
         super().__init_subclass__(**options)
         cls.__signature__ = None  # a base class's would hide the constructor of this one
         if cls.__init__ is FusedOptimizer.__init__:
@@ -135,7 +136,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         )
 
     def _make_plan(self) -> Plan:
-        """A plan for the parameters as they are now, which has read the gradients and options of this step."""
+        """A plan for the parameters as they are now, bound to the gradients and options of this step."""
         self._plan = plan = Plan(self._groups(), self._plan)
         if not plan.bind(self):
             raise RuntimeError("a parameter, gradient or state changed as the step was being prepared")
@@ -167,7 +168,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         return loss
 
     def _run_scaled(self, plan: Plan) -> StepInfo:
-        """A step under a GradScaler that leaves it to unscale and skip; a scale of 0 has lost the gradients."""
+        """A step that unscales and skips for a GradScaler; a scale of 0 has lost the gradients."""
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         factor = 1.0 if scale is None else float(scale)
         return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0)
@@ -178,8 +179,8 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         if self._skips_in_a_row == self.options.warn_after_skips:
             name = plan.first_nonfinite() or "none now, but the loss scale says so"
             warnings.warn(
-                f"{self._skips_in_a_row} steps in a row were skipped because of a gradient that is not finite; "
-                f"the first: {name}. Lower the stepsize, clip, or look for the cause in that layer",
+                f"{self._skips_in_a_row} steps in a row were skipped because of a gradient that is not "
+                f"finite; the first: {name}. Lower the stepsize, clip, or look for the cause in that layer",
                 UserWarning,
                 stacklevel=4,
             )
@@ -246,8 +247,8 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         if "phase" in state:  # pickled before the options of the step had their name
             state = {**state, "options": state["phase"]}
             del state["phase"]
-        super().__setstate__(state)
-        self.__dict__.setdefault("_told", set())
+        fresh = {"_told": set(), "last_step": StepInfo(None, 1.0, False), "skipped_steps": 0}
+        super().__setstate__({**fresh, "_skips_in_a_row": 0, **self.__dict__, **state})
         self._plan = None
         for group in self.param_groups:
             for name, value in self.defaults.items():

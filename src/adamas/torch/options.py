@@ -91,7 +91,7 @@ class StepOptions:
 
     def key(self, t: int) -> int:
         """The key of the random bits of step t, 63 bits."""
-        # A different multiplier from tile_key's, so that (seed, tensor i+1) cannot collide with (seed', tensor i).
+        # A different multiplier from tile_key's: (seed, tensor i+1) cannot collide with (seed', tensor i).
         return (self.seed * 0xA3EC647659359ACD + t * 0xD1B54A32D192ED03) & 0x7FFFFFFFFFFFFFFF
 
 

@@ -135,13 +135,17 @@ def _packed_format(state: Tensor, p: Tensor, signed: bool) -> Format:
     last = int(state[-1]) if state.numel() else 0
     for name in formats.names():
         format = formats.get(name, signed)
-        if format.scaled and state.numel() == _order_at(p.numel(), format) + p.dim() + 1 and format.id == last:
+        if (
+            format.scaled
+            and state.numel() == _order_at(p.numel(), format) + p.dim() + 1
+            and format.id == last
+        ):
             return format
     return formats.get("float8", signed)
 
 
 def decoded(state: Tensor, p: Tensor, signed: bool) -> Tensor:
-    """The values of a state tensor in the parameter's shape; of no more bits than float32 where it has codes."""
+    """The values of a state tensor in the parameter's shape; float32 where it holds codes."""
     if not is_packed(state) or state.shape == p.shape:
         name = format_of_dtype(state.dtype)
         format = formats.get(name, signed) if name else None

@@ -6,7 +6,7 @@ import itertools
 import math
 import operator
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -44,7 +44,7 @@ class SlowPathWarning(UserWarning):
 
 
 class Plan:
-    """The parameters of an optimizer that have had a gradient, in launchers, and how many steps each has taken.
+    """The parameters of an optimizer that have had a gradient, in launchers, and their counters.
 
     Making one allocates the state that is missing. It holds as long as the parameters, their groups and
     their state stay the same, and no parameter has its first gradient, which `bind` checks at every step;
@@ -187,7 +187,9 @@ class Plan:
                 format = slot_format(p, key, slot, options.state_format)
                 old = mine.get(key)
                 mine[key] = (
-                    allocate(layout, format, slot) if old is None else as_format(old, layout, format, slot.signed)
+                    allocate(layout, format, slot)
+                    if old is None
+                    else as_format(old, layout, format, slot.signed)
                 )
             if options.average is not None:
                 mine[AVERAGE] = _average(p, layout, mine.get(AVERAGE))
@@ -204,9 +206,9 @@ class Plan:
             or len(param_groups) != len(self._lists)
             or not all(map(operator.is_, map(_params_of, param_groups), self._lists))
             or not all(map(operator.is_, chain.from_iterable(self._watched), self._found))
-            or (self._idle and any(p.grad is not None for p in self._idle))
+            or (self._idle and _any_given(map(_grad, self._idle)))
             or self._counters.modified_externally()
-            or (self._watches and not all([unchanged() for unchanged in self._watches]))
+            or (self._watches and not all(map(operator.call, self._watches)))
         ):
             return False
         for k, group in enumerate(param_groups):
@@ -220,7 +222,7 @@ class Plan:
         grads = list(map(_grad, self._params))
         if (
             self._mask is None
-            or (self._resting and any(grads[place] is not None for place in self._resting))
+            or (self._resting and _any_given(map(grads.__getitem__, self._resting)))
             or (self._counters.shared and self._counters.read_shared())
         ):
             self._select(_mask(grads))
@@ -255,7 +257,7 @@ class Plan:
             launcher.select(rows)
 
     def _new_selection(self, mask: bytes) -> tuple[Selection, list[int], list[tuple[int, ...]]]:
-        """The counters that a step advances, the members without a gradient, and the rows for each launcher."""
+        """The counters that a step advances, the members without a gradient, and each launcher's rows."""
         active = [False] * self._counted
         for place, on in zip(self._order, mask, strict=True):
             if place >= 0:
@@ -375,6 +377,10 @@ def _mask(grads: Sequence[Tensor | None]) -> bytes:
     return bytes(map(operator.is_not, grads, repeat(None)))
 
 
+def _any_given(grads: Iterable[Tensor | None]) -> bool:
+    return any(map(operator.is_not, grads, repeat(None)))
+
+
 def _kind(p: Tensor) -> Hashable:
     """All that the choice of a launcher may depend on."""
     grad = p.grad
@@ -415,8 +421,8 @@ def _warn(launcher: type[Launcher], reasons: Sequence[str], p: Tensor, request: 
     if request.differentiable or p.is_meta or is_fake(p):
         return
     warnings.warn(
-        f"parameters of shape {tuple(p.shape)} and alike are updated by backend {launcher.name!r}, slower than "
-        f"a kernel: {reasons[0]}. Ask for backend={launcher.name!r} if that is meant",
+        f"parameters of shape {tuple(p.shape)} and alike are updated by backend {launcher.name!r}, slower "
+        f"than a kernel: {reasons[0]}. Ask for backend={launcher.name!r} if that is meant",
         SlowPathWarning,
         stacklevel=8,
     )

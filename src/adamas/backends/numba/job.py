@@ -87,8 +87,8 @@ class Job(_Pass):
         self._info[:, 2] = 0 if rows is None else rows
         self._keys = np.zeros(max(count, 1), np.int64)
         self._grad_scale_cell = np.ones(1, kernel.dtype)
-        buffers = (table, np.array(chunks, np.int64).reshape(-1, 3), scalars)
-        buffers += (self._info, self._keys, self._grad_scale_cell)
+        chunk_list = np.array(chunks, np.int64).reshape(-1, 3)
+        buffers = (table, chunk_list, scalars, self._info, self._keys, self._grad_scale_cell)
         super().__init__(kernel, sum(sizes) >= SERIAL and len(chunks) > 1, buffers)
         self._addresses: Sequence[int] = ()
         self._table, self._scalars, self._row_size = table.data, scalars.data, scalars.strides[0]

@@ -34,8 +34,8 @@ __all__ = [
 ]
 
 # Contraction only: a fused multiply-add gives the same bits in a vector and in the scalar remainder of a
-# loop, so no result depends on where a chunk begins. Reassociation and approximate division would not. Without
-# nnan and ninf, NaN and infinity survive: a NaN gradient must come out as NaN.
+# loop, so no result depends on where a chunk begins. Reassociation and approximate division would not.
+# Without nnan and ninf, NaN and infinity survive: a NaN gradient must come out as NaN.
 _OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "contract"}, "error_model": "numpy"}
 
 inline = njit(inline="always", **_OPTIONS)

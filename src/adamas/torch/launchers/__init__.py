@@ -41,9 +41,7 @@ IDLE = -1
 # - the rule's scalars;
 # - t, which counts all steps, where they are counted, and keys the random bits;
 # - the rule's carried values of this step.
-StepScalars = tuple[
-    Rule, tuple[float, float, float, float], tuple[float, ...], int, tuple[float, ...]
-]
+StepScalars = tuple[Rule, tuple[float, float, float, float], tuple[float, ...], int, tuple[float, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +153,7 @@ def choose(p: Tensor, request: Request) -> tuple[type[Launcher], list[str]]:
         ValueError: a launcher, or a format of state, is asked for by name and cannot be had for it.
     """
     asked = request.groups.options.backend
-    reasons = []
+    reasons: list[str] = []
     for launcher in all_launchers():
         if asked not in (AUTO, launcher.name):
             continue

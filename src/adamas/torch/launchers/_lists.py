@@ -45,13 +45,13 @@ class Lists:
         return Lists(foreach("pow", self.tensors, _operand(other)))
 
     def __radd__(self, other: Any) -> Lists:
-        return self + other
+        return self.__add__(other)
 
     def __rmul__(self, other: Any) -> Lists:
-        return self * other
+        return self.__mul__(other)
 
     def __rsub__(self, other: Any) -> Lists:
-        return -self + other
+        return (-self).__add__(other)
 
     def __rtruediv__(self, other: Any) -> Lists:
         return Lists([other / x for x in self.tensors])
@@ -99,7 +99,9 @@ class Lists:
         """Any method of a tensor, a call a tensor."""
         if name.startswith("__") or not hasattr(Tensor, name):
             raise AttributeError(name)
-        return lambda *args, **kwargs: self.__torch_function__(getattr(Tensor, name), (), (self, *args), kwargs)
+        return lambda *args, **kwargs: self.__torch_function__(
+            getattr(Tensor, name), (), (self, *args), kwargs
+        )
 
     def _each(self, function: Callable[..., Tensor], other: Any) -> Lists:
         return Lists([function(*pair) for pair in zip(self.tensors, self._spread(other), strict=True)])

@@ -1,4 +1,4 @@
-"""The rule's own text on whole tensors: any device, dtype and layout, and differentiable where that is asked for."""
+"""The rule's own text on whole tensors: any device, dtype and layout, and differentiable if need be."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ class EagerLauncher:
 
     def launch(self, grad_scale: float | Tensor) -> None:
         with torch.set_grad_enabled(self._differentiable):
-            alike: dict[Hashable, list[tuple[ParamState, Tensor]]] = {}
+            alike: dict[tuple[int, torch.dtype, torch.device], list[tuple[ParamState, Tensor]]] = {}
             for (row, member), g in zip(self._active, self._grads, strict=True):
                 alike.setdefault((row, self._dtype(member), g.device), []).append((member, g))
-            for (row, dtype, _), members in alike.items():  # type: ignore[misc]
+            for (row, dtype, _), members in alike.items():
                 self._update(members, self._steps[row], dtype, grad_scale)
 
     def unbind(self) -> None:

@@ -200,7 +200,7 @@ def _kernel(p: Tensor, request: Request) -> Kernel:
 
 
 def _gradient_format(p: Tensor) -> str:
-    """The format in which gradients of `p` are read: their own, where a kernel for `p` computes in its type."""
+    """The format in which gradients of `p` are read: their own, if a kernel for `p` computes in its type."""
     own = format_of_dtype(p.dtype)
     dtype = p.dtype if p.grad is None else p.grad.dtype
     given = format_of_dtype(dtype)

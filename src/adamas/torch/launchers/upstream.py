@@ -1,15 +1,14 @@
-"""torch.optim's own step, where there is no kernel and the rule and its options are torch's: never slower than torch."""
+"""torch.optim's own step, where there is no kernel and the rule and its options are torch's."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .._compat import foreach, is_distributed
+from .._compat import foreach
 from . import IDLE, ParamState, Request, StepScalars
 from .eager import sum_of_squares
 
@@ -53,8 +52,9 @@ class UpstreamLauncher:
         for member, request in zip(members, requests, strict=True):
             by_group.setdefault(id(request.group), (request.group, []))[1].append(member.p)
         self._groups = [group for group, _ in by_group.values()]
-        self._shadow = groups.upstream([{"params": params} for _, params in by_group.values()])
-        self._shadow.state = groups.state  # type: ignore[assignment]
+        make: Any = groups.upstream
+        self._shadow: torch.optim.Optimizer = make([{"params": params} for _, params in by_group.values()])
+        self._shadow.state = groups.state
         self._step = _without_hooks(groups.upstream)
         self._grads: list[Tensor] = []
         self._idle: list[bool] = []
@@ -89,8 +89,8 @@ class UpstreamLauncher:
                 p.grad = g
             self._step(self._shadow)
         finally:
-            for p, g in zip(active, kept, strict=True):
-                p.grad = g
+            for p, before in zip(active, kept, strict=True):
+                p.grad = before
 
     def unbind(self) -> None:
         self._grads = []
@@ -106,8 +106,5 @@ def _layout(p: Tensor) -> tuple[object, ...]:
 def _without_hooks(upstream: type[torch.optim.Optimizer]) -> Callable[..., Any]:
     """Torch's step less the wrapper that calls hooks: those of our optimizer see the step already."""
     step: Any = upstream.step
-    return inspect.unwrap(step, stop=lambda f: not getattr(f, "hooked", False)) if _is_hooked(step) else step
-
-
-def _is_hooked(step: Any) -> bool:
-    return bool(getattr(step, "hooked", False))
+    inner: Callable[..., Any] = step.__wrapped__ if getattr(step, "hooked", False) else step
+    return inner
