@@ -77,7 +77,8 @@ def whole(x: Any) -> Tensor:
 
 
 def slots_of(opt: torch.optim.Optimizer, p: Tensor) -> list[Tensor]:
-    return [whole(x) for x in opt.state.get(p, {}).values() if torch.is_tensor(x) and x.dim()]
+    state = sorted(opt.state.get(p, {}).items())
+    return [whole(x) for _, x in state if torch.is_tensor(x) and x.dim()]
 
 
 # In one process.

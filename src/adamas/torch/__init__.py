@@ -12,7 +12,7 @@ except ImportError as error:
 
 from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer
-from .step import SlowPathWarning
+from .members import SlowPathWarning
 
 __all__ = [
     "SGD",

@@ -73,10 +73,13 @@ def metadata_guard(tensors: Sequence[Tensor]) -> Callable[..., bool]:
     if _TensorGuards is None:
         expected = list(map(_metadata, tensors))
         return lambda *others: list(map(_metadata, others)) == expected
+    sizes, strides = list(map(Tensor.size, tensors)), list(map(Tensor.stride, tensors))
+    # Equal ones share one list: making lists is most of the time.
+    lists: dict[Any, list[int]] = {each: list(each) for each in {*sizes, *strides}}
     guards = _TensorGuards(
         *tensors,
-        dynamic_dims_sizes=[list(x.size()) for x in tensors],
-        dynamic_dims_strides=[list(x.stride()) for x in tensors],
+        dynamic_dims_sizes=list(map(lists.__getitem__, sizes)),
+        dynamic_dims_strides=list(map(lists.__getitem__, strides)),
     )
     check: Callable[..., bool] = guards.check
     return check

@@ -73,15 +73,16 @@ class Counters:
     def __init__(
         self,
         groups: Groups,
-        members: Sequence[tuple[int, Tensor]],
+        groups_of: Sequence[int],
+        states: Sequence[dict[str, Any]],
         began: Sequence[bool],
         keys: dict[str, float],
     ) -> None:
         self._counts = groups.keeps_steps
-        self._members, self._keys = members, keys
+        self._groups_of = groups_of
         # Torch counts in its default float type: float32, unless the user has chosen float64.
         self._round = np.float64 if torch.get_default_dtype() == torch.float64 else np.float32
-        self._array = np.zeros((len(keys), len(members)), self._round)
+        self._array = np.zeros((len(keys), len(states)), self._round)
         self._began = list(began)
         self.beginners = not all(self._began)
         self._carries = len(keys) > self._counts
@@ -90,18 +91,18 @@ class Counters:
         self._views: list[Tensor] = []
         with without_modes():
             for row, (key, initial) in enumerate(keys.items()):
-                self._adopt(groups.state, row, key, initial)
+                self._adopt(states, row, key, initial)
         self._addresses = list(map(Tensor.data_ptr, self._views))
         self._written = self._array.tobytes()
         self.counts: list[StepCount] = []
-        self._selection = self.group([False] * len(members))
+        self._selection = self.group([False] * len(states))
 
-    def _adopt(self, state: dict[Tensor, Any], row: int, key: str, initial: float) -> None:
+    def _adopt(self, states: Sequence[dict[str, Any]], row: int, key: str, initial: float) -> None:
         """Make the counters of one name views of their row of the array."""
         counted = key == "step" and self._counts
         views = torch.from_numpy(self._array[row]).unbind()
-        for place, ((_, p), view) in enumerate(zip(self._members, views, strict=True)):
-            old = state[p].get(key)
+        for place, (state, view) in enumerate(zip(states, views, strict=True)):
+            old = state.get(key)
             if old is None:
                 value = float(self._began[place]) if counted else initial
             elif isinstance(old, Tensor) and old.is_meta:  # made under a default device, before any step
@@ -114,8 +115,8 @@ class Counters:
             elif isinstance(old, Tensor) and not old.requires_grad:
                 old.data = view
             else:
-                state[p][key] = view
-            self._views.append(state[p][key])
+                state[key] = view
+            self._views.append(state[key])
 
     def modified_externally(self) -> bool:
         """Whether somebody has moved a counter, as `.data` does, or written to one that is not shared."""
@@ -137,10 +138,10 @@ class Counters:
 
     def group(self, active: Sequence[bool]) -> Selection:
         """Put the active members that have equal counts into a row each."""
-        columns: list[Any] = self._array.T.tolist()
+        columns: list[list[float]] = self._array.tolist()
         keys = [
-            (k, *column, began) if on else None
-            for (k, _), column, began, on in zip(self._members, columns, self._began, active, strict=True)
+            key if on else None
+            for key, on in zip(zip(self._groups_of, self._began, *columns, strict=True), active, strict=True)
         ]
         index = {key: row for row, key in enumerate(dict.fromkeys([key for key in keys if key is not None]))}
         rows = [-1 if key is None else index[key] for key in keys]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import inspect
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -137,7 +138,15 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
 
     def _make_plan(self) -> Plan:
         """A plan for the parameters as they are now, bound to the gradients and options of this step."""
-        self._plan = plan = Plan(self._groups(), self._plan)
+        # A plan for thousands of parameters makes many containers and no garbage: the collector would go
+        # through all of them several times, which took as long as the plan itself.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            self._plan = plan = Plan(self._groups(), self._plan)
+        finally:
+            if collecting:
+                gc.enable()
         if not plan.bind(self):
             raise RuntimeError("a parameter, gradient or state changed as the step was being prepared")
         return plan

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
@@ -13,21 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import formats
 from ..backends import host_carry, host_scalars, same_form, uses_names, watch
-from ..rules import SIGNED, Rule
-from ._compat import is_dense, is_distributed, is_fake
+from ..rules import Rule
 from .counters import Counters, Selection, counter_keys
-from .gradients import check_grad, dense_grad, has_own_memory
-from .launchers import IDLE, Launcher, ParamState, Request, StepScalars, choose
+from .gradients import dense_grad
+from .launchers import IDLE, Launcher, ParamState, Request, StepScalars
+from .members import Kind, check_params, check_state, kinds_of, make_state
 from .options import AVERAGE, Groups, StepInfo, group_envelope, is_constant
-from .state import allocate, as_format, has_shape_of, slot_format
 
-__all__ = ["Plan", "SlowPathWarning"]
+__all__ = ["Plan"]
 
 _grad = operator.attrgetter("grad")
 _params_of = operator.itemgetter("params")
-_unbind = operator.methodcaller("unbind")
 
 # Sentinel: otherwise moving a parameter to the next group leaves the flattened list equal.
 _END = (object(),)
@@ -37,10 +33,6 @@ _RESCALE = 2.0**-600
 # Sets of active members that a plan remembers.
 _REMEMBERED = 16
 _LARGEST = torch.finfo(torch.float32).max
-
-
-class SlowPathWarning(UserWarning):
-    """Parameters are updated by something slower than a kernel; the message says why, and what would help."""
 
 
 class Plan:
@@ -68,18 +60,18 @@ class Plan:
         self._watches = [watch(update) for update in updates if uses_names(update)]
         self._differentiable = [request.differentiable for request in self._requests]
         self._envelopes = [group_envelope(group) for group in param_groups]
-        found = [(k, p) for k, params in enumerate(self._lists) for p in dict.fromkeys(params)]
-        _check_found(found, groups)
-        known = set() if before is None else set(map(id, before._params))
-        keys = counter_keys(groups, rules)
-        members, self._idle = [], []
-        for index, (k, p) in enumerate(found):
-            if p.grad is not None or (id(p) in known and self._has_state(k, p, keys)):
-                members.append((index, k, p))
-            else:
-                self._idle.append(p)
-        self._made: list[tuple[Tensor, list[str]]] = []
-        self._place(members, keys)
+        found = [
+            (k, p)
+            for k, params in enumerate(self._lists)
+            for p in dict(zip(map(id, params), params, strict=True)).values()
+        ]
+        check_params(found, groups)
+        self._made: list[tuple[Tensor, Sequence[str]]] = []
+        try:
+            self._place(found, set() if before is None else set(map(id, before._params)))
+        except BaseException:
+            self.rollback()
+            raise
         states = [each.values() for each in state.values() if isinstance(each, dict)]
         self._watched = [*chain(*zip(self._lists, repeat(_END))), state.values(), *states, _END]
         self._found = list(chain.from_iterable(self._watched))
@@ -98,103 +90,64 @@ class Plan:
         }
         return " and ".join(sorted(used)) or "none"
 
+    def _place(self, found: Sequence[tuple[int, Tensor]], known: set[int]) -> None:
+        """Choose the members and a launcher for each, make the state that is missing, and the launchers.
+
+        The members of a launcher are neighbours, so that each reads a slice of the gradients.
+        """
+        keys = counter_keys(self.groups, self._rules)
+        index = {id(p): n for n, (_, p) in enumerate(found)}
+        active = [p.grad is not None or (id(p) in known and self._has_state(k, p, keys)) for k, p in found]
+        self._idle = [p for (_, p), on in zip(found, active, strict=True) if not on]
+        members = list(itertools.compress(found, active))
+        parts: dict[Hashable, list[tuple[Tensor, Kind, dict[str, Any] | None]]] = {}
+        for (_, p), kind in zip(members, kinds_of(members, self._requests, self.groups), strict=True):
+            mine = self.groups.state.get(p)
+            if mine:
+                check_state(p, mine, kind.names)
+            part = not kind.launcher.keeps_state, kind.launcher, kind.key
+            parts.setdefault(part, []).append((p, kind, mine))
+        ordered = [parts[part] for part in sorted(parts, key=operator.itemgetter(0))]  # type: ignore[arg-type]
+        self._params = [p for part in ordered for p, *_ in part]
+        kept = [each for part in ordered for each in part if each[1].launcher.keeps_state]
+        self._counted = len(kept)
+        states = self._states(kept, index, keys)
+        states += [ParamState(p, {}, (), index[id(p)], p) for p in self._params[self._counted :]]
+        ends = list(itertools.accumulate(map(len, ordered), initial=0))
+        self._slices = [slice(*pair) for pair in itertools.pairwise(ends)]
+        self._launchers: list[Launcher] = [
+            part[0][1].launcher(states[place], [self._requests[kind.group] for _, kind, _ in part])
+            for part, place in zip(ordered, self._slices, strict=True)
+        ]
+
     def _has_state(self, k: int, p: Tensor, counters: Mapping[str, float]) -> bool:
         """Whether a parameter without gradient has all that a step would make for it."""
         state = self.groups.state.get(p, {})
         average = [AVERAGE] if self.groups.options.average is not None else []
         return all(state.get(key) is not None for key in (*self._requests[k].slot_keys, *counters, *average))
 
-    def _place(self, members: Sequence[tuple[int, int, Tensor]], keys: dict[str, float]) -> None:
-        """Choose a launcher for every member, make the state that is missing, and make the launchers."""
-        chosen = self._choose(members)
-        kept = [each for each in chosen if each[0].keeps_state]
-        own = [each for each in chosen if not each[0].keeps_state]
-        for _, _, _, k, p in chosen:
-            self._check_state(k, p)
-        states = self._states(kept, keys)
-        parts: dict[Hashable, list[tuple[ParamState, Request]]] = {}
-        for (launcher, key, _, k, _), member in zip(kept, states, strict=True):
-            parts.setdefault((launcher, key), []).append((member, self._requests[k]))
-        for launcher, key, index, k, p in own:
-            member = ParamState(p, {}, (), index, p)
-            parts.setdefault((launcher, key), []).append((member, self._requests[k]))
-        # The members of a launcher are neighbours, so that each reads a slice of the gradients.
-        place = {id(p): n for n, (*_, p) in enumerate(kept)}
-        self._launchers: list[Launcher] = []
-        self._slices: list[slice] = []
-        self._params: list[Tensor] = []
-        order: list[int] = []
-        for (launcher, _), part in parts.items():  # type: ignore[misc]
-            params = [member.p for member, _ in part]
-            self._slices.append(slice(len(self._params), len(self._params) + len(part)))
-            self._params += params
-            order += [place.get(id(p), -1) for p in params]
-            self._launchers.append(launcher([m for m, _ in part], [request for _, request in part]))
-        self._order, self._counted = order, len(kept)
-
-    def _choose(
-        self, members: Sequence[tuple[int, int, Tensor]]
-    ) -> list[tuple[type[Launcher], Hashable, int, int, Tensor]]:
-        """The launcher of each member and its key; parameters of one kind are asked for once."""
-        answers: dict[Hashable, tuple[type[Launcher], Hashable]] = {}
-        chosen = []
-        for index, k, p in members:
-            kind = k, _kind(p)
-            answer = answers.get(kind)
-            if answer is None:
-                launcher, reasons = choose(p, self._requests[k])
-                answer = answers[kind] = launcher, launcher.key(p, self._requests[k])
-                if reasons and reasons[0] not in self.groups.told:
-                    self.groups.told.add(reasons[0])
-                    _warn(launcher, reasons, p, self._requests[k])
-            chosen.append((*answer, index, k, p))
-        return chosen
-
-    def _check_state(self, k: int, p: Tensor) -> None:
-        state = self.groups.state.get(p, {})
-        for name in (*self._requests[k].slot_keys, AVERAGE):
-            value = state.get(name)
-            if value is not None and value.is_meta and not p.is_meta:
-                raise ValueError(
-                    f"the state {name!r} of a parameter is on the device 'meta', without values, and the "
-                    f"parameter on {p.device}; delete that state, or load it"
-                )
-            if value is not None and not has_shape_of(value, p):
-                raise ValueError(
-                    f"the state {name!r} of a parameter has shape {tuple(value.shape)}, the parameter "
-                    f"{tuple(p.shape)}; delete the state of a parameter that has changed its shape"
-                )
-
     def _states(
-        self, kept: Sequence[tuple[type[Launcher], Hashable, int, int, Tensor]], keys: dict[str, float]
+        self,
+        kept: Sequence[tuple[Tensor, Kind, dict[str, Any] | None]],
+        index: Mapping[int, int],
+        keys: dict[str, float],
     ) -> list[ParamState]:
-        """The members with their state, made where missing, in its format and layout."""
-        state, options = self.groups.state, self.groups.options
-        slots = [request.rule.form().slots for request in self._requests]
+        """The members with their state, made where missing, and their counters."""
         began, members = [], []
-        for _, _, index, k, p in kept:
-            slot_keys = self._requests[k].slot_keys
-            names = [*slot_keys, *([AVERAGE] if options.average is not None else [])]
-            mine = state[p] if names or keys else {}
-            began.append(any(mine.get(key) is not None for key in slot_keys))
-            made = [key for key in (*names, *keys) if mine.get(key) is None]
-            if made:
-                self._made.append((p, made))
+        for p, kind, mine in kept:
+            missing: Sequence[str] = (*kind.names, *keys)
+            began.append(mine is not None and _has_any(mine, kind.slots))
+            if mine:
+                missing = [key for key in missing if mine.get(key) is None]
+            else:
+                mine = self.groups.state[p] if missing else {}
+            if missing:
+                self._made.append((p, missing))
             for key in keys:  # first, as torch has it
                 mine.setdefault(key, None)
-            layout = _dense_like(p)
-            for key, slot in zip(slot_keys, slots[k].values(), strict=True):
-                format = slot_format(p, key, slot, options.state_format)
-                old = mine.get(key)
-                mine[key] = (
-                    allocate(layout, format, slot)
-                    if old is None
-                    else as_format(old, layout, format, slot.signed)
-                )
-            if options.average is not None:
-                mine[AVERAGE] = _average(p, layout, mine.get(AVERAGE))
-            members.append(ParamState(p, mine, names, index, layout))
-        self._counters = Counters(self.groups, [(k, p) for *_, k, p in kept], began, keys)
+            members.append(make_state(p, index[id(p)], kind, mine))
+        groups_of = [kind.group for _, kind, _ in kept]
+        self._counters = Counters(self.groups, groups_of, [member.state for member in members], began, keys)
         return members
 
     def bind(self, optimizer: torch.optim.Optimizer) -> bool:
@@ -258,15 +211,8 @@ class Plan:
 
     def _new_selection(self, mask: bytes) -> tuple[Selection, list[int], list[tuple[int, ...]]]:
         """The counters that a step advances, the members without a gradient, and each launcher's rows."""
-        active = [False] * self._counted
-        for place, on in zip(self._order, mask, strict=True):
-            if place >= 0:
-                active[place] = bool(on)
-        selection = self._counters.group(active)
-        rows = [
-            IDLE if not on else selection.rows[place] if place >= 0 else 0
-            for place, on in zip(self._order, mask, strict=True)
-        ]
+        selection = self._counters.group(list(map(bool, mask[: self._counted])))
+        rows = selection.rows + [0 if on else IDLE for on in mask[self._counted :]]
         resting = [place for place, on in enumerate(mask) if not on]
         return selection, resting, [tuple(rows[part]) for part in self._slices]
 
@@ -364,6 +310,11 @@ class Plan:
         return None
 
 
+def _has_any(state: Mapping[str, Any], slots: Sequence[tuple[Any, ...]]) -> bool:
+    """Whether there is a value for one of these slots."""
+    return any(state.get(key) is not None for key, *_ in slots)
+
+
 def _same_kernel(rule: Rule, other: Rule) -> bool:
     """Whether two rules of one group store and compute the same, but for their scalars.
 
@@ -379,68 +330,3 @@ def _mask(grads: Sequence[Tensor | None]) -> bytes:
 
 def _any_given(grads: Iterable[Tensor | None]) -> bool:
     return any(map(operator.is_not, grads, repeat(None)))
-
-
-def _kind(p: Tensor) -> Hashable:
-    """All that the choice of a launcher may depend on."""
-    grad = p.grad
-    return (
-        type(p),
-        p.dtype,
-        p.device,
-        p.layout,
-        p.numel() >= 4096,
-        p.layout == torch.strided and has_own_memory(p),
-        None if grad is None else grad.dtype,
-    )
-
-
-def _check_found(found: Sequence[tuple[int, Tensor]], groups: Groups) -> None:
-    """Raise for parameters that no launcher can update, before anything has changed."""
-    if len({id(p) for _, p in found}) < len(found):
-        seen: dict[int, int] = {}
-        for k, p in found:
-            if id(p) in seen:
-                raise ValueError(
-                    f"a parameter of shape {tuple(p.shape)} is in two groups, {seen[id(p)]} and {k}; "
-                    f"keep it in one of them"
-                )
-            seen[id(p)] = k
-    for _, p in found:
-        if p.grad is not None:
-            check_grad(p, groups.takes_sparse)
-            if groups.options.needs_grad_norm and is_distributed(p):
-                raise ValueError(
-                    "clip_norm and skip_nonfinite would see this process's shard of a DTensor alone; clip "
-                    "with torch.nn.utils.clip_grad_norm_(model.parameters(), ...) before the step instead"
-                )
-
-
-def _warn(launcher: type[Launcher], reasons: Sequence[str], p: Tensor, request: Request) -> None:
-    """Say why no faster launcher takes a parameter."""
-    if request.differentiable or p.is_meta or is_fake(p):
-        return
-    warnings.warn(
-        f"parameters of shape {tuple(p.shape)} and alike are updated by backend {launcher.name!r}, slower "
-        f"than a kernel: {reasons[0]}. Ask for backend={launcher.name!r} if that is meant",
-        SlowPathWarning,
-        stacklevel=8,
-    )
-
-
-def _dense_like(p: Tensor) -> Tensor:
-    """The parameter, or a dense tensor like it where it has gaps in memory or is lazily conjugated."""
-    if p.layout != torch.strided or not has_own_memory(p) or p.device.type == "meta":
-        return p
-    if is_dense(p) and not p.is_conj() and not p.is_neg():
-        return p
-    return torch.empty_like(p, requires_grad=False)
-
-
-def _average(p: Tensor, layout: Tensor, old: Tensor | None) -> Tensor:
-    """The running average of a parameter, in the type of the computation; at first the parameter itself."""
-    real = formats.get(slot_format(p, "", SIGNED, None).name)
-    if old is not None:
-        return as_format(old, layout, real, True)
-    dtype = torch.promote_types(p.dtype, torch.float32)
-    return torch.empty_like(layout, dtype=dtype, requires_grad=False).copy_(p.detach())

@@ -59,7 +59,7 @@ class Request:
         return bool(self.group.get("differentiable", False))
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class ParamState:
     """A parameter and its state.
 

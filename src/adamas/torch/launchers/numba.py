@@ -61,7 +61,7 @@ class NumbaLauncher:
         self._g_dtypes = [_gradient_dtype(p, self._g_format) for p in self._params]
         self._width = len(kernel.arrays)
         self._staged = [(m.p, m.layout) for m in members if m.layout is not m.p]
-        # A gradient of the right kind without memory of its own, for a member that is idle.
+        # A gradient of the right kind in the parameter's memory, for a member that is idle.
         self._stand_ins = list(map(self._stand_in, range(len(members))))
         self._layouts = [member.layout for member in members]
         self._stand_in_addresses = list(map(Tensor.data_ptr, self._layouts))

@@ -1,0 +1,187 @@
+"""The parameters that a plan updates: a launcher is chosen for each, and missing state is made."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import formats
+from ..formats import Format
+from ..rules import SIGNED
+from ..rules._base import Slot
+from ._compat import is_dense, is_distributed, is_fake
+from .gradients import check_grad, has_own_memory
+from .launchers import Launcher, ParamState, Request, choose
+from .options import AVERAGE, Groups
+from .state import allocate, as_format, has_shape_of, slot_format
+
+__all__ = ["Kind", "SlowPathWarning", "check_params", "check_state", "kinds_of", "make_state"]
+
+
+class SlowPathWarning(UserWarning):
+    """Parameters are updated by something slower than a kernel; the message says why, and what would help."""
+
+
+@dataclass(eq=False, slots=True)
+class Kind:
+    """Parameters of one group that one launcher takes, with state of the same formats.
+
+    Attributes:
+        group: the number of the group.
+        launcher, key: the launcher that takes them, and its key for them.
+        slots: the rule's slots by their key in the state, and the format of each.
+        average: the format of the running average, if one is kept.
+        names: the keys of the slots, and that of the average.
+        plain: whether they are contiguous and not lazy, so that the state can be laid out as they are.
+    """
+
+    group: int
+    launcher: type[Launcher]
+    key: Hashable
+    slots: list[tuple[str, Slot, Format]]
+    average: Format | None
+    names: tuple[str, ...]
+    plain: bool
+
+
+def check_params(found: Sequence[tuple[int, Tensor]], groups: Groups) -> None:
+    """Raise for parameters that no launcher can update, before anything has changed.
+
+    Raises:
+        RuntimeError: a parameter overlaps itself, or its gradient has another shape or is sparse.
+        ValueError: a parameter is in two groups, or is a DTensor where the norm of all gradients is wanted.
+    """
+    if len({id(p) for _, p in found}) < len(found):
+        _raise_shared(found)
+    for _, p in found:
+        if p.grad is not None:
+            check_grad(p, groups.takes_sparse)
+            if groups.options.needs_grad_norm and is_distributed(p):
+                raise ValueError(
+                    "clip_norm and skip_nonfinite would see this process's shard of a DTensor alone; clip "
+                    "with torch.nn.utils.clip_grad_norm_(model.parameters(), ...) before the step instead"
+                )
+
+
+def _raise_shared(found: Sequence[tuple[int, Tensor]]) -> None:
+    seen: dict[int, int] = {}
+    for k, p in found:
+        if id(p) in seen:
+            raise ValueError(
+                f"a parameter of shape {tuple(p.shape)} is in two groups, {seen[id(p)]} and {k}; "
+                f"keep it in one of them"
+            )
+        seen[id(p)] = k
+
+
+def kinds_of(
+    members: Sequence[tuple[int, Tensor]], requests: Sequence[Request], groups: Groups
+) -> Iterator[Kind]:
+    """The kind of each member; launchers are asked once for all members that are alike.
+
+    Raises:
+        ValueError: a launcher, or a format of state, is asked for by name and cannot be had for one.
+    """
+    kinds: dict[Hashable, Kind] = {}
+    for k, p in members:
+        alike = k, _alike(p)
+        kind = kinds.get(alike)
+        if kind is None:
+            kind = kinds[alike] = _kind(k, p, requests[k], groups)
+        yield kind
+
+
+def _alike(p: Tensor) -> Hashable:
+    """All that the choice of a launcher, and of the formats of the state, may depend on."""
+    grad = p.grad
+    strided = p.layout == torch.strided
+    return (
+        type(p),
+        p.dtype,
+        p.device,
+        p.layout,
+        p.numel() >= 4096,
+        strided and has_own_memory(p),
+        strided and p.is_contiguous() and not p.is_conj() and not p.is_neg(),
+        None if grad is None else grad.dtype,
+    )
+
+
+def _kind(k: int, p: Tensor, request: Request, groups: Groups) -> Kind:
+    launcher, reasons = choose(p, request)
+    if reasons and reasons[0] not in groups.told:
+        groups.told.add(reasons[0])
+        _warn(launcher, reasons[0], p, request)
+    slots = [
+        (key, slot, slot_format(p, key, slot, groups.options.state_format))
+        for key, slot in zip(request.slot_keys, request.rule.form().slots.values(), strict=True)
+    ]
+    averages = groups.options.average is not None
+    average = formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
+    names = (*request.slot_keys, *([AVERAGE] if averages else []))
+    plain = p.layout == torch.strided and p.is_contiguous() and not p.is_conj() and not p.is_neg()
+    return Kind(k, launcher, launcher.key(p, request), slots, average, names, plain)
+
+
+def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) -> None:
+    """Say why no faster launcher takes a parameter."""
+    if request.differentiable or p.is_meta or is_fake(p):
+        return
+    warnings.warn(
+        f"parameters of shape {tuple(p.shape)} and alike are updated by backend {launcher.name!r}, slower "
+        f"than a kernel: {reason}. Ask for backend={launcher.name!r} if that is meant",
+        SlowPathWarning,
+        stacklevel=8,
+    )
+
+
+def check_state(p: Tensor, state: Mapping[str, Any], names: Sequence[str]) -> None:
+    """Raise a ValueError for state that is not of this parameter, before anything has changed."""
+    for name in names:
+        value = state.get(name)
+        if value is not None and value.is_meta and not p.is_meta:
+            raise ValueError(
+                f"the state {name!r} of a parameter is on the device 'meta', without values, and the "
+                f"parameter on {p.device}; delete that state, or load it"
+            )
+        if value is not None and not has_shape_of(value, p):
+            raise ValueError(
+                f"the state {name!r} of a parameter has shape {tuple(value.shape)}, the parameter "
+                f"{tuple(p.shape)}; delete the state of a parameter that has changed its shape"
+            )
+
+
+def make_state(p: Tensor, index: int, kind: Kind, mine: dict[str, Any]) -> ParamState:
+    """The member with its state `mine`, made where missing and converted to its format and layout."""
+    layout = p if kind.plain else _dense_like(p)
+    for key, slot, format in kind.slots:
+        old = mine.get(key)
+        if old is None:
+            mine[key] = allocate(layout, format, slot)
+        else:
+            mine[key] = as_format(old, layout, format, slot.signed)
+    if kind.average is not None:
+        mine[AVERAGE] = _average(p, layout, mine.get(AVERAGE), kind.average)
+    return ParamState(p, mine, kind.names, index, layout)
+
+
+def _dense_like(p: Tensor) -> Tensor:
+    """The parameter, or a dense tensor like it where it has gaps in memory or is lazily conjugated."""
+    if p.layout != torch.strided or not has_own_memory(p) or p.is_meta:
+        return p
+    if is_dense(p) and not p.is_conj() and not p.is_neg():
+        return p
+    return torch.empty_like(p, requires_grad=False)
+
+
+def _average(p: Tensor, layout: Tensor, old: Tensor | None, format: Format) -> Tensor:
+    """The running average of a parameter, in the type of the computation; at first the parameter itself."""
+    if old is not None:
+        return as_format(old, layout, format, True)
+    dtype = torch.promote_types(p.dtype, torch.float32)
+    return torch.empty_like(layout, dtype=dtype, requires_grad=False).copy_(p.detach())
