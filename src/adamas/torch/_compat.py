@@ -1,6 +1,6 @@
-"""Every private name of torch that this package uses, each with what is done where a release lacks it.
+"""All private names of torch that this package uses, each with a fallback for releases that lack it.
 
-A fallback does the same, more slowly; its cost stands beside it.
+A fallback gives the same result more slowly, and its cost stands beside it; `without_modes` has none.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def _private(name: str) -> Any:
     return None
 
 
-# Without it torch.compiler.disable, which imports the compiler: seconds, once, when a class is made.
+# Fallback: torch.compiler.disable, which imports the compiler: seconds, once, at import.
 disable_dynamo: Callable[..., Any] = _private("disable_dynamo") or torch.compiler.disable
 
 
@@ -98,10 +98,9 @@ _profiling = _private("profiler")
 
 
 def step_is_observed(optimizer: Any) -> bool:
-    """Whether a hook or a profiler is to see this step.
+    """Whether a hook or a profiler must see this step.
 
-    Where torch does not say whether there are any, it is True: torch's wrapper around the step costs some
-    microseconds.
+    Where torch does not expose whether there are any, yes: torch's wrapper costs a few microseconds.
     """
     if _pre_hooks is None or _post_hooks is None or _profiling is None:
         return True
@@ -184,7 +183,7 @@ def is_fake(x: Tensor) -> bool:
 def without_modes() -> contextlib.AbstractContextManager[Any]:
     """A context in which new tensors are real ones, even under FakeTensorMode.
 
-    Without it, an optimizer of ours cannot step under such a mode; those of torch's names can.
+    No fallback: without it, classes without a namesake in torch.optim cannot step under such a mode.
     """
     disable = _private("without_modes")
     return contextlib.nullcontext() if disable is None else disable()

@@ -55,7 +55,7 @@ class Checkpoints(torch.optim.Optimizer):
             if state.get(key) is not None
         }
         dropped = {AVERAGE, *([] if self.counts_steps else ["step"])}
-        # State that an option has switched off for now may be packed, and its slot is not known.
+        # Packed state of a slot that is switched off (momentum=0) cannot be decoded without the slot.
         dropped |= {
             key for key in state.keys() - slots if torch.is_tensor(state[key]) and is_packed(state[key])
         }
@@ -86,7 +86,7 @@ class Checkpoints(torch.optim.Optimizer):
         for index, p in self._pairs(state_dict):
             for key, value in state_dict["state"].get(index, {}).items():
                 if isinstance(value, torch.Tensor):
-                    # A counter of another optimizer must not count for this one too.
+                    # Cloned, because two optimizers must not share a counter.
                     self.state[p][key] = value.to(p.device) if value.dim() > 0 else value.clone()
 
     def _pairs(self, state_dict: Mapping[str, Any]) -> list[tuple[Any, torch.Tensor]]:
@@ -125,7 +125,7 @@ class Checkpoints(torch.optim.Optimizer):
 
 
 def _keys_of_others() -> set[str]:
-    """The keys under which optimizers of this package keep slots: a user's own buffer has another name."""
+    """All keys under which optimizers of this package keep slots; any other key is a user's buffer."""
     found: set[str] = set()
     classes = [Checkpoints]
     while classes:

@@ -105,7 +105,7 @@ class Counters:
             old = state.get(key)
             if old is None:
                 value = float(self._began[place]) if counted else initial
-            elif isinstance(old, Tensor) and old.is_meta:  # made under a default device, before any step
+            elif isinstance(old, Tensor) and old.is_meta:  # made under a default device, without a value
                 old, value = None, initial
             else:
                 value = float(old)
@@ -119,7 +119,7 @@ class Counters:
             self._views.append(state[key])
 
     def modified_externally(self) -> bool:
-        """Whether somebody has moved a counter, as `.data` does, or written to one that is not shared."""
+        """Whether a counter's memory was replaced (`.data = ...`), or an unshared one written to."""
         return (
             list(map(Tensor.data_ptr, self._views)) != self._addresses
             or self._array.tobytes() != self._written
@@ -158,7 +158,7 @@ class Counters:
         return Selection(rows, groups, places, mask, members, leaders, np.array(rows, int)[members], one_more)
 
     def take(self, selection: Selection) -> bool:
-        """Let a step count for these members; False where those of one row no longer have equal counts."""
+        """Make `advance` count for these members; False if those of a row no longer have equal counts."""
         leading = self._array[:, selection.leaders]
         if not (self._array[:, selection.members] == leading[:, selection.row_of]).all():
             return False
@@ -171,11 +171,11 @@ class Counters:
         return True
 
     def stored(self, carried: tuple[float, ...]) -> tuple[float, ...]:
-        """Carried values as they will be read from a checkpoint, so that to resume changes no bit."""
+        """Round carried values to their stored precision, so that resuming gives the same bits."""
         return tuple([float(self._round(value)) for value in carried])
 
     def advance(self, rows: Sequence[StepScalars]) -> None:
-        """Count the step that every active member has taken, a row each."""
+        """Advance the counts and carried values of the active members; `rows` has one entry per row."""
         if self._counts:
             np.add(self._array, self._selection.one_more, out=self._array)
         for count, row in zip(self.counts, rows, strict=True):

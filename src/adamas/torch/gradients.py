@@ -11,7 +11,7 @@ __all__ = ["aligned_grad", "check_grad", "dense_grad", "has_own_memory"]
 
 
 def has_own_memory(x: Tensor) -> bool:
-    """Whether elements are where the address says: not those of a tensor made of others, or of mere zeros."""
+    """Whether `data_ptr()` addresses the elements: not so for wrapper subclasses and zero tensors."""
     return not is_zero_tensor(x) and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__
 
 

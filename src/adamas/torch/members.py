@@ -18,7 +18,7 @@ from ._compat import is_dense, is_distributed, is_fake
 from .gradients import check_grad, has_own_memory
 from .launchers import Launcher, ParamState, Request, choose
 from .options import AVERAGE, Groups
-from .state import allocate, as_format, has_shape_of, slot_format
+from .state import SMALLEST_SCALED, allocate, as_format, has_shape_of, slot_format
 
 __all__ = ["Kind", "SlowPathWarning", "check_params", "check_state", "kinds_of", "make_state"]
 
@@ -105,7 +105,7 @@ def _alike(p: Tensor) -> Hashable:
         p.dtype,
         p.device,
         p.layout,
-        p.numel() >= 4096,
+        p.numel() >= SMALLEST_SCALED,
         strided and has_own_memory(p),
         strided and p.is_contiguous() and not p.is_conj() and not p.is_neg(),
         None if grad is None else grad.dtype,

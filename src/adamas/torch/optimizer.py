@@ -42,20 +42,21 @@ OPTIONS_DOC = """
 All optimizers of this package take these keyword arguments too:
 
 Args:
-    backend: the code that updates parameters, by its name, or "auto": the fastest that can. {backends}
+    backend: "auto", the fastest backend that can update a parameter, or one by name: {backends}.
     state_format: how slots are stored: "float32", "bfloat16", "float16" or "float8" (also "bf16", "fp8",
         `torch.bfloat16`, ...) for all, or a mapping from the key of a slot in `state[p]` to its format;
         float32 by default. Float64 and complex parameters keep state of their own type, and in float8
         tensors of fewer than 4,096 elements stay float32.
-    clip_norm: the largest global 2-norm of the gradients, as in `torch.nn.utils.clip_grad_norm_`; `p.grad`
-        itself stays as it is. `last_step.grad_norm` tells the norm; `math.inf` measures and clips nothing.
+    clip_norm: the maximum global 2-norm of the gradients, as in `torch.nn.utils.clip_grad_norm_`, without
+        writing to `p.grad`. `last_step.grad_norm` is the norm before clipping; `math.inf` computes it and
+        clips nothing.
     skip_nonfinite: a step with a NaN or infinite gradient changes nothing, and is counted in
         `skipped_steps`.
     average: the decay β of a running average of the parameters after each step (Kingma & Ba 2014,
         section 7.2), with its bias correction; see `averaged_parameters`.
-    seed: of the stochastic rounding of 16- and 8-bit storage.
-    warn_after_skips: after so many skipped steps in a row, warn with the name of the first parameter whose
-        gradient is not finite; None never warns.
+    seed: the seed of the stochastic rounding in 16- and 8-bit storage.
+    warn_after_skips: warn after this many consecutive skipped steps, with the name of the first parameter
+        whose gradient is not finite; None never warns.
 """
 
 
@@ -102,15 +103,15 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             cls.__signature__ = with_step_options(inspect.signature(cls.upstream or torch.optim.Optimizer))
         elif "step_options" in inspect.signature(cls).parameters:
             cls.__signature__ = with_step_options(inspect.signature(cls))
-        names = " or ".join(f'"{name}"' for name in launchers.names())
+        names = ", ".join(f'"{name}"' for name in launchers.names())
         own = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
-        cls.__doc__ = own + "\n" + OPTIONS_DOC.format(backends=f"There are {names}.")
+        cls.__doc__ = own + "\n" + OPTIONS_DOC.format(backends=names)
 
     def rule_of(self, group: Mapping[str, Any], checked: bool = False) -> Rule:
         """The rule that a parameter group's options stand for.
 
-        `checked` raises a ValueError for an option out of its range, as when a group is added. At a step what
-        torch accepts is accepted: a schedule may end below 0 by rounding.
+        With `checked`, as when a group is added, an option out of its range raises a ValueError. At a step
+        any number is accepted, as in torch: a schedule may end below 0 by rounding.
         """
         raise NotImplementedError
 
@@ -160,7 +161,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             plan = self._plan
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
-            # A GradScaler sets both for the time of a step where the optimizer is to unscale and skip.
+            # GradScaler sets these for the duration of a step that is to unscale and skip (fused=True).
             if "grad_scale" in self.__dict__ or "found_inf" in self.__dict__:
                 self.last_step = self._run_scaled(plan)
             else:
@@ -170,7 +171,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             else:
                 self._skips_in_a_row = 0
         except BaseException:
-            if self._plan is not None:  # it holds gradients, and may have made state for this step
+            if self._plan is not None:  # it references gradients, and may have allocated state
                 self._plan.rollback()
                 self._plan = None
             raise

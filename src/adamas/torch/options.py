@@ -27,8 +27,8 @@ class StepInfo(NamedTuple):
     Attributes:
         grad_norm: the global 2-norm of the gradients, unscaled and before clipping; None where neither
             clipping nor skipping needs it. `clip_norm=math.inf` measures it and clips nothing.
-        clip_factor: the factor that brought the gradients' norm under `clip_norm`; 1 where it was.
-        skipped: whether nothing was changed, because a gradient was not finite.
+        clip_factor: the factor that clipping applied to the gradients; 1 if the norm was within `clip_norm`.
+        skipped: whether the step was skipped because a gradient was not finite.
     """
 
     grad_norm: float | None
@@ -71,7 +71,7 @@ class StepOptions:
             return
         if isinstance(value, bool) or not isinstance(value, numbers.Real) or not contains(float(value)):
             raise ValueError(f"{name} must lie in {interval}, got {value!r}")
-        # A NumPy float32 would make float32 of whatever is computed with it.
+        # A NumPy float32 scalar would pull later arithmetic down to float32.
         object.__setattr__(self, name, float(value))
 
     def _check_integer(self, name: str, kind: str, allowed: Callable[[int], bool]) -> None:
@@ -112,7 +112,7 @@ class Groups:
         keeps_steps: whether `state[p]["step"]` is kept.
         takes_sparse: whether a sparse gradient may be made dense.
         upstream: the class of torch.optim that the optimizer stands in for, if there is one.
-        told: the reasons for a slow path that this optimizer has warned of.
+        told: the reasons for a slow path already reported; each is warned of once.
     """
 
     param_groups: list[dict[str, Any]]

@@ -24,6 +24,7 @@ from ..rules._base import Slot
 from .gradients import has_own_memory
 
 __all__ = [
+    "SMALLEST_SCALED",
     "StateFormat",
     "allocate",
     "as_format",
@@ -38,8 +39,8 @@ __all__ = [
 # The values users may give as state_format: a name for all slots, or one for each slot by its key.
 StateFormat = str | Mapping[str, str]
 
-# Below this many elements scales would cost more than codes save, and these tensors matter most.
-_SMALLEST_SCALED = 4096
+# Small tensors (biases, norms) stay float32: they save almost nothing and are the most sensitive to rounding.
+SMALLEST_SCALED = 4096
 
 
 def checked_state_format(state_format: Any) -> StateFormat | None:
@@ -96,7 +97,7 @@ def slot_format(p: Tensor, key: str, slot: Slot, state_format: StateFormat | Non
     if own == "float64" or p.is_complex():
         name = plain
     format = formats.get(name, slot.signed)
-    return formats.get(plain) if format.scaled and p.numel() < _SMALLEST_SCALED else format
+    return formats.get(plain) if format.scaled and p.numel() < SMALLEST_SCALED else format
 
 
 def allocate(p: Tensor, format: Format, slot: Slot) -> Tensor:
@@ -196,7 +197,10 @@ def _order(p: Tensor) -> list[int]:
 
 
 def _encode(values: Tensor, format: Format) -> Tensor:
-    """Values laid out as their parameter, to codes (and scales); to the nearest code, or the one below."""
+    """Encode values, in their parameter's layout, to codes (and scales).
+
+    A constant just below one half stands for the random bits, so that values are rounded to nearest.
+    """
     assert format.encode is not None
     n = values.numel()
     flat = torch.as_strided(values, (n,), (1,)).numpy()

@@ -28,7 +28,7 @@ _params_of = operator.itemgetter("params")
 # Sentinel: otherwise moving a parameter to the next group leaves the flattened list equal.
 _END = (object(),)
 
-# Squares of gradients times this, or its inverse, are in the range of float64 whatever the gradients are.
+# Scaling by this or its inverse keeps the squares of any float64 gradients in range.
 _RESCALE = 2.0**-600
 # Sets of active members that a plan remembers.
 _REMEMBERED = 16
@@ -55,7 +55,7 @@ class Plan:
             for group, rule in zip(param_groups, rules, strict=True)
         ]
         self._rules = rules
-        # Names outside of it that a rule's update uses may stand for something else at the next step.
+        # Globals and closures that `update` reads may be rebound between steps: then the plan is made again.
         updates = dict.fromkeys([rule.form().update for rule in rules])
         self._watches = [watch(update) for update in updates if uses_names(update)]
         self._differentiable = [request.differentiable for request in self._requests]
@@ -227,11 +227,11 @@ class Plan:
         return True
 
     def run(self, unscale: float = 1.0, found_inf: bool = False) -> StepInfo:
-        """Take the step that `bind` prepared; a scalar that cannot be had raises before any change.
+        """Execute the step that `bind` prepared; a scalar that cannot be computed raises before any change.
 
         Args:
             unscale: the factor on all gradients, one over the loss scale.
-            found_inf: whether somebody has found a gradient that is not finite.
+            found_inf: whether GradScaler has found a gradient that is not finite.
         """
         norm, factor = self._clip(unscale) if self._needs_grad_norm else (None, 1.0)
         skipped = found_inf or (
@@ -253,7 +253,7 @@ class Plan:
         return StepInfo(norm, factor, skipped)
 
     def rollback(self) -> bool:
-        """After a step that was not taken, delete the state allocated for it; True where there was any.
+        """Delete the state allocated for a step that was skipped or raised; whether there was any.
 
         SGD infers its first step from missing state. The plan then no longer holds.
         """
@@ -268,7 +268,7 @@ class Plan:
     def _clip(self, unscale: float) -> tuple[float, float]:
         """The norm of all gradients, and the factor that clips it."""
         norm = math.sqrt(self._grad_sumsq(1.0))
-        if norm == 0 or norm == math.inf:  # squares left the range of float64, though perhaps no gradient did
+        if norm == 0 or norm == math.inf:  # squares left float64's range, perhaps no gradient did
             rescale = _RESCALE if norm else 1 / _RESCALE
             norm = math.sqrt(self._grad_sumsq(rescale)) / rescale
         norm *= unscale
@@ -316,9 +316,9 @@ def _has_any(state: Mapping[str, Any], slots: Sequence[tuple[Any, ...]]) -> bool
 
 
 def _same_kernel(rule: Rule, other: Rule) -> bool:
-    """Whether two rules of one group store and compute the same, but for their scalars.
+    """Whether two rules share a kernel: the same slots and update, whatever their scalars.
 
-    The kernel of a rule depends on whether its ε is large enough to hide subnormal state.
+    ε is compared too, because a kernel keeps subnormal state where ε is too small to hide it.
     """
     return getattr(rule, "eps", None) == getattr(other, "eps", None) and same_form(rule.form(), other.form())
 

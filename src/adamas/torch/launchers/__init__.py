@@ -1,4 +1,4 @@
-"""Launchers: each updates the parameters it can take, one file each, found by being here.
+"""Launchers, one a file: each updates the parameters it supports, and is found by being in this folder.
 
 A module of this package has a class `LAUNCHER`. Which one takes a parameter is asked of each in turn
 (`choose`), the fastest first; no launcher is named anywhere else.
@@ -107,11 +107,11 @@ class Launcher(Protocol):
         ...
 
     def select(self, rows: tuple[int, ...]) -> None:
-        """Take the row of scalars of each member, `IDLE` for one that has no gradient."""
+        """Set the row of scalars of each member; `IDLE` leaves a member alone."""
         ...
 
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
-        """Read the gradients; False where a member is no longer as it was when the launcher was made."""
+        """Read the gradients; False where a member's dtype, layout or size has changed."""
         ...
 
     def grad_sumsq(self, scale: float) -> Tensor:

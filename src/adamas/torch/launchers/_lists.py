@@ -90,7 +90,7 @@ class Lists:
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Lists:
-        """Any function of torch, a call a tensor: a rule that only this backend can take may use it."""
+        """Apply any function of torch tensor by tensor, for rules that no kernel can run."""
         count = next(len(x.tensors) for x in args if isinstance(x, Lists))
         columns = (x.tensors if isinstance(x, Lists) else [x] * count for x in args)
         return cls([function(*row, **(kwargs or {})) for row in zip(*columns, strict=True)])

@@ -20,5 +20,5 @@ def round_to(target: Tensor, value: Tensor, key: int) -> Tensor:
     rounded = torch.where(value.isnan(), value, bits.view(torch.float32))
     if not value.requires_grad:
         return rounded
-    # A gradient passes a rounding as it is. The sum is exact, for the two are near each other.
+    # The gradient passes straight through. The sum is exact: the two are within a factor of two.
     return torch.where(value.isfinite(), value + (rounded - value).detach(), value)

@@ -92,7 +92,7 @@ class EagerLauncher:
         dtype: torch.dtype,
         grad_scale: float | Tensor,
     ) -> None:
-        # A graph keeps what it was computed from, and p and the state are about to be overwritten.
+        # Autograd saves its inputs, and p and the state are overwritten below: copy them.
         copy = self._differentiable
         keys, slots = members[0][0].slots, len(step[0].form().slots)
         targets = [[local(m.p) for m, _ in members]]

@@ -36,8 +36,10 @@ class NumbaLauncher:
     def unsupported(cls, p: Tensor, request: Request) -> str | None:
         if request.differentiable:
             return "the step is to be differentiable"
-        if p.device.type != "cpu" or p.layout != torch.strided:
-            return f"it is a {p.layout} tensor on {p.device}"
+        if p.device.type != "cpu":
+            return f"it is on {p.device}"
+        if p.layout != torch.strided:
+            return f"it is a {p.layout} tensor"
         if not has_own_memory(p):
             return f"it is a {type(p).__name__} without memory of its own"
         if format_of_dtype(p.dtype) is None:
@@ -61,7 +63,7 @@ class NumbaLauncher:
         self._g_dtypes = [_gradient_dtype(p, self._g_format) for p in self._params]
         self._width = len(kernel.arrays)
         self._staged = [(m.p, m.layout) for m in members if m.layout is not m.p]
-        # A gradient of the right kind in the parameter's memory, for a member that is idle.
+        # For idle members: the guard needs a tensor of that dtype and layout, which no kernel reads.
         self._stand_ins = list(map(self._stand_in, range(len(members))))
         self._layouts = [member.layout for member in members]
         self._stand_in_addresses = list(map(Tensor.data_ptr, self._layouts))

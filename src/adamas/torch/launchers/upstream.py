@@ -18,9 +18,9 @@ _WIDE = (torch.float32, torch.float64, torch.complex64, torch.complex128)
 
 
 class UpstreamLauncher:
-    """An optimizer of torch's class over these parameters, whose state and options are those of ours.
+    """A torch.optim optimizer over these parameters that shares our state and options.
 
-    It takes ordinary arithmetic only: torch rounds 16 bits to nearest, so those parameters are not for it.
+    16-bit parameters are refused: torch rounds to nearest, which loses small updates.
     """
 
     name = "torch"
