@@ -18,6 +18,7 @@ __all__ = [
     "PRIVATE",
     "disable_dynamo",
     "foreach",
+    "foreach_copy",
     "has_overlap",
     "is_dense",
     "is_distributed",
@@ -161,6 +162,16 @@ def foreach(name: str, *args: Any) -> list[Tensor]:
     count = next(len(x) for x in args if isinstance(x, list))
     columns: Iterable[Any] = (x if isinstance(x, list) else [x] * count for x in args)
     return [single(*row) for row in zip(*columns, strict=True)]
+
+
+def foreach_copy(targets: list[Tensor], values: list[Tensor]) -> None:
+    """Copy tensors into others, as one call; without torch's function for it, a call a tensor."""
+    fused = getattr(torch, "_foreach_copy_", None)
+    if fused is not None:
+        fused(targets, values)
+        return
+    for target, value in zip(targets, values, strict=True):
+        target.copy_(value)
 
 
 def local(x: Tensor) -> Tensor:

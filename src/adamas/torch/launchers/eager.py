@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...backends import bind
-from .._compat import foreach, local
+from .._compat import foreach, foreach_copy, local
 from ..gradients import dense_grad
 from . import IDLE, ParamState, Request, StepScalars
 from ._lists import Lists, lists_xp
@@ -98,21 +98,39 @@ class EagerLauncher:
         targets = [[local(m.p) for m, _ in members]]
         targets += [[local(m.state[key]) for m, _ in members] for key in keys]
         sources = [targets[0], [g for _, g in members], *targets[1:]]
-        p, g, *values = (Lists([_real(x.to(dtype, copy=copy)) for x in column]) for column in sources)
+        p, g, *values = (_in_type(column, dtype, copy) for column in sources)
         mean = values.pop() if len(keys) > slots else None
         rule, (scale, coupled_decay, decay_factor, average), scalars, t, _ = step
-        g = (scale * grad_scale) * g
+        if isinstance(grad_scale, Tensor) or scale * grad_scale != 1:
+            g = (scale * grad_scale) * g
         if coupled_decay != 0:
             g = g + coupled_decay * p
+        if decay_factor != 1:
+            p = decay_factor * p
         update = bind(rule.form().update, lists_xp)
-        new = list(update(decay_factor * p, g, *values, *scalars))
+        new = list(update(p, g, *values, *scalars))
         if mean is not None:
             new.append(mean + average * (new[0] - mean))
         for column, value in zip(targets, new, strict=True):
-            _store(column, value, [self._key(t) + m.index for m, _ in members])
+            if not copy and _all_are(column, dtype):
+                foreach_copy(column, value.tensors)
+            else:
+                _store(column, value, [self._key(t) + m.index for m, _ in members])
 
 
 LAUNCHER = EagerLauncher
+
+
+def _all_are(tensors: Sequence[Tensor], dtype: torch.dtype) -> bool:
+    """Whether they are all of this type, and that is not complex."""
+    return not dtype.is_complex and all(x.dtype == dtype for x in tensors)
+
+
+def _in_type(tensors: list[Tensor], dtype: torch.dtype, copy: bool) -> Lists:
+    """The tensors in the type of the computation, complex ones as pairs of reals."""
+    if not copy and _all_are(tensors, dtype):
+        return Lists(tensors)
+    return Lists([_real(x.to(dtype, copy=copy)) for x in tensors])
 
 
 def _store(targets: Sequence[Tensor], values: Lists, keys: Sequence[int]) -> None:
