@@ -77,8 +77,9 @@ def whole(x: Any) -> Tensor:
 
 
 def slots_of(opt: torch.optim.Optimizer, p: Tensor) -> list[Tensor]:
-    state = sorted(opt.state.get(p, {}).items())
-    return [whole(x) for _, x in state if torch.is_tensor(x) and x.dim()]
+    """By name: torch has RMSprop's in another order."""
+    state = opt.state.get(p, {})
+    return [whole(state[key]) for key in sorted(state) if torch.is_tensor(state[key]) and state[key].dim()]
 
 
 # In one process.

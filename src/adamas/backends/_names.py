@@ -128,6 +128,8 @@ def _key(value: Any, above: tuple[Any, ...]) -> Hashable:
         return type(value).__name__, float(value).hex()
     if isinstance(value, (tuple, list)):
         return tuple(_key(x, above) for x in value)
+    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # an array or a tensor of one number
+        return _key(value.item(), above)
     if not isinstance(value, types.FunctionType):
         return id(value)
     if value in above:  # recursion
@@ -155,13 +157,18 @@ def same_form(one: Form, other: Form) -> bool:
 def watch(function: Update) -> Callable[[], bool]:
     """A check, cheap enough for every step, of whether `text_key(function)` may still be what it is now.
 
-    It compares the objects that names stand for, in the functions called too, by identity. False says that
-    one was replaced, perhaps by its equal. The contents of a list of constants are not compared.
+    It compares the objects that names stand for, in the functions called too, by identity, and the contents
+    of those that can change in place. False says that one was replaced, perhaps by its equal.
     """
     codes: list[tuple[types.FunctionType, types.CodeType]] = []
     places: list[tuple[Any, str, Any]] = []
     cells: list[tuple[Any, Any]] = []
     _watch(function, codes, places, cells)
+    changeable = [
+        (value, _key(value, ()))
+        for value in (*(place[2] for place in places), *(cell[1] for cell in cells))
+        if isinstance(value, list) or (getattr(value, "ndim", None) == 0 and hasattr(value, "item"))
+    ]
 
     def unchanged() -> bool:
         for owner, code in codes:
@@ -170,8 +177,11 @@ def watch(function: Update) -> Callable[[], bool]:
         for scope, name, value in places:
             if scope.get(name, _ABSENT) is not value:
                 return False
-        for cell, value in cells:  # noqa: SIM110 - a generator would cost as much as all the rest
+        for cell, value in cells:
             if cell.cell_contents is not value:
+                return False
+        for value, key in changeable:  # noqa: SIM110
+            if _key(value, ()) != key:
                 return False
         return True
 

@@ -162,15 +162,18 @@ class Rule:
 
         Raises:
             TypeError: a field without default is missing, or there is no such field.
+            ValueError: a number is none.
         """
         rule = object.__new__(cls)
-        for name, _, default in _fields(cast(Any, cls)):
+        for name, check, default in _fields(cast(Any, cls)):
             value = fields.pop(name, default)
             if value is dataclasses.MISSING:
                 raise TypeError(f"{cls.__name__}.unchecked() misses the field {name!r}")
-            if type(value) is not float and not isinstance(value, (bool, str)):
+            if type(value) is not float and cast(Any, check).func is check_number:
                 number = as_number(value)
-                value = value if number is None else number
+                if number is None:
+                    raise ValueError(f"{cls.__name__}: {name} must be a number, got {value!r}")
+                value = number
             object.__setattr__(rule, name, value)
         if fields:
             raise TypeError(f"{cls.__name__} has no field {next(iter(fields))!r}")

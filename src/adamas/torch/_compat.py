@@ -25,6 +25,7 @@ __all__ = [
     "is_fake",
     "is_zero_tensor",
     "local",
+    "metadata",
     "metadata_guard",
     "step_is_observed",
     "without_modes",
@@ -72,8 +73,8 @@ def metadata_guard(tensors: Sequence[Tensor]) -> Callable[..., bool]:
     about a microsecond a tensor and step.
     """
     if _TensorGuards is None:
-        expected = list(map(_metadata, tensors))
-        return lambda *others: list(map(_metadata, others)) == expected
+        expected = list(map(metadata, tensors))
+        return lambda *others: list(map(metadata, others)) == expected
     sizes, strides = list(map(Tensor.size, tensors)), list(map(Tensor.stride, tensors))
     # Equal ones share one list: making lists is most of the time.
     lists: dict[Any, list[int]] = {each: list(each) for each in {*sizes, *strides}}
@@ -86,11 +87,12 @@ def metadata_guard(tensors: Sequence[Tensor]) -> Callable[..., bool]:
     return check
 
 
-def _metadata(x: Any) -> Any:
+def metadata(x: Any) -> Any:
+    """All that a kernel depends on of a tensor, but for its address; about a microsecond."""
     if not isinstance(x, Tensor):
         return type(x)
     lazy = x.is_conj(), x.is_neg(), is_zero_tensor(x)
-    return type(x), x.dtype, x.device, x.size(), x.stride(), x.requires_grad, lazy
+    return type(x), x.dtype, x.device, x.size(), x.stride(), lazy
 
 
 _pre_hooks = _private("pre_hooks")

@@ -160,7 +160,9 @@ class Counters:
     def take(self, selection: Selection) -> bool:
         """Make `advance` count for these members; False if those of a row no longer have equal counts."""
         leading = self._array[:, selection.leaders]
-        if not (self._array[:, selection.members] == leading[:, selection.row_of]).all():
+        # Compared by their bits: a NaN equals itself.
+        bits = self._array.view(f"i{self._array.itemsize}")
+        if not (bits[:, selection.members] == bits[:, selection.leaders][:, selection.row_of]).all():
             return False
         self._selection = selection
         self.counts = []

@@ -25,22 +25,8 @@ Group = Mapping[str, Any]
 
 def make_rule(rule: type[rules.Rule], checked: bool, **options: Any) -> rules.Rule:
     """The rule with these hyperparameters, which may be tensors of one element."""
-    options = {name: as_float(x) if isinstance(x, torch.Tensor) else x for name, x in options.items()}
-    if checked:
-        return rule(**options)
-    try:
-        return rule.unchecked(**options)
-    except (TypeError, ValueError):
-        name, value = next((name, x) for name, x in options.items() if not _is_number(x))
-        raise ValueError(f"{rule.__name__}: {name} must be a number, got {value!r}") from None
-
-
-def _is_number(x: Any) -> bool:
-    try:
-        as_float(x)
-    except (TypeError, ValueError):
-        return False
-    return True
+    plain = {name: as_float(x) if isinstance(x, torch.Tensor) else x for name, x in options.items()}
+    return rule(**plain) if checked else rule.unchecked(**plain)
 
 
 def two_betas(group: Group) -> dict[str, Any]:

@@ -128,14 +128,23 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             self.param_groups,
             self.state,
             self.options,
-            list(self.defaults),
-            self.rule_of,
+            self.defaults,
             self.state_names,
             self.counts_steps or self.options.average is not None or rounds,
             self.takes_sparse,
-            self.upstream,
+            self._own_upstream(),
             self._told,
         )
+
+    def _own_upstream(self) -> type[torch.optim.Optimizer] | None:
+        """The class of torch.optim with the same rule; none where a subclass has a rule of its own."""
+        for cls in type(self).__mro__:
+            if cls.__dict__.get("upstream") is not None:
+                same = type(self).rule_of is cls.__dict__.get("rule_of")
+                return (
+                    self.upstream if same and type(self).state_names is cls.__dict__["state_names"] else None
+                )
+        return None
 
     def _make_plan(self) -> Plan:
         """A plan for the parameters as they are now, bound to the gradients and options of this step."""
@@ -144,7 +153,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         collecting = gc.isenabled()
         gc.disable()
         try:
-            self._plan = plan = Plan(self._groups(), self._plan)
+            self._plan = plan = Plan(self._groups(), self.rule_of, self._plan)
         finally:
             if collecting:
                 gc.enable()

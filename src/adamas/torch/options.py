@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -106,8 +107,7 @@ class Groups:
     Attributes:
         param_groups, state: the optimizer's own list and dictionary.
         options: the options of the step.
-        option_names: the keys of a group that are options.
-        rule_of: the rule that a group's options stand for, not checked for its range.
+        defaults: the options of a group and their defaults.
         state_names: the key in `state[p]` of each slot and carried value, where it is not its own name.
         keeps_steps: whether `state[p]["step"]` is kept.
         takes_sparse: whether a sparse gradient may be made dense.
@@ -118,8 +118,7 @@ class Groups:
     param_groups: list[dict[str, Any]]
     state: dict[Tensor, Any]
     options: StepOptions
-    option_names: Sequence[str]
-    rule_of: Callable[[Mapping[str, Any]], Rule]
+    defaults: Mapping[str, Any]
     state_names: Mapping[str, str]
     keeps_steps: bool
     takes_sparse: bool
@@ -136,9 +135,18 @@ def is_constant(options: Sequence[Any]) -> bool:
     return all(isinstance(x, _IMMUTABLE) or (isinstance(x, tuple) and is_constant(x)) for x in options)
 
 
-def as_float(x: Any) -> float:
-    """An option that may be a tensor of one element, as torch allows, as a float: its value now."""
-    return float(x.detach() if isinstance(x, Tensor) else x)
+def as_float(x: Any, name: str = "an option") -> float:
+    """An option that may be a tensor of one element, as torch allows, as a float: its value now.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    try:
+        if not isinstance(x, str) and (not isinstance(x, np.ndarray) or x.ndim == 0):
+            return float(x.detach() if isinstance(x, Tensor) else x)
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise ValueError(f"{name} must be a number, got {x!r}")
 
 
 def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float, float]:
@@ -150,9 +158,9 @@ def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float, float
     if group.get("differentiable", False):
         _check_nothing_is_learned(group)
     scale = -1.0 if group.get("maximize", False) else 1.0
-    decay = as_float(group.get("weight_decay", 0.0))
+    decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
     if group.get("decoupled_weight_decay", False):
-        return scale, 0.0, 1 - as_float(group["lr"]) * decay, 0.0
+        return scale, 0.0, 1 - as_float(group["lr"], "lr") * decay, 0.0
     return scale, decay, 1.0, 0.0
 
 
@@ -166,7 +174,7 @@ def check_group(group: Mapping[str, Any], optimizer: str) -> None:
         )
     if group.get("capturable"):
         raise ValueError("capturable=True (CUDA graphs) is not supported; leave it False")
-    decay = as_float(group.get("weight_decay", 0.0))
+    decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
     if not 0 <= decay < math.inf:
         raise ValueError(f"weight_decay must lie in [0, inf), got {decay!r}")
     group_envelope(group)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -14,11 +14,13 @@ from torch import Tensor
 
 from ..backends import host_carry, host_scalars, same_form, uses_names, watch
 from ..rules import Rule
+from ._compat import has_overlap, is_fake
 from .counters import Counters, Selection, counter_keys
 from .gradients import dense_grad
 from .launchers import IDLE, Launcher, ParamState, Request, StepScalars
 from .members import Kind, check_params, check_state, kinds_of, make_state
 from .options import AVERAGE, Groups, StepInfo, group_envelope, is_constant
+from .state import has_shape_of
 
 __all__ = ["Plan"]
 
@@ -32,7 +34,12 @@ _END = (object(),)
 _RESCALE = 2.0**-600
 # Sets of active members that a plan remembers.
 _REMEMBERED = 16
+# Scalars of steps that a plan keeps for parameters that have taken fewer.
+_SCALARS_KEPT = 4096
 _LARGEST = torch.finfo(torch.float32).max
+
+
+RuleOf = Callable[[Mapping[str, Any]], Rule]
 
 
 class Plan:
@@ -43,13 +50,14 @@ class Plan:
     which parameters have a gradient, the options of the groups and all addresses are read at every step.
     """
 
-    def __init__(self, groups: Groups, before: Plan | None = None) -> None:
+    def __init__(self, groups: Groups, rule_of: RuleOf, before: Plan | None = None) -> None:
         self.groups = groups
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
-        self._options_of = operator.itemgetter(*groups.option_names)
+        # A second name, so that the options are a tuple even where there is one.
+        self._options_of = operator.itemgetter(*groups.defaults, "params")
         self._options: list[tuple[Any, ...] | None] = [None] * len(param_groups)
-        rules = [groups.rule_of(group) for group in param_groups]
+        rules = [rule_of(group) for group in param_groups]
         self._requests = [
             Request(groups, group, rule, groups.slot_keys(rule))
             for group, rule in zip(param_groups, rules, strict=True)
@@ -75,10 +83,14 @@ class Plan:
         states = [each.values() for each in state.values() if isinstance(each, dict)]
         self._watched = [*chain(*zip(self._lists, repeat(_END))), state.values(), *states, _END]
         self._found = list(chain.from_iterable(self._watched))
+        self._memo: dict[tuple[int, int, tuple[float, ...]], tuple[float, ...]] = {}
         self._mask: bytes | None = None
         self._resting: list[int] = []
         self._selections: dict[bytes, tuple[Selection, list[int], list[tuple[int, ...]]]] = {}
-        self._needs_grad_norm = groups.options.needs_grad_norm
+        # A tensor without values has no norm.
+        self._needs_grad_norm = groups.options.needs_grad_norm and not any(
+            p.is_meta or is_fake(p) for p in self._params
+        )
 
     @property
     def backend(self) -> str:
@@ -100,14 +112,16 @@ class Plan:
         active = [p.grad is not None or (id(p) in known and self._has_state(k, p, keys)) for k, p in found]
         self._idle = [p for (_, p), on in zip(found, active, strict=True) if not on]
         members = list(itertools.compress(found, active))
-        parts: dict[Hashable, list[tuple[Tensor, Kind, dict[str, Any] | None]]] = {}
+        parts: dict[
+            tuple[bool, type[Launcher], Hashable], list[tuple[Tensor, Kind, dict[str, Any] | None]]
+        ] = {}
         for (_, p), kind in zip(members, kinds_of(members, self._requests, self.groups), strict=True):
             mine = self.groups.state.get(p)
             if mine:
                 check_state(p, mine, kind.names)
             part = not kind.launcher.keeps_state, kind.launcher, kind.key
             parts.setdefault(part, []).append((p, kind, mine))
-        ordered = [parts[part] for part in sorted(parts, key=operator.itemgetter(0))]  # type: ignore[arg-type]
+        ordered = [parts[part] for part in sorted(parts, key=lambda part: (part[0], part[1].rank))]
         self._params = [p for part in ordered for p, *_ in part]
         kept = [each for part in ordered for each in part if each[1].launcher.keeps_state]
         self._counted = len(kept)
@@ -124,7 +138,12 @@ class Plan:
         """Whether a parameter without gradient has all that a step would make for it."""
         state = self.groups.state.get(p, {})
         average = [AVERAGE] if self.groups.options.average is not None else []
-        return all(state.get(key) is not None for key in (*self._requests[k].slot_keys, *counters, *average))
+        slots = (*self._requests[k].slot_keys, *average)
+        return (
+            all(state.get(key) is not None for key in (*slots, *counters))
+            and all(has_shape_of(state[key], p) for key in slots)
+            and not (p.layout == torch.strided and has_overlap(p))
+        )
 
     def _states(
         self,
@@ -150,7 +169,7 @@ class Plan:
         self._counters = Counters(self.groups, groups_of, [member.state for member in members], began, keys)
         return members
 
-    def bind(self, optimizer: torch.optim.Optimizer) -> bool:
+    def bind(self, optimizer: Any) -> bool:
         """Read gradients and options for a step; False where the plan no longer holds."""
         param_groups = self.groups.param_groups
         if (
@@ -165,12 +184,12 @@ class Plan:
         ):
             return False
         for k, group in enumerate(param_groups):
-            options = self._options_of(group)
+            options = self._options_of(group)[:-1]
             try:
                 changed = options != self._options[k]
             except (TypeError, ValueError, RuntimeError):  # an array among them is neither equal nor not
                 changed = True
-            if changed and not self._read_options(k, group, options):
+            if changed and not self._read_options(k, group, options, optimizer.rule_of):
                 return False
         grads = list(map(_grad, self._params))
         if (
@@ -216,12 +235,15 @@ class Plan:
         resting = [place for place, on in enumerate(mask) if not on]
         return selection, resting, [tuple(rows[part]) for part in self._slices]
 
-    def _read_options(self, k: int, group: Mapping[str, Any], options: tuple[Any, ...]) -> bool:
+    def _read_options(
+        self, k: int, group: Mapping[str, Any], options: tuple[Any, ...], rule_of: RuleOf
+    ) -> bool:
         request = self._requests[k]
-        rule = self.groups.rule_of(group)
+        rule = rule_of(group)
         if not _same_kernel(rule, request.rule) or request.differentiable != self._differentiable[k]:
             return False
         self._rules[k], self._envelopes[k] = rule, group_envelope(group)
+        self._memo.clear()
         # An option that may change in place (a tensor, a list) is read anew at every step.
         self._options[k] = options if is_constant(options) else None
         return True
@@ -244,8 +266,10 @@ class Plan:
             rows = self._next()
             for launcher in self._launchers:
                 launcher.stage(rows)
-            for launcher in self._launchers:
+            # Kernels last: the other launchers run code that may raise.
+            for launcher in reversed(self._launchers):
                 launcher.launch(scale)
+                self._made = []
             self._counters.advance(rows)
             self._made = []
         for launcher in self._launchers:
@@ -284,6 +308,10 @@ class Plan:
         """The scalars of this step, a row each."""
         average = self.groups.options.average
         rows: list[StepScalars] = []
+        # With many counts of steps at once, most of them were some parameter's count in the last step too.
+        memo = self._memo if len(self._counters.counts) > 4 else None
+        if memo is not None and len(memo) > _SCALARS_KEPT:
+            memo.clear()
         for count in self._counters.counts:
             k, carried = count.group, count.carried
             rule, envelope, taken = self._rules[k], self._envelopes[k], count.taken + 1
@@ -291,7 +319,11 @@ class Plan:
             try:
                 if carried:
                     carried = self._counters.stored(host_carry(rule, t, *carried))
-                scalars = host_scalars(rule, t, *carried)
+                scalars = None if memo is None else memo.get((k, t, carried))
+                if scalars is None:
+                    scalars = host_scalars(rule, t, *carried)
+                    if memo is not None:
+                        memo[k, t, carried] = scalars
             except (ZeroDivisionError, OverflowError) as error:
                 raise ValueError(f"a scalar of step {t} cannot be computed: {error!r} in {rule}") from None
             if average is not None:

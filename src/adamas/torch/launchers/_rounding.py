@@ -11,7 +11,7 @@ __all__ = ["round_to"]
 def round_to(target: Tensor, value: Tensor, key: int) -> Tensor:
     """Values for storage in the dtype of `target`; in 16 bits, rounded so that the mean is kept."""
     dropped = {torch.bfloat16: 16, torch.float16: 13}.get(target.dtype)
-    if dropped is None:
+    if dropped is None or value.is_meta:
         return value
     value = value.to(torch.float32)
     generator = torch.Generator(value.device).manual_seed(key & 0x7FFFFFFFFFFFFFFF)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ...backends import bind
+from ...backends import bind, check_rule
 from .._compat import foreach, foreach_copy, local
 from ..gradients import dense_grad
 from . import IDLE, ParamState, Request, StepScalars
@@ -26,6 +27,7 @@ class EagerLauncher:
 
     @classmethod
     def unsupported(cls, p: Tensor, request: Request) -> str | None:
+        check_rule(request.rule)
         if request.groups.options.state_format not in (None, "float32"):
             return f"backend={cls.name!r} keeps state in float32"
         return None
@@ -61,8 +63,7 @@ class EagerLauncher:
 
     def grad_sumsq(self, scale: float) -> Tensor:
         with torch.no_grad():
-            grads = [_real(g.detach()) * scale for g in self._grads if g.numel() > 0]
-            return sum_of_squares(grads)
+            return sum_of_squares([_real(g.detach()) for g in self._grads], scale)
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         self._steps = rows
@@ -108,7 +109,7 @@ class EagerLauncher:
         if decay_factor != 1:
             p = decay_factor * p
         update = bind(rule.form().update, lists_xp)
-        new = list(update(p, g, *values, *scalars))
+        new = _results(update(p, g, *values, *scalars), p)
         if mean is not None:
             new.append(mean + average * (new[0] - mean))
         for column, value in zip(targets, new, strict=True):
@@ -119,6 +120,11 @@ class EagerLauncher:
 
 
 LAUNCHER = EagerLauncher
+
+
+def _results(new: Any, like: Lists) -> list[Lists]:
+    """What an update returned, a number in place of an array as an array of it."""
+    return [x if isinstance(x, Lists) else Lists([torch.full_like(y, x) for y in like.tensors]) for x in new]
 
 
 def _all_are(tensors: Sequence[Tensor], dtype: torch.dtype) -> bool:
@@ -149,10 +155,11 @@ def _real(x: Tensor) -> Tensor:
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
 
 
-def sum_of_squares(grads: list[Tensor]) -> Tensor:
-    """The sum of squares of real tensors in float64, 0-d, on the device of the first of them."""
-    if not grads:
+def sum_of_squares(grads: Sequence[Tensor], scale: float) -> Tensor:
+    """The sum of squares of real tensors times `scale`, in float64, 0-d, on the device of the first."""
+    wide = [g.double() * scale for g in grads if g.numel() > 0]
+    if not wide:
         return torch.zeros((), dtype=torch.float64, device="cpu")
-    norms = foreach("norm", [g.double() for g in grads])
+    norms = foreach("norm", wide)
     first = norms[0].device
     return torch.stack([norm.to(first) for norm in norms]).square().sum()

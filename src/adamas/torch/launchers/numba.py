@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from torch import Tensor
 
 from ... import formats
 from ...backends.numba import Job, Kernel, NormJob, RuleSourceError, compile_rule
-from .._compat import metadata_guard
+from .._compat import metadata, metadata_guard
 from ..gradients import aligned_grad, has_own_memory
 from ..state import format_of_dtype, slot_format
 from . import IDLE, ParamState, Request, StepScalars
@@ -62,6 +64,7 @@ class NumbaLauncher:
         self._g_format = kernel.formats["g"].name
         self._g_dtypes = [_gradient_dtype(p, self._g_format) for p in self._params]
         self._width = len(kernel.arrays)
+        # Members that are copied to a dense tensor and back.
         self._staged = [(m.p, m.layout) for m in members if m.layout is not m.p]
         # For idle members: the guard needs a tensor of that dtype and layout, which no kernel reads.
         self._stand_ins = list(map(self._stand_in, range(len(members))))
@@ -74,6 +77,9 @@ class NumbaLauncher:
             for x in (m.layout, g, *map(m.state.__getitem__, m.slots))
         ]
         self._as_they_were = metadata_guard(self._tensors)
+        # Layers that freeze and thaw change what a guard compares, and nothing that a kernel reads.
+        self._guards = {self._thawed(): self._as_they_were}
+        self._metadata = list(map(metadata, self._tensors))
         self._staged_as_they_were = metadata_guard([p for p, _ in self._staged]) if self._staged else None
         floats = [p.numel() * (2 if p.is_complex() else 1) for p in self._params]
         self._job = Job(kernel, floats, tensor_index=[member.index for member in members])
@@ -82,6 +88,9 @@ class NumbaLauncher:
         self._sumsq_memory = self._sumsq.numpy()
         self._key = request.groups.options.key if kernel.rounds else None
         self._idle: list[int] = []
+        self._active: list[ParamState] = []
+        self._written: list[Tensor] = []
+        self._active_staged: list[tuple[Tensor, Tensor]] = []
         self._rows: list[int] = []
         self._selections: dict[tuple[int, ...], tuple[list[int], list[int], np.ndarray[Any, Any]]] = {}
         self._pool = default_pool()
@@ -98,6 +107,9 @@ class NumbaLauncher:
             known = self._selections[rows] = _selection(rows)
         self._rows, self._idle, own_rows = known
         self._job.write_rows(own_rows)
+        self._active = list(itertools.compress(self._members, [row != IDLE for row in rows]))
+        self._written = [member.p for member in self._active]
+        self._active_staged = [(m.p, m.layout) for m in self._active if m.layout is not m.p]
         if self._idle:
             layouts = list(map(Tensor.data_ptr, self._layouts))
             if layouts != self._stand_in_addresses:  # a stand-in would keep old memory alive
@@ -108,13 +120,32 @@ class NumbaLauncher:
         self._tensors[1 :: self._width] = grads
         for k in self._idle:
             self._tensors[self._width * k + 1] = self._stand_ins[k]
-        if not self._as_they_were(*self._tensors) and not self._align():
+        if not self._as_they_were(*self._tensors) and not self._refresh_guard() and not self._align():
             return False
         if self._staged_as_they_were is not None and not self._staged_as_they_were(
             *(p for p, _ in self._staged)
         ):
             return False
         self._job.write_table(list(map(Tensor.data_ptr, self._tensors)))
+        return True
+
+    def _thawed(self) -> bytes:
+        """Which parameters require a gradient, a byte each."""
+        return bytes(map(operator.attrgetter("requires_grad"), self._params))
+
+    def _refresh_guard(self) -> bool:
+        """Take another guard where only which parameters require a gradient has changed."""
+        thawed = self._thawed()
+        guard = self._guards.get(thawed)
+        if guard is None:
+            if list(map(metadata, self._tensors)) != self._metadata:
+                return False
+            if len(self._guards) >= _REMEMBERED:
+                self._guards.clear()
+            guard = self._guards[thawed] = metadata_guard(self._tensors)
+        if not guard(*self._tensors):
+            return False
+        self._as_they_were = guard
         return True
 
     def _align(self) -> bool:
@@ -127,7 +158,7 @@ class NumbaLauncher:
                 return False
         for k in active:
             self._tensors[self._width * k + 1] = self._stand_in(k)
-        if not self._as_they_were(*self._tensors):
+        if not self._as_they_were(*self._tensors) and not self._refresh_guard():
             return False
         for k in active:
             layout = self._members[k].layout
@@ -150,16 +181,16 @@ class NumbaLauncher:
     def launch(self, grad_scale: float | Tensor) -> None:
         if grad_scale != self._job.grad_scale:
             self._job.write_grad_scale(float(grad_scale))
-        if self._staged:
+        if self._active_staged:
             with torch.no_grad():
-                for p, dense in self._staged:
+                for p, dense in self._active_staged:
                     dense.copy_(p)
                 self._job.run(self._pool)
-                for p, dense in self._staged:
+                for p, dense in self._active_staged:
                     p.copy_(dense)
         else:
             self._job.run(self._pool)
-        torch.autograd.graph.increment_version(self._params)
+        torch.autograd.graph.increment_version(self._written)
 
     def unbind(self) -> None:
         self._tensors[1 :: self._width] = self._params

@@ -55,6 +55,7 @@ class UpstreamLauncher:
         make: Any = groups.upstream
         self._shadow: torch.optim.Optimizer = make([{"params": params} for _, params in by_group.values()])
         self._shadow.state = groups.state
+        self._shadow.defaults = dict(groups.defaults)
         self._step = _without_hooks(groups.upstream)
         self._grads: list[Tensor] = []
         self._idle: list[bool] = []
@@ -69,8 +70,9 @@ class UpstreamLauncher:
 
     def grad_sumsq(self, scale: float) -> Tensor:
         with torch.no_grad():
-            grads = [torch.view_as_real(g) if g.is_complex() else g for g in self._grads]
-            return sum_of_squares([g.detach() * scale for g in grads])
+            grads = [g.coalesce().values() if g.is_sparse else g for g in self._grads]
+            grads = [torch.view_as_real(g.resolve_conj()) if g.is_complex() else g for g in grads]
+            return sum_of_squares([g.detach() for g in grads], scale)
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         for theirs, ours in zip(self._shadow.param_groups, self._groups, strict=True):
