@@ -180,10 +180,9 @@ def test_a_subclass_with_a_rule_of_its_own_is_not_torchs() -> None:
     give(p)
     opt.step()
     assert p.tolist() == [0.75] * 2
+    asked = Halved([p], backend="torch")
     with pytest.raises(ValueError, match=r"torch\.optim has no such optimizer"):
-        q = leaf(torch.ones(2))
-        give(q)
-        Halved([q], backend="torch").step()
+        asked.step()
 
 
 def test_torchs_step_has_our_defaults() -> None:
@@ -264,11 +263,12 @@ class Branching(Rule):
 
 
 @pytest.mark.parametrize("backend", ["numba", "reference"])
-def test_a_list_of_constants_that_is_edited(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_of_constants_that_is_edited(backend: str) -> None:
+    SCALE[:] = [0.5]
     p = leaf(torch.zeros(2))
     opt = Optimizer([p], Scaled(), backend=backend)
     for scale, expected in ((0.5, -0.5), (0.25, -0.75), (0.125, -0.875)):
-        monkeypatch.setitem(SCALE, 0, scale)
+        SCALE[0] = scale
         give(p)
         opt.step()
         assert p.tolist() == [expected] * 2
@@ -305,13 +305,13 @@ def test_functions_of_torch_take_arrays_by_name() -> None:
 
         @staticmethod
         def update(p, g, lr):
-            return (p - lr * torch.clamp(g, min=-1.0, max=p),)
+            return (p - lr * torch.clamp(g, max=p),)
 
     p = leaf(torch.full((3,), 0.5))
     opt = Optimizer([p], Clamped(), backend="reference")
     p.grad = torch.tensor([-2.0, 0.25, 2.0])
     opt.step()
-    assert p.tolist() == [1.5, 0.25, 0.0]
+    assert p.tolist() == [2.5, 0.25, 0.0]
 
 
 # Earlier versions.
