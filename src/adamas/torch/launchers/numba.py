@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import operator
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -88,11 +86,8 @@ class NumbaLauncher:
         self._sumsq_memory = self._sumsq.numpy()
         self._key = request.groups.options.key if kernel.rounds else None
         self._idle: list[int] = []
-        self._active: list[ParamState] = []
-        self._written: list[Tensor] = []
-        self._active_staged: list[tuple[Tensor, Tensor]] = []
-        self._rows: list[int] = []
-        self._selections: dict[tuple[int, ...], tuple[list[int], list[int], np.ndarray[Any, Any]]] = {}
+        self._selections: dict[tuple[int, ...], _Selection] = {}
+        self._selection = _Selection((IDLE,) * len(members), members)
         self._pool = default_pool()
 
     def _stand_in(self, k: int) -> Tensor:
@@ -104,12 +99,10 @@ class NumbaLauncher:
         if known is None:
             if len(self._selections) >= _REMEMBERED:
                 self._selections.clear()
-            known = self._selections[rows] = _selection(rows)
-        self._rows, self._idle, own_rows = known
-        self._job.write_rows(own_rows)
-        self._active = list(itertools.compress(self._members, [row != IDLE for row in rows]))
-        self._written = [member.p for member in self._active]
-        self._active_staged = [(m.p, m.layout) for m in self._active if m.layout is not m.p]
+            known = self._selections[rows] = _Selection(rows, self._members)
+        self._selection = known
+        self._job.write_rows(known.own_rows)
+        self._idle = known.idle
         if self._idle:
             layouts = list(map(Tensor.data_ptr, self._layouts))
             if layouts != self._stand_in_addresses:  # a stand-in would keep old memory alive
@@ -172,7 +165,7 @@ class NumbaLauncher:
         return self._sumsq
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
-        for place, row in enumerate(self._rows):
+        for place, row in enumerate(self._selection.rows):
             _, envelope, scalars, t, _ = rows[row]
             self._job.write_scalars(place, *envelope, *scalars)
             if self._key is not None:
@@ -181,16 +174,17 @@ class NumbaLauncher:
     def launch(self, grad_scale: float | Tensor) -> None:
         if grad_scale != self._job.grad_scale:
             self._job.write_grad_scale(float(grad_scale))
-        if self._active_staged:
+        staged = self._selection.staged
+        if staged:
             with torch.no_grad():
-                for p, dense in self._active_staged:
+                for p, dense in staged:
                     dense.copy_(p)
                 self._job.run(self._pool)
-                for p, dense in self._active_staged:
+                for p, dense in staged:
                     p.copy_(dense)
         else:
             self._job.run(self._pool)
-        torch.autograd.graph.increment_version(self._written)
+        torch.autograd.graph.increment_version(self._selection.params)
 
     def unbind(self) -> None:
         self._tensors[1 :: self._width] = self._params
@@ -202,15 +196,20 @@ LAUNCHER = NumbaLauncher
 _REMEMBERED = 16
 
 
-def _selection(rows: tuple[int, ...]) -> tuple[list[int], list[int], np.ndarray[Any, Any]]:
-    """The rows that are used, the idle members, and each member's row among those that are used.
+class _Selection:
+    """The active members, and the rows of scalars that they use.
 
     The rows of all launchers are numbered together; a job has those of its own members alone.
     """
-    used = sorted(set(rows) - {IDLE})
-    place = {row: n for n, row in enumerate(used)} | {IDLE: IDLE}
-    idle = [k for k, row in enumerate(rows) if row == IDLE]
-    return used, idle, np.array([place[row] for row in rows], np.int64)
+
+    def __init__(self, rows: tuple[int, ...], members: Sequence[ParamState]) -> None:
+        self.rows = sorted(set(rows) - {IDLE})
+        place = {row: n for n, row in enumerate(self.rows)} | {IDLE: IDLE}
+        self.own_rows = np.array([place[row] for row in rows], np.int64)
+        self.idle = [k for k, row in enumerate(rows) if row == IDLE]
+        active = [member for member, row in zip(members, rows, strict=True) if row != IDLE]
+        self.params = [member.p for member in active]
+        self.staged = [(member.p, member.layout) for member in active if member.layout is not member.p]
 
 
 def _kernel(p: Tensor, request: Request) -> Kernel:
