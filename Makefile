@@ -4,6 +4,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes of `make test`. A file is tested by one of them: its kernels are compiled once.
+WORKERS ?= 2
 
 .DEFAULT_GOAL := help
 # Two targets may install into one environment.
@@ -19,7 +21,7 @@ demo: $(VENV)/.installed-experiments ## install, then reproduce Figure 1 on bund
 
 .PHONY: test
 test: $(VENV)/.installed-all,dev ## install, then run the whole test suite
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 .PHONY: check
 check: $(VENV)/.installed-all,dev ## format, lint, types, and imports that point down only

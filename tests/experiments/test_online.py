@@ -125,13 +125,10 @@ def test_flat_edges_make_no_difference_inside_and_end_the_slope_outside() -> Non
     "rule", [Adam(), AMSGrad(), AMSGrad(bias_correction=False), AdaMax(), Adagrad(), SGD()], ids=str
 )
 def test_floats_have_the_bits_of_arrays(rule: Rule) -> None:
-    scheduled = Scheduled(rule, 1.0)
-    scalar, array = 0.25, np.array([0.25])
-    slots, others = reference.init(rule, scalar, Scalars), reference.init(rule, array)
-    for t, g in enumerate([1.5, -0.25, 3.0, 0.125, -7.0], start=1):
-        scalar, *slots = reference.step(scheduled, t, scalar, g, slots, xp=Scalars)
-        array, *others = reference.step(scheduled, t, array, np.array([g]), others)
-        assert scalar == array[0]
+    scheduled, grads = Scheduled(rule, 1.0), [1.5, -0.25, 3.0, 0.125, -7.0]
+    scalars = reference.trajectory(scheduled, 0.25, lambda t, _: grads[t - 1], len(grads), xp=Scalars)
+    arrays = reference.trajectory(scheduled, np.array([0.25]), lambda t, _: grads[t - 1], len(grads))
+    assert [state.p for state in scalars] == [state.p[0] for state in arrays]
 
 
 def test_the_schedule_is_the_papers() -> None:

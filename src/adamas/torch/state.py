@@ -64,26 +64,37 @@ def _checked_name(given: Any) -> str:
         name = ""
     if name not in allowed:
         raise ValueError(f"state_format must be one of {', '.join(allowed)}, got {given!r}")
+    format_of_dtype(_torch_dtype(formats.get(name)))  # raises where that is not one of its own
     return name
 
 
 @functools.cache
 def _torch_dtype(format: Format) -> torch.dtype:
     dtype = torch.uint8 if format.torch_dtype is None else getattr(torch, format.torch_dtype)
+    if not format.scaled and (dtype is torch.uint8 or dtype.itemsize != format.stored.itemsize):
+        raise TypeError(
+            f"format {format.name!r} needs a torch_dtype of its own, such as 'int16', not {dtype}"
+        )
     assert isinstance(dtype, torch.dtype)
     return dtype
 
 
 @functools.cache
 def format_of_dtype(dtype: torch.dtype) -> str | None:
-    """The format in which memory of a dtype is read, complex numbers as pairs; None where there is none."""
+    """The format in which memory of a dtype is read, complex numbers as pairs; None where there is none.
+
+    Raises:
+        TypeError: two formats claim it, so that the state of one could be read as the other's.
+    """
     if dtype.is_complex:
         dtype = dtype.to_real()
-    for name in formats.names():
-        format = formats.get(name)
-        if not format.scaled and _torch_dtype(format) == dtype:
-            return name
-    return None
+    every = map(formats.get, formats.names())
+    found = [format.name for format in every if not format.scaled and _torch_dtype(format) == dtype]
+    if len(found) > 1:
+        raise TypeError(
+            f"formats {' and '.join(found)} both have {dtype}: give each a torch_dtype of its own"
+        )
+    return found[0] if found else None
 
 
 def slot_format(p: Tensor, key: str, slot: Slot, state_format: StateFormat | None) -> Format:

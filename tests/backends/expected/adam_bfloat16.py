@@ -40,7 +40,7 @@ def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps
 
 
 @inline_late
-def pair(k, whole, counter, key, at_p, at_g, at_m, at_v, s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10):
+def pair(k, whole, counter, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside):
     word_p = load_pair_p(at_p, k) if whole else numpy.uint32(load_p(at_p, k))
     word_g = load_pair_g(at_g, k) if whole else numpy.uint32(load_g(at_g, k))
     word_m = load_pair_m(at_m, k) if whole else numpy.uint32(load_m(at_m, k))
@@ -51,8 +51,8 @@ def pair(k, whole, counter, key, at_p, at_g, at_m, at_v, s0, s1, s2, s3, s4, s5,
     for half in range(2):
         bits = mixed(counter, key)
         p = decode_p(half_of(word_p, half))
-        g = s0 * decode_g(half_of(word_g, half)) + where(s1 != 0, s1 * p, real(0))
-        p, new_m, new_v = update(s2 * p, g, decode_m(half_of(word_m, half)), decode_v(half_of(word_v, half)), s4, s5, s6, s7, s8, s9, s10)
+        g = g_scale * decode_g(half_of(word_g, half)) + where(coupled_decay != 0, coupled_decay * p, real(0))
+        p, new_m, new_v = update(decay_factor * p, g, decode_m(half_of(word_m, half)), decode_v(half_of(word_v, half)), beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)
         new_word_p = with_half(new_word_p, half, encode_pair_p(p, draw(bits, numpy.uint32(0x2618B891))))
         new_word_m = with_half(new_word_m, half, encode_pair_m(flush(new_m, real(0)), draw(bits, numpy.uint32(0x75970953))))
         new_word_v = with_half(new_word_v, half, encode_pair_v(flush(new_v, real(0)), draw(bits, numpy.uint32(0xF0E5709F))))
@@ -86,21 +86,21 @@ def step(job):
         at_g = int_at(table, 4 * tensor + 1)
         at_m = int_at(table, 4 * tensor + 2)
         at_v = int_at(table, 4 * tensor + 3)
-        s0 = short_nan(scalar_at(scalars, 11 * row + 0))
-        s1 = short_nan(scalar_at(scalars, 11 * row + 1))
-        s2 = short_nan(scalar_at(scalars, 11 * row + 2))
-        s3 = short_nan(scalar_at(scalars, 11 * row + 3))
-        s4 = short_nan(scalar_at(scalars, 11 * row + 4))
-        s5 = short_nan(scalar_at(scalars, 11 * row + 5))
-        s6 = short_nan(scalar_at(scalars, 11 * row + 6))
-        s7 = short_nan(scalar_at(scalars, 11 * row + 7))
-        s8 = short_nan(scalar_at(scalars, 11 * row + 8))
-        s9 = short_nan(scalar_at(scalars, 11 * row + 9))
-        s10 = short_nan(scalar_at(scalars, 11 * row + 10))
-        s0 = s0 * grad_scale
+        g_scale = short_nan(scalar_at(scalars, 11 * row + 0))
+        coupled_decay = short_nan(scalar_at(scalars, 11 * row + 1))
+        decay_factor = short_nan(scalar_at(scalars, 11 * row + 2))
+        average_weight = short_nan(scalar_at(scalars, 11 * row + 3))
+        beta1 = short_nan(scalar_at(scalars, 11 * row + 4))
+        one_minus_beta1 = short_nan(scalar_at(scalars, 11 * row + 5))
+        beta2 = short_nan(scalar_at(scalars, 11 * row + 6))
+        one_minus_beta2 = short_nan(scalar_at(scalars, 11 * row + 7))
+        step = short_nan(scalar_at(scalars, 11 * row + 8))
+        eps = short_nan(scalar_at(scalars, 11 * row + 9))
+        eps_inside = short_nan(scalar_at(scalars, 11 * row + 10))
+        g_scale = g_scale * grad_scale
         counter, pairs = counter_at(key, start), (stop - start) >> 1
         for j in range(pairs):
-            pair(start + 2 * j, True, counter, key, at_p, at_g, at_m, at_v, s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10)
+            pair(start + 2 * j, True, counter, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)
             counter = next_counter(next_counter(counter))
         if start + 2 * pairs < stop:
-            pair(stop - 1, False, counter, key, at_p, at_g, at_m, at_v, s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10)
+            pair(stop - 1, False, counter, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)

@@ -34,7 +34,7 @@ def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps
 
 
 @inline_late
-def block(first, count, key, at_p, at_g, at_m, at_v, s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, buffer_m, scales_m, buffer_v, scales_v):
+def block(first, count, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, scales_m, buffer_v, scales_v):
     scale_m = load_scales_m(scales_m, first // 128)
     scale_v = load_scales_v(scales_v, first // 128)
     top_m = numpy.uint32(0)
@@ -43,8 +43,8 @@ def block(first, count, key, at_p, at_g, at_m, at_v, s0, s1, s2, s3, s4, s5, s6,
     for k in range(first, first + count):
         bits = mixed(counter, key)
         p = real(load_p(at_p, k))
-        g = s0 * real(load_g(at_g, k)) + where(s1 != 0, s1 * p, real(0))
-        p, new_m, new_v = update(s2 * p, g, decode_m(load_m(at_m, k)) * scale_m, decode_v(load_v(at_v, k)) * scale_v, s4, s5, s6, s7, s8, s9, s10)
+        g = g_scale * real(load_g(at_g, k)) + where(coupled_decay != 0, coupled_decay * p, real(0))
+        p, new_m, new_v = update(decay_factor * p, g, decode_m(load_m(at_m, k)) * scale_m, decode_v(load_v(at_v, k)) * scale_v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)
         store_p(at_p, k, numpy.float32(p))
         store_buffer_m(buffer_m, k - first, new_m)
         top_m = max(top_m, numpy.uint32(xp.bits(new_m) & numpy.uint32(0x7FFFFFFF)))
@@ -101,20 +101,20 @@ def step(job):
         at_v = int_at(table, 4 * tensor + 3)
         scales_m = at_m + ((1 * size + 3) & ~3)
         scales_v = at_v + ((1 * size + 3) & ~3)
-        s0 = scalar_at(scalars, 11 * row + 0)
-        s1 = scalar_at(scalars, 11 * row + 1)
-        s2 = scalar_at(scalars, 11 * row + 2)
-        s3 = scalar_at(scalars, 11 * row + 3)
-        s4 = scalar_at(scalars, 11 * row + 4)
-        s5 = scalar_at(scalars, 11 * row + 5)
-        s6 = scalar_at(scalars, 11 * row + 6)
-        s7 = scalar_at(scalars, 11 * row + 7)
-        s8 = scalar_at(scalars, 11 * row + 8)
-        s9 = scalar_at(scalars, 11 * row + 9)
-        s10 = scalar_at(scalars, 11 * row + 10)
-        s0 = s0 * grad_scale
+        g_scale = scalar_at(scalars, 11 * row + 0)
+        coupled_decay = scalar_at(scalars, 11 * row + 1)
+        decay_factor = scalar_at(scalars, 11 * row + 2)
+        average_weight = scalar_at(scalars, 11 * row + 3)
+        beta1 = scalar_at(scalars, 11 * row + 4)
+        one_minus_beta1 = scalar_at(scalars, 11 * row + 5)
+        beta2 = scalar_at(scalars, 11 * row + 6)
+        one_minus_beta2 = scalar_at(scalars, 11 * row + 7)
+        step = scalar_at(scalars, 11 * row + 8)
+        eps = scalar_at(scalars, 11 * row + 9)
+        eps_inside = scalar_at(scalars, 11 * row + 10)
+        g_scale = g_scale * grad_scale
         for first in range(start, stop, 128):
             if stop - first >= 128:
-                block(first, 128, key, at_p, at_g, at_m, at_v, s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, buffer_m, scales_m, buffer_v, scales_v)
+                block(first, 128, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, scales_m, buffer_v, scales_v)
             else:
-                block(first, stop - first, key, at_p, at_g, at_m, at_v, s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, buffer_m, scales_m, buffer_v, scales_v)
+                block(first, stop - first, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, scales_m, buffer_v, scales_v)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import cycle
 
 from ...formats import BLOCK, Format
@@ -19,7 +19,7 @@ from .templates import FUNCTION, LOOP_OF_BLOCKS, LOOP_OF_PAIRS, NORM, STEP
 __all__ = ["ENVELOPE", "emit_norm", "emit_step"]
 
 # A row of scalars begins with the envelope, in this order.
-ENVELOPE = ("scale", "coupled_decay", "decay_factor", "average")
+ENVELOPE = ("g_scale", "coupled_decay", "decay_factor", "average_weight")
 
 
 def emit_step(
@@ -27,7 +27,7 @@ def emit_step(
     arithmetic: str,
     formats: Mapping[str, Format],
     average: bool,
-    n_scalars: int,
+    scalars: Sequence[str],
     stamp: str,
     gradual: Mapping[str, bool] | None = None,
 ) -> str:
@@ -38,14 +38,38 @@ def emit_step(
         arithmetic: the source of its `update`.
         formats: the format of each array: "p", "g", then the slots in order.
         average: whether running averages of the parameters are kept, in the type of the computation.
-        n_scalars: the length of a row, the envelope included.
+        scalars: the names of the rule's scalars; a row has those of the envelope before them.
         stamp: what else the machine code depends on.
         gradual: whether each slot is signed, for rules whose state underflows gradually; see `_flushed`.
     """
+    placeholders = [f"{k}_th" for k in range(len(ENVELOPE) + len(scalars))]
+    taken = _identifiers(_step(title, "", formats, average, placeholders, stamp, gradual))
+    s: list[str] = []
+    for name in (*ENVELOPE, *scalars):
+        while name in taken or name in s:
+            name += "_"
+        s.append(name)
+    return _step(title, arithmetic, formats, average, s, stamp, gradual)
+
+
+def _identifiers(text: str) -> set[str]:
+    """The names in a kernel, but for that of its function, which it does not call."""
+    return set(re.findall(r"\b[A-Za-z_]\w*", text)) - {"step"}
+
+
+def _step(
+    title: str,
+    arithmetic: str,
+    formats: Mapping[str, Format],
+    average: bool,
+    s: list[str],
+    stamp: str,
+    gradual: Mapping[str, bool] | None,
+) -> str:
+    """The kernel with these names for its scalars."""
     scaled = [name for name in formats if formats[name].scaled]
     at = [f"at_{name}" for name in [*formats, *(["average"] if average else [])]]
     buffers = [f"{kind}_{name}" for name in scaled for kind in ("buffer", "scales")]
-    s = [f"s{k}" for k in range(n_scalars)]
     names = ", ".join([*at, *s, *buffers])
     body = _body(formats, average, s, gradual=gradual)
     scalar = "scalar_at(scalars, {} * row + {})"
@@ -59,7 +83,7 @@ def emit_step(
     addresses += [
         f"scales_{name} = at_{name} + (({formats[name].stored.itemsize} * size + 3) & ~3)" for name in scaled
     ]
-    reads = [f"{name} = {scalar.format(n_scalars, k)}" for k, name in enumerate(s)]
+    reads = [f"{name} = {scalar.format(len(s), k)}" for k, name in enumerate(s)]
     text = STEP.format(
         title=f"{title} in {', '.join(dict.fromkeys(f.name for f in formats.values()))}",
         arrays=", ".join(formats),
@@ -70,7 +94,7 @@ def emit_step(
         function=function,
         buffers=_join(4, [f"buffer_{name} = scratch_{name}()" for name in scaled]),
         addresses=_join(8, addresses),
-        scalars=_join(8, [*reads, "s0 = s0 * grad_scale"]),
+        scalars=_join(8, [*reads, f"{s[0]} = {s[0]} * grad_scale"]),
         loop=_join(8, loop),
     )
     return re.sub(r" +$", "", text, flags=re.MULTILINE)
@@ -93,14 +117,15 @@ def _body(
 ) -> list[str]:
     """One element: decode, envelope, rule, encode."""
     slots = [name for name in formats if name not in ("p", "g")]
+    scale, decay, factor, weight, *scalars = s
     random = _random(formats)
     values = [_value(name, formats[name], packed) for name in slots]
     results = ", ".join(["p", *(f"new_{name}" for name in slots)]) + ("" if slots else ",")
     lines = [
         "bits = mixed(counter, key)",
         f"p = {_value('p', formats['p'], packed)}",
-        f"g = s0 * {_value('g', formats['g'], packed)} + where(s1 != 0, s1 * p, real(0))",
-        f"{results} = update({', '.join(['s2 * p', 'g', *values, *s[len(ENVELOPE) :]])})",
+        f"g = {scale} * {_value('g', formats['g'], packed)} + where({decay} != 0, {decay} * p, real(0))",
+        f"{results} = update({', '.join([f'{factor} * p', 'g', *values, *scalars])})",
     ]
     if gradual is not None:
         faded = [f"below_normal(new_{name})" for name in slots if gradual[name]]
@@ -125,7 +150,7 @@ def _body(
     if average:
         lines += [
             "mean = load_average(at_average, k)",
-            "store_average(at_average, k, mean + s3 * (p - mean))",
+            f"store_average(at_average, k, mean + {weight} * (p - mean))",
         ]
     return [*lines, "counter = next_counter(counter)"]
 

@@ -95,18 +95,18 @@ def compile_rule(
         raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
     title, inputs = type(rule).__name__, input_names(rule, form)
     text = arithmetic(title, form.update, inputs, 2 + len(form.slots))
-    n_scalars = len(inputs) - 2 - len(form.slots)
+    scalars = tuple(inputs[2 + len(form.slots) :])
     given = len(host_scalars(rule, 1, *host_carry(rule, 1, *rule.carried.values())))
-    if given != n_scalars:
+    if given != len(scalars):
         raise TypeError(
-            f"{title}: scalars(t) returns {given} with these options, and update takes {n_scalars}"
+            f"{title}: scalars(t) returns {given} with these options, and update takes {len(scalars)}"
         )
     signs = (
         None
         if _eps_hides_subnormals(rule, form, chosen)
         else tuple((k, x.signed) for k, x in form.slots.items())
     )
-    return _compile(title, text, tuple(chosen.items()), average, n_scalars, signs)
+    return _compile(title, text, tuple(chosen.items()), average, scalars, signs)
 
 
 def _eps_hides_subnormals(rule: Rule, form: Form, chosen: Mapping[str, Format]) -> bool:
@@ -133,10 +133,15 @@ def compile_norm(g: str) -> Kernel:
 
 @functools.cache
 def _compile(
-    title: str, text: str, chosen: tuple[tuple[str, Format], ...], average: bool, n_scalars: int, signs: Any
+    title: str,
+    text: str,
+    chosen: tuple[tuple[str, Format], ...],
+    average: bool,
+    scalars: tuple[str, ...],
+    signs: Any,
 ) -> Kernel:
-    n_scalars += len(ENVELOPE)
-    text = emit_step(title, text, dict(chosen), average, n_scalars, _stamp(), signs and dict(signs))
+    text = emit_step(title, text, dict(chosen), average, scalars, _stamp(), signs and dict(signs))
+    n_scalars = len(ENVELOPE) + len(scalars)
     dtype = max((format.compute for _, format in chosen), key=lambda dtype: dtype.itemsize)
     try:
         module = load_module(f"{title.lower()}_{chosen[0][1].name}", text)

@@ -6,6 +6,7 @@ import torch
 
 import adamas.torch
 from adamas import rules
+from adamas._tools.modules import load, names
 
 from ..contenders import theirs
 from ..pairs import Bench, Contender, Pair, compare
@@ -19,7 +20,7 @@ def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
     pairs = [
         Pair(name, _contender(label, rule), adam, by_bytes=True)
         for name in workloads
-        for label, rule in _rules()
+        for label, rule in compared()
     ]
     return compare("Every rule, float32: its bytes a second over Adam's", pairs, rounds)
 
@@ -32,11 +33,12 @@ def _contender(label: str, rule: rules.Rule) -> Contender:
     return theirs(label, make, bytes=4.0 * (3 + 2 * len(rule.form().slots)))
 
 
-def _rules() -> Iterator[tuple[str, rules.Rule]]:
+def compared() -> Iterator[tuple[str, rules.Rule]]:
     """Yield every rule with its defaults, and the variants with the most slots."""
-    for name in rules.__all__:
-        rule = getattr(rules, name)
-        if isinstance(rule, type) and issubclass(rule, rules.Rule) and rule is not rules.Rule:
-            yield name, rule()
+    for file in names(rules.__name__):
+        module = load(rules.__name__, file)
+        for name, rule in vars(module).items():
+            if isinstance(rule, type) and issubclass(rule, rules.Rule) and rule.__module__ == module.__name__:
+                yield name, rule()
     yield "SGD, Nesterov", rules.SGD(momentum=0.9, nesterov=True)
     yield "RMSprop, centered, momentum", rules.RMSprop(momentum=0.9, centered=True)

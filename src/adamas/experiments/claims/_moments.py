@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -29,11 +30,15 @@ class Taken(NamedTuple):
 
 def walk(rule: Rule, start: Array, gradient: Callable[[int, Array], Array], steps: int) -> Iterator[Taken]:
     """Take steps in float64; `gradient` gets a step's number, from 1, and the parameter before it."""
-    p, slots = start, list(reference.init(rule, start))
-    for t in range(1, steps + 1):
-        g, before = gradient(t, p), p
-        p, *slots = reference.step(rule, t, p, g, slots)
-        yield Taken(t, g, p - before, p, tuple(slots))
+    g = start
+
+    def noted(t: int, p: Array) -> Array:
+        nonlocal g
+        g = gradient(t, p)
+        return g
+
+    for before, state in itertools.pairwise(reference.trajectory(rule, start, noted, steps)):
+        yield Taken(state.t, g, state.p - before.p, state.p, state.slots)
 
 
 def corrected(rule: Adam, taken: Taken) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -38,13 +39,9 @@ def states(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Iterator
     """Yield the parameter and the slots of `rule` after each row of `gradients`, from `start` on."""
     rows = np.asarray(gradients, np.float64)
     p = np.array(np.broadcast_to(np.asarray(start, np.float64), rows.shape[1:]))
-    slots: tuple[Array, ...] = reference.init(rule, p)
-    carried = tuple(rule.carried.values())
-    for t, g in enumerate(rows, start=1):
-        carried = rule.carry(t, *carried)
-        p, *new = reference.step(rule, t, p, g, slots, carried=carried)
-        slots = tuple(new)
-        yield p, *slots
+    taken = reference.trajectory(rule, p, lambda t, _: rows[t - 1], len(rows))
+    for state in itertools.islice(taken, 1, None):
+        yield state.p, *state.slots
 
 
 def iterates(rule: Rule, gradients: ArrayLike, start: ArrayLike = 0.0) -> Array:

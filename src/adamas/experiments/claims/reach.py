@@ -17,13 +17,9 @@ WITHIN = 2.0  # a factor: "the right order of magnitude" is asked for
 
 def taken(alpha: float, scale: float) -> int:
     """Return the steps from x = `DISTANCE` to within a tenth of it of the optimum of ½ scale x²."""
-    rule, x, t = Adam(lr=alpha), np.full(1, DISTANCE), 0
-    slots = reference.init(rule, x)
-    while abs(x[0]) > DISTANCE / 10:
-        t += 1
-        x, *new = reference.step(rule, t, x, scale * x, slots)
-        slots = tuple(new)
-    return t
+    most = int(10 * WITHIN * DISTANCE / alpha)
+    states = reference.trajectory(Adam(lr=alpha), np.full(1, DISTANCE), lambda t, x: scale * x, most)
+    return next((state.t for state in states if abs(state.p[0]) <= DISTANCE / 10), most)
 
 
 def measure(preset: Preset) -> Measured:

@@ -174,7 +174,8 @@ class _Game:
         self._rule, self._problem = Scheduled(rule, decay), problem
         self._beta2 = getattr(rule, "beta2", None) if getattr(rule, "bias_correction", True) else 0.0
         self._xp = np if isinstance(problem.start, np.ndarray) else Scalars
-        # Bind once: `reference.step` binds at every step, which takes longer than a step on the line.
+        # Not `reference.trajectory`, which knows no projection, and binds at every step: longer than a step
+        # on the line takes.
         self._update = bind(rule.form().update, self._xp)
         self._point: Point = problem.start
         self._slots: Sequence[Any] = reference.init(rule, problem.start, self._xp)

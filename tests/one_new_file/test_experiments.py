@@ -1,88 +1,17 @@
-"""One new file is enough, as CONTRIBUTING.md says: each is added to a scratch copy of the package, and used.
+"""One new file is enough for a part of an experiment, as CONTRIBUTING.md says: it is added, and used.
 
 A case is a function: `scratch.add` writes the one file, `scratch.python` or `scratch.adamas` uses it in a
 process of its own, and the output of that is checked.
 """
 
 import json
-import os
-import shutil
-import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
+from scratch_support import Scratch
 
 pytest.importorskip("torch", reason="the newcomers are used with torch")
-
-PACKAGE = Path(__file__).parents[1] / "src" / "adamas"
-
-
-def files(folder: Path) -> set[Path]:
-    return {path.relative_to(folder) for path in folder.rglob("*") if "__pycache__" not in path.parts}
-
-
-@dataclass(frozen=True)
-class Scratch:
-    """A copy of the package, and a folder for its caches and results."""
-
-    folder: Path
-
-    def add(self, path: str, text: str) -> None:
-        """Write a new file, its path from src/adamas."""
-        target = self.folder / "adamas" / path
-        assert target.parent.is_dir()
-        assert not target.exists()
-        target.write_text(dedent(text).lstrip(), encoding="utf-8")
-
-    def python(self, program: str) -> str:
-        """Run a program with the copy; return what it prints."""
-        return self._run("-c", dedent(program))
-
-    def adamas(self, *arguments: str) -> str:
-        """Run the command line of the copy; return what it prints."""
-        return self._run("-m", "adamas", *arguments)
-
-    def results(self) -> str:
-        """A folder for results."""
-        return str(self.folder / "results")
-
-    def _run(self, *arguments: str) -> str:
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(self.folder),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "ADAMAS_CACHE": str(self.folder.parent / "cache"),
-        }
-        done = subprocess.run(
-            [sys.executable, *arguments],
-            env=environment,
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a cache that all copies share, so that a kernel is compiled once."""
-    return tmp_path_factory.mktemp("scratch")
-
-
-@pytest.fixture
-def scratch(shared: Path, request: pytest.FixtureRequest) -> Iterator[Scratch]:
-    """A fresh copy; at the end it has exactly one file more than the package."""
-    made = Scratch(shared / request.node.name)
-    shutil.copytree(PACKAGE, made.folder / "adamas", ignore=shutil.ignore_patterns("__pycache__"))
-    yield made
-    assert len(files(made.folder / "adamas") - files(PACKAGE)) == 1
 
 
 def trained(problem: str, options: str) -> str:
@@ -330,45 +259,3 @@ def test_an_engine(scratch: Scratch) -> None:
     (row,) = json.loads(scratch.adamas(*arguments))
     assert row["verdict"] != "not measured"
     assert len(list(Path(scratch.results(), "runs").iterdir())) == 6
-
-
-def test_a_bench_suite(scratch: Scratch) -> None:
-    scratch.add(
-        "bench/suites/newcomer.py",
-        '''
-        """A suite that measures nothing."""
-
-        from ..pairs import Bench
-
-        WORKLOADS = ("rl-mlp",)
-
-
-        def run(workloads, rounds, peers):
-            rows = [{"workload": name, "rounds": rounds} for name in workloads]
-            return Bench("The new suite", rows, {}, [])
-        ''',
-    )
-    shown = json.loads(scratch.adamas("bench", "newcomer", "--rounds", "7", "--json"))
-    assert shown["title"] == "The new suite"
-    assert shown["rows"] == [{"workload": "rl-mlp", "rounds": 7}]
-    assert "newcomer" in scratch.adamas("bench", "--help")
-
-
-def test_a_command(scratch: Scratch) -> None:
-    scratch.add(
-        "cli/newcomer.py",
-        '''
-        """`adamas newcomer`."""
-
-        from ._app import Json, app
-
-
-        @app.command()
-        def newcomer(as_json: Json = False) -> None:
-            """Say hello."""
-            print('"hello"' if as_json else "hello")
-        ''',
-    )
-    assert scratch.adamas("newcomer") == "hello\n"
-    assert json.loads(scratch.adamas("newcomer", "--json")) == "hello"
-    assert "Say hello." in scratch.adamas("--help")
