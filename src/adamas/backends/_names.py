@@ -128,7 +128,7 @@ def _key(value: Any, above: tuple[Any, ...]) -> Hashable:
         return type(value).__name__, float(value).hex()
     if isinstance(value, (tuple, list)):
         return tuple(_key(x, above) for x in value)
-    if getattr(value, "ndim", None) == 0 and hasattr(value, "item"):  # an array or a tensor of one number
+    if _is_number_array(value):
         return _key(value.item(), above)
     if not isinstance(value, types.FunctionType):
         return id(value)
@@ -145,6 +145,11 @@ def _key(value: Any, above: tuple[Any, ...]) -> Hashable:
 def uses_names(function: Update) -> bool:
     """Whether a function looks up anything outside of itself but the namespace of arrays."""
     return any(not name.is_xp for name in names_of(function))
+
+
+def _is_number_array(value: Any) -> bool:
+    """Whether it is an array or a tensor without dimensions."""
+    return getattr(value, "ndim", None) == 0 and hasattr(value, "item")
 
 
 def same_form(one: Form, other: Form) -> bool:
@@ -167,7 +172,7 @@ def watch(function: Update) -> Callable[[], bool]:
     changeable = [
         (value, _key(value, ()))
         for value in (*(place[2] for place in places), *(cell[1] for cell in cells))
-        if isinstance(value, list) or (getattr(value, "ndim", None) == 0 and hasattr(value, "item"))
+        if isinstance(value, list) or (_is_number_array(value) and not isinstance(value, np.generic))
     ]
 
     def unchanged() -> bool:

@@ -157,7 +157,9 @@ def _real(x: Tensor) -> Tensor:
 
 def sum_of_squares(grads: Sequence[Tensor], scale: float) -> Tensor:
     """The sum of squares of real tensors times `scale`, in float64, 0-d, on the device of the first."""
-    wide = [g.double() * scale for g in grads if g.numel() > 0]
+    # Apple's GPUs have no float64.
+    grads = [g.cpu() if g.device.type == "mps" else g for g in grads if g.numel() > 0]
+    wide = [g.double() * scale for g in grads]
     if not wide:
         return torch.zeros((), dtype=torch.float64, device="cpu")
     norms = foreach("norm", wide)
