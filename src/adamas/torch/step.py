@@ -54,8 +54,7 @@ class Plan:
         self.groups = groups
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
-        # A second name, so that the options are a tuple even where there is one.
-        self._options_of = operator.itemgetter(*groups.defaults, "params")
+        self._options_of = _items(list(groups.defaults))
         self._options: list[tuple[Any, ...] | None] = [None] * len(param_groups)
         rules = [rule_of(group) for group in param_groups]
         self._requests = [
@@ -83,6 +82,7 @@ class Plan:
         states = [each.values() for each in state.values() if isinstance(each, dict)]
         self._watched = [*chain(*zip(self._lists, repeat(_END))), state.values(), *states, _END]
         self._found = list(chain.from_iterable(self._watched))
+        self._only = self._launchers[0] if len(self._launchers) == 1 else None
         self._memo: dict[tuple[int, int, tuple[float, ...]], tuple[float, ...]] = {}
         self._mask: bytes | None = None
         self._resting: list[int] = []
@@ -184,7 +184,7 @@ class Plan:
         ):
             return False
         for k, group in enumerate(param_groups):
-            options = self._options_of(group)[:-1]
+            options = self._options_of(group)
             try:
                 changed = options != self._options[k]
             except (TypeError, ValueError, RuntimeError):  # an array among them is neither equal nor not
@@ -198,7 +198,7 @@ class Plan:
             or (self._counters.shared and self._counters.read_shared())
         ):
             self._select(_mask(grads))
-        if self._bind_launchers(grads):
+        if self._only.bind(grads) if self._only is not None else self._bind_launchers(grads):
             return True
         mask = _mask(grads)
         if mask == self._mask:
@@ -207,8 +207,6 @@ class Plan:
         return self._bind_launchers(grads)
 
     def _bind_launchers(self, grads: list[Tensor | None]) -> bool:
-        if len(self._launchers) == 1:
-            return self._launchers[0].bind(grads)
         return all(
             launcher.bind(grads[part]) for launcher, part in zip(self._launchers, self._slices, strict=True)
         )
@@ -340,6 +338,13 @@ class Plan:
                 if p.grad is not None and not bool(dense_grad(p, True).isfinite().all()):
                     return name
         return None
+
+
+def _items(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """The values of these keys of a mapping, as a tuple even where there is one."""
+    if len(names) == 1:
+        return lambda mapping: (mapping[names[0]],)
+    return operator.itemgetter(*names)
 
 
 def _has_any(state: Mapping[str, Any], slots: Sequence[tuple[Any, ...]]) -> bool:
