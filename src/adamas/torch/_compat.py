@@ -73,8 +73,8 @@ def metadata_guard(tensors: Sequence[Tensor]) -> Callable[..., bool]:
     about a microsecond a tensor and step.
     """
     if _TensorGuards is None:
-        expected = list(map(metadata, tensors))
-        return lambda *others: list(map(metadata, others)) == expected
+        expected = metadata(tensors)
+        return lambda *others: metadata(others) == expected
     sizes, strides = list(map(Tensor.size, tensors)), list(map(Tensor.stride, tensors))
     # Equal ones share one list: making lists is most of the time.
     lists: dict[Any, list[int]] = {each: list(each) for each in {*sizes, *strides}}
@@ -87,12 +87,17 @@ def metadata_guard(tensors: Sequence[Tensor]) -> Callable[..., bool]:
     return check
 
 
-def metadata(x: Any) -> Any:
-    """All that a kernel depends on of a tensor, but for its address; about a microsecond."""
-    if not isinstance(x, Tensor):
-        return type(x)
-    lazy = x.is_conj(), x.is_neg(), is_zero_tensor(x)
-    return type(x), x.dtype, x.device, x.size(), x.stride(), lazy
+_ATTRIBUTES = tuple(map(operator.attrgetter, ("dtype", "device")))
+_METHODS = (Tensor.size, Tensor.stride, Tensor.is_conj, Tensor.is_neg)
+
+
+def metadata(tensors: Sequence[Any]) -> list[list[Any]] | None:
+    """All that a kernel depends on of tensors, but for their addresses; None where one is no tensor."""
+    types = list(map(type, tensors))
+    if type(None) in types:
+        return None
+    functions: tuple[Callable[[Any], Any], ...] = (*_ATTRIBUTES, *_METHODS)
+    return [types, *(list(map(function, tensors)) for function in functions)]
 
 
 _pre_hooks = _private("pre_hooks")

@@ -289,7 +289,8 @@ class Plan:
 
     def _clip(self, unscale: float) -> tuple[float, float]:
         """The norm of all gradients, and the factor that clips it."""
-        norm = math.sqrt(self._grad_sumsq(1.0))
+        only = self._only
+        norm = math.sqrt(self._grad_sumsq(1.0) if only is None else only.grad_sumsq(1.0).item())
         if norm == 0 or norm == math.inf:  # squares left float64's range, perhaps no gradient did
             rescale = _RESCALE if norm else 1 / _RESCALE
             norm = math.sqrt(self._grad_sumsq(rescale)) / rescale

@@ -96,6 +96,7 @@ class Job(_Pass):
         # "=", because a native "f" packs what is too large as infinity and says nothing.
         self._pack_row = struct.Struct(f"={kernel.n_scalars}{kernel.dtype.char}").pack_into
         self._pack_scale = struct.Struct(f"={kernel.dtype.char}").pack_into
+        self._grad_scale_memory = self._grad_scale_cell.data
         self.grad_scale = 1.0
 
     def write_table(self, addresses: Sequence[int]) -> None:
@@ -128,7 +129,7 @@ class Job(_Pass):
             ValueError: it is too large for the compute type.
         """
         try:
-            self._pack_scale(self._grad_scale_cell.data, 0, scale)
+            self._pack_scale(self._grad_scale_memory, 0, scale)
         except OverflowError:
             raise ValueError(
                 f"the factor on the gradients is too large for {self.kernel.dtype}: {scale}"

@@ -77,7 +77,7 @@ class NumbaLauncher:
         self._as_they_were = metadata_guard(self._tensors)
         # Layers that freeze and thaw change what a guard compares, and nothing that a kernel reads.
         self._guards = {self._thawed(): self._as_they_were}
-        self._metadata = list(map(metadata, self._tensors))
+        self._metadata = metadata(self._tensors)
         self._staged_as_they_were = metadata_guard([p for p, _ in self._staged]) if self._staged else None
         floats = [p.numel() * (2 if p.is_complex() else 1) for p in self._params]
         self._job = Job(kernel, floats, tensor_index=[member.index for member in members])
@@ -131,7 +131,7 @@ class NumbaLauncher:
         thawed = self._thawed()
         guard = self._guards.get(thawed)
         if guard is None:
-            if list(map(metadata, self._tensors)) != self._metadata:
+            if metadata(self._tensors) != self._metadata:
                 return False
             if len(self._guards) >= _REMEMBERED:
                 self._guards.clear()
