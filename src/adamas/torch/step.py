@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import operator
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -14,13 +14,13 @@ from torch import Tensor
 
 from ..backends import host_carry, host_scalars, same_form, uses_names, watch
 from ..rules import Rule
-from ._compat import has_overlap, is_fake
-from .counters import Counters, Selection, counter_keys
+from ._compat import is_fake
+from .counters import Selection
 from .gradients import dense_grad
-from .launchers import IDLE, Launcher, ParamState, Request, StepScalars
-from .members import Kind, check_params, check_state, kinds_of, make_state
-from .options import AVERAGE, Groups, StepInfo, group_envelope, is_constant
-from .state import has_shape_of
+from .launchers import IDLE, Request, StepScalars
+from .members import check_params
+from .options import Groups, StepInfo, group_envelope, is_constant
+from .placement import Made, place
 
 __all__ = ["Plan"]
 
@@ -73,12 +73,17 @@ class Plan:
             for p in dict(zip(map(id, params), params, strict=True)).values()
         ]
         check_params(found, groups)
-        self._made: list[tuple[Tensor, Sequence[str]]] = []
+        self._made: Made = []
+        known = set() if before is None else set(map(id, before._params))
         try:
-            self._place(found, set() if before is None else set(map(id, before._params)))
+            placed = place(groups, self._requests, rules, found, known, self._made)
         except BaseException:
             self.rollback()
             raise
+        self._params: list[Tensor] = placed.params
+        self._counted, self._idle = placed.counted, placed.idle
+        self._launchers, self._slices = placed.launchers, placed.slices
+        self._counters = placed.counters
         states = [each.values() for each in state.values() if isinstance(each, dict)]
         self._watched = [*chain(*zip(self._lists, repeat(_END))), state.values(), *states, _END]
         self._found = list(chain.from_iterable(self._watched))
@@ -101,73 +106,6 @@ class Plan:
             if any((self._mask or b"")[part])
         }
         return " and ".join(sorted(used)) or "none"
-
-    def _place(self, found: Sequence[tuple[int, Tensor]], known: set[int]) -> None:
-        """Choose the members and a launcher for each, make the state that is missing, and the launchers.
-
-        The members of a launcher are neighbours, so that each reads a slice of the gradients.
-        """
-        keys = counter_keys(self.groups, self._rules)
-        index = {id(p): n for n, (_, p) in enumerate(found)}
-        active = [p.grad is not None or (id(p) in known and self._has_state(k, p, keys)) for k, p in found]
-        self._idle = [p for (_, p), on in zip(found, active, strict=True) if not on]
-        members = list(itertools.compress(found, active))
-        parts: dict[
-            tuple[bool, type[Launcher], Hashable], list[tuple[Tensor, Kind, dict[str, Any] | None]]
-        ] = {}
-        for (_, p), kind in zip(members, kinds_of(members, self._requests, self.groups), strict=True):
-            mine = self.groups.state.get(p)
-            if mine:
-                check_state(p, mine, kind.names)
-            part = not kind.launcher.keeps_state, kind.launcher, kind.key
-            parts.setdefault(part, []).append((p, kind, mine))
-        ordered = [parts[part] for part in sorted(parts, key=lambda part: (part[0], part[1].rank))]
-        self._params = [p for part in ordered for p, *_ in part]
-        kept = [each for part in ordered for each in part if each[1].launcher.keeps_state]
-        self._counted = len(kept)
-        states = self._states(kept, index, keys)
-        states += [ParamState(p, {}, (), index[id(p)], p) for p in self._params[self._counted :]]
-        ends = list(itertools.accumulate(map(len, ordered), initial=0))
-        self._slices = [slice(*pair) for pair in itertools.pairwise(ends)]
-        self._launchers: list[Launcher] = [
-            part[0][1].launcher(states[place], [self._requests[kind.group] for _, kind, _ in part])
-            for part, place in zip(ordered, self._slices, strict=True)
-        ]
-
-    def _has_state(self, k: int, p: Tensor, counters: Mapping[str, float]) -> bool:
-        """Whether a parameter without gradient has all that a step would make for it."""
-        state = self.groups.state.get(p, {})
-        average = [AVERAGE] if self.groups.options.average is not None else []
-        slots = (*self._requests[k].slot_keys, *average)
-        return (
-            all(state.get(key) is not None for key in (*slots, *counters))
-            and all(has_shape_of(state[key], p) for key in slots)
-            and not (p.layout == torch.strided and has_overlap(p))
-        )
-
-    def _states(
-        self,
-        kept: Sequence[tuple[Tensor, Kind, dict[str, Any] | None]],
-        index: Mapping[int, int],
-        keys: dict[str, float],
-    ) -> list[ParamState]:
-        """The members with their state, made where missing, and their counters."""
-        began, members = [], []
-        for p, kind, mine in kept:
-            missing: Sequence[str] = (*kind.names, *keys)
-            began.append(mine is not None and _has_any(mine, kind.slots))
-            if mine:
-                missing = [key for key in missing if mine.get(key) is None]
-            else:
-                mine = self.groups.state[p] if missing else {}
-            if missing:
-                self._made.append((p, missing))
-            for key in keys:  # first, as torch has it
-                mine.setdefault(key, None)
-            members.append(make_state(p, index[id(p)], kind, mine))
-        groups_of = [kind.group for _, kind, _ in kept]
-        self._counters = Counters(self.groups, groups_of, [member.state for member in members], began, keys)
-        return members
 
     def bind(self, optimizer: Any) -> bool:
         """Read gradients and options for a step; False where the plan no longer holds."""
@@ -346,11 +284,6 @@ def _items(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...
     if len(names) == 1:
         return lambda mapping: (mapping[names[0]],)
     return operator.itemgetter(*names)
-
-
-def _has_any(state: Mapping[str, Any], slots: Sequence[tuple[Any, ...]]) -> bool:
-    """Whether there is a value for one of these slots."""
-    return any(state.get(key) is not None for key, *_ in slots)
 
 
 def _same_kernel(rule: Rule, other: Rule) -> bool:

@@ -169,7 +169,7 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
     if not isinstance(condition, Lists):
         return x if condition else y
     if not isinstance(x, Lists) and not isinstance(y, Lists):
-        # Of two numbers torch would make its default type.
+        # torch.where makes its default type of two numbers.
         x = Lists([torch.full_like(each, x, dtype=condition.real) for each in condition.tensors])
     columns = condition.tensors, condition._spread(x), condition._spread(y)
     return Lists([torch.where(*row) for row in zip(*columns, strict=True)])

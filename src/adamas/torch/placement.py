@@ -1,0 +1,125 @@
+"""The making of a plan: its members, a launcher for each, missing state, and the counters of their steps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..rules import Rule
+from ._compat import has_overlap
+from .counters import Counters, counter_keys
+from .launchers import Launcher, ParamState, Request
+from .members import Kind, check_state, kinds_of, make_state
+from .options import AVERAGE, Groups
+from .state import has_shape_of
+
+__all__ = ["Made", "Placement", "place"]
+
+# Parameters, and the keys of the state that was made for each.
+Made = list[tuple[Tensor, Sequence[str]]]
+_Found = tuple[Tensor, Kind, dict[str, Any] | None]
+
+
+@dataclass(eq=False, slots=True)
+class Placement:
+    """The members of a plan, ordered by launcher, so that each launcher reads a slice of the gradients.
+
+    Attributes:
+        params: the members; the first `counted` have counters here, the others' launchers count for them.
+        idle: the parameters that are not members, because they have never had a gradient.
+        launchers, slices: the launchers, and the members of each.
+        counters: the steps that the members have taken.
+    """
+
+    params: list[Tensor]
+    counted: int
+    idle: list[Tensor]
+    launchers: list[Launcher]
+    slices: list[slice]
+    counters: Counters
+
+
+def place(
+    groups: Groups,
+    requests: Sequence[Request],
+    rules: Sequence[Rule],
+    found: Sequence[tuple[int, Tensor]],
+    known: set[int],
+    made: Made,
+) -> Placement:
+    """Choose the members and a launcher for each, make the state that is missing, and the launchers.
+
+    Args:
+        groups, requests, rules: the optimizer's groups, and the request and rule of each.
+        found: every parameter, with the number of its group.
+        known: the identities of parameters that have had a gradient before.
+        made: is appended to, so that the caller can roll back.
+    """
+    keys = counter_keys(groups, rules)
+    index = {id(p): n for n, (_, p) in enumerate(found)}
+    active = [
+        p.grad is not None or (id(p) in known and _has_state(p, groups, requests[k], keys)) for k, p in found
+    ]
+    members = list(itertools.compress(found, active))
+    parts: dict[tuple[bool, type[Launcher], Hashable], list[_Found]] = {}
+    for (_, p), kind in zip(members, kinds_of(members, requests, groups), strict=True):
+        mine = groups.state.get(p)
+        if mine:
+            check_state(p, mine, kind.names)
+        part = not kind.launcher.keeps_state, kind.launcher, kind.key
+        parts.setdefault(part, []).append((p, kind, mine))
+    ordered = [parts[part] for part in sorted(parts, key=lambda part: (part[0], part[1].rank))]
+    params = [p for part in ordered for p, *_ in part]
+    kept = [each for part in ordered for each in part if each[1].launcher.keeps_state]
+    states, counters = _states(groups, kept, index, keys, made)
+    states += [ParamState(p, {}, (), index[id(p)], p) for p in params[len(kept) :]]
+    ends = list(itertools.accumulate(map(len, ordered), initial=0))
+    slices = [slice(*pair) for pair in itertools.pairwise(ends)]
+    launchers = [
+        part[0][1].launcher(states[place], [requests[kind.group] for _, kind, _ in part])
+        for part, place in zip(ordered, slices, strict=True)
+    ]
+    idle = [p for (_, p), on in zip(found, active, strict=True) if not on]
+    return Placement(params, len(kept), idle, launchers, slices, counters)
+
+
+def _has_state(p: Tensor, groups: Groups, request: Request, counters: Mapping[str, float]) -> bool:
+    """Whether a parameter without gradient has all that a step would make for it, and of its shape."""
+    state = groups.state.get(p, {})
+    slots = (*request.slot_keys, *([AVERAGE] if groups.options.average is not None else []))
+    return (
+        all(state.get(key) is not None for key in (*slots, *counters))
+        and all(has_shape_of(state[key], p) for key in slots)
+        and not (p.layout == torch.strided and has_overlap(p))
+    )
+
+
+def _states(
+    groups: Groups, kept: Sequence[_Found], index: Mapping[int, int], keys: dict[str, float], made: Made
+) -> tuple[list[ParamState], Counters]:
+    """The members with their state, made where missing, and their counters."""
+    began, members = [], []
+    for p, kind, mine in kept:
+        missing: Sequence[str] = (*kind.names, *keys)
+        began.append(mine is not None and _has_any(mine, kind))
+        if mine:
+            missing = [key for key in missing if mine.get(key) is None]
+        else:
+            mine = groups.state[p] if missing else {}
+        if missing:
+            made.append((p, missing))
+        for key in keys:  # first, as torch has it
+            mine.setdefault(key, None)
+        members.append(make_state(p, index[id(p)], kind, mine))
+    groups_of = [kind.group for _, kind, _ in kept]
+    return members, Counters(groups, groups_of, [member.state for member in members], began, keys)
+
+
+def _has_any(state: Mapping[str, Any], kind: Kind) -> bool:
+    """Whether there is a value for one of the rule's slots."""
+    return any(state.get(key) is not None for key, *_ in kind.slots)
