@@ -117,6 +117,13 @@ def test_a_fork_makes_its_own_threads() -> None:
     subprocess.run([sys.executable, "-c", FORKED], check=True, cwd=Path(__file__).parents[1], timeout=120)
 
 
+def test_a_pool_has_all_cpus_where_the_system_does_not_say_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As macOS and Windows do not."""
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    assert ThreadPool().size() == 7
+
+
 def test_a_pool_has_at_least_one_thread() -> None:
     assert ThreadPool().size() >= 1
     assert ThreadPool(3).size() == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import math
 import pickle
+import sys
 import weakref
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,21 @@ def test_a_counter_that_is_not_finite_harms_no_other_parameter(carried: float) -
     opt.state[a]["mu_product"].fill_(carried)
     opt.step()
     assert torch.isfinite(b).all()
+
+
+@pytest.mark.parametrize("name", ["Adam", "SGD-momentum", "Lion"])
+def test_a_steady_step_is_two_dozen_calls(name: str) -> None:
+    """Counted, not timed: functions of Python that a step calls, its own included."""
+    params = simple()
+    opt = OPTIMIZERS[name](params)
+    train(opt, params, range(3))
+    calls = []
+    sys.setprofile(lambda frame, event, arg: calls.append(frame.f_code) if event == "call" else None)
+    try:
+        opt.step()
+    finally:
+        sys.setprofile(None)
+    assert len(calls) <= 24
 
 
 # Memory.
