@@ -153,7 +153,8 @@ def test_a_missing_package_is_named_with_its_extra(package: str) -> None:
     assert found.returncode == 1
     assert found.stdout == ""
     assert found.stderr == (
-        f"adamas: the package {package!r} is not installed: pip install 'adamas[experiments]'\n"
+        f"adamas: the package {package!r} is not installed: "
+        "pip install -e '.[experiments]' in a clone of adamas\n"
     )
 
 

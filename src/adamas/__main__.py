@@ -18,7 +18,10 @@ def main() -> None:
         package = (error.name or "").partition(".")[0]
         if package not in OPTIONAL:
             raise
-        sys.exit(f"adamas: the package {package!r} is not installed: pip install 'adamas[experiments]'")
+        sys.exit(
+            f"adamas: the package {package!r} is not installed: "
+            "pip install -e '.[experiments]' in a clone of adamas"
+        )
 
 
 if __name__ == "__main__":

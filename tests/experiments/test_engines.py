@@ -133,5 +133,5 @@ def test_the_local_engine_has_no_address() -> None:
 def test_a_missing_ray_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     monkeypatch.delitem(sys.modules, "adamas.experiments.execution.engines.ray", raising=False)
-    with pytest.raises(ExperimentError, match=r"needs the package 'ray': pip install 'adamas\[ray\]'"):
+    with pytest.raises(ExperimentError, match=r"needs the package 'ray': pip install -e '\.\[ray\]'"):
         Workers("ray").connect()

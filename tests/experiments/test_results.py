@@ -168,5 +168,5 @@ def test_a_missing_pyarrow_is_named_with_its_extra(store: Store, monkeypatch: py
     assert results(store, "--format", "parquet") == (
         2,
         "",
-        "adamas: Parquet needs the package 'pyarrow': pip install 'adamas[parquet]'\n",
+        "adamas: Parquet needs the package 'pyarrow': pip install -e '.[parquet]' in a clone of adamas\n",
     )

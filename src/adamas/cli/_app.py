@@ -33,7 +33,7 @@ Jobs = Annotated[
 Engine = Annotated[
     str,
     typer.Option(
-        help="The engine for the runs. local: processes here. ray: a Ray cluster (pip install 'adamas[ray]')."
+        help="The engine for the runs. local: processes here. ray: a Ray cluster (needs the extra 'ray')."
     ),
 ]
 Address = Annotated[

@@ -32,7 +32,7 @@ def results(
     The table of csv and parquet is a tidy one. Its columns: run (the name of the record), the
     configuration (problem, rule.name, rule.lr, seed, ...), versions, status (done, diverged, failed), error,
     seconds; and epoch, clock (seconds of training until then), measure, value. A value that was not finite is
-    empty, and a run that failed has one row with none. Parquet needs pip install 'adamas[parquet]'.
+    empty, and a run that failed has one row with none. Parquet needs the extra 'parquet'.
 
     Exit status: 0 all is shown; 1 a file is no record (it is named, the others are shown); 2 bad input: no
     such folder, a file that cannot be written.

@@ -1,6 +1,6 @@
 """The paper's figures and claims, run again.
 
-Needs `pip install 'adamas[experiments]'`. A room imports those before it only:
+Needs the extra `experiments`. A room imports those before it only:
 
 - `findings`, `charts`, `solvers`: values and methods that know nothing of the rest;
 - `datasets`, `problems`, `online_problems`: one data set or problem a file;

@@ -8,7 +8,7 @@ from adamas.torch import Adam  # was: from torch.optim import Adam
 try:
     import torch as _torch  # noqa: F401
 except ImportError as error:
-    raise ImportError("adamas.torch needs PyTorch: pip install 'adamas[torch]'") from error
+    raise ImportError("adamas.torch needs PyTorch: pip install -e '.[torch]' in a clone of adamas") from error
 
 from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer

@@ -132,7 +132,7 @@ def parquet(table: pandas.DataFrame) -> bytes:
         from pyarrow import parquet
     except ModuleNotFoundError as error:
         raise ExperimentError(
-            f"Parquet needs the package {error.name!r}: pip install 'adamas[parquet]'"
+            f"Parquet needs the package {error.name!r}: pip install -e '.[parquet]' in a clone of adamas"
         ) from error
     # A column without any value still gets the type that its values would have.
     floats = dict.fromkeys(FLOATS, pyarrow.float64())

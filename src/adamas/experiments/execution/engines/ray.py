@@ -27,7 +27,7 @@ try:
     from ray.exceptions import RayError, RayTaskError
 except ModuleNotFoundError as error:
     raise ExperimentError(
-        f"the engine 'ray' needs the package {error.name!r}: pip install 'adamas[ray]'"
+        f"the engine 'ray' needs the package {error.name!r}: pip install -e '.[ray]' in a clone of adamas"
     ) from error
 
 PATIENCE = 5.0  # seconds, for a cluster to answer
