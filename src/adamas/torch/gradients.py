@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import ctypes
+from typing import Any
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from ._compat import has_overlap, is_zero_tensor
 
-__all__ = ["aligned_grad", "check_grad", "dense_grad", "has_own_memory"]
+__all__ = ["aligned_grad", "check_grad", "dense_grad", "has_own_memory", "shares_elements"]
+
+
+# The bound on the search for a common element. NumPy's annotations know only two special values of it.
+_MOST_WORK: Any = 1_000_000
 
 
 def has_own_memory(x: Tensor) -> bool:
     """Whether `data_ptr()` addresses the elements: not so for wrapper subclasses and zero tensors."""
     return not is_zero_tensor(x) and type(x).__torch_dispatch__ is Tensor.__torch_dispatch__
+
+
+def shares_elements(x: Tensor, y: Tensor) -> bool:
+    """Whether two tensors on the CPU have an element of memory in common; interleaved views have none."""
+    if x.untyped_storage().data_ptr() != y.untyped_storage().data_ptr() or x.numel() == 0 or y.numel() == 0:
+        return False
+    try:
+        return np.shares_memory(_as_bytes(x), _as_bytes(y), max_work=_MOST_WORK)
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _as_bytes(x: Tensor) -> np.ndarray[Any, Any]:
+    """The memory of a tensor as an array of NumPy, which need not know the type: of its size alone."""
+    pointer: Any = (ctypes.c_byte * x.element_size()).from_address(x.data_ptr())
+    element = np.frombuffer(pointer, f"V{x.element_size()}")
+    strides = [stride * x.element_size() for stride in x.stride()]
+    return np.lib.stride_tricks.as_strided(element[:1], x.shape, strides)
 
 
 def dense_grad(p: Tensor, takes_sparse: bool) -> Tensor:

@@ -107,9 +107,14 @@ def _alike(p: Tensor) -> Hashable:
         p.layout,
         p.numel() >= SMALLEST_SCALED,
         strided and has_own_memory(p),
-        strided and p.is_contiguous() and not p.is_conj() and not p.is_neg(),
+        _is_plain(p),
         None if grad is None else grad.dtype,
     )
+
+
+def _is_plain(p: Tensor) -> bool:
+    """Whether a tensor is contiguous and not lazy, so that its state can be laid out as it is."""
+    return p.layout == torch.strided and p.is_contiguous() and not p.is_conj() and not p.is_neg()
 
 
 def _kind(k: int, p: Tensor, request: Request, groups: Groups) -> Kind:
@@ -124,8 +129,7 @@ def _kind(k: int, p: Tensor, request: Request, groups: Groups) -> Kind:
     averages = groups.options.average is not None
     average = formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
     names = (*request.slot_keys, *([AVERAGE] if averages else []))
-    plain = p.layout == torch.strided and p.is_contiguous() and not p.is_conj() and not p.is_neg()
-    return Kind(k, launcher, launcher.key(p, request), slots, average, names, plain)
+    return Kind(k, launcher, launcher.key(p, request), slots, average, names, _is_plain(p))
 
 
 def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) -> None:

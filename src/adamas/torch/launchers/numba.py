@@ -12,7 +12,7 @@ from torch import Tensor
 from ... import formats
 from ...backends.numba import Job, Kernel, NormJob, RuleSourceError, compile_rule
 from .._compat import metadata, metadata_guard
-from ..gradients import aligned_grad, has_own_memory
+from ..gradients import aligned_grad, has_own_memory, shares_elements
 from ..state import format_of_dtype, slot_format
 from . import IDLE, ParamState, Request, StepScalars
 from ._openmp import default_pool
@@ -210,6 +210,12 @@ class _Selection:
         active = [member for member, row in zip(members, rows, strict=True) if row != IDLE]
         self.params = [member.p for member in active]
         self.staged = [(member.p, member.layout) for member in active if member.layout is not member.p]
+        for staged, _ in self.staged:  # its copy back would undo what the step did to the other
+            if any(p is not staged and shares_elements(staged, p) for p in self.params):
+                raise ValueError(
+                    f"a parameter of shape {tuple(staged.shape)} and stride {staged.stride()} and another "
+                    f"share elements; step them with two optimizers"
+                )
 
 
 def _kernel(p: Tensor, request: Request) -> Kernel:
