@@ -32,7 +32,7 @@ def encode_nonnegative(x, random):
 
 
 _COMMON = ("float16", np.dtype(np.uint16), np.dtype(np.float32), decode)
-_NAMES: Any = {"id": 4, "torch_dtype": "float16", "aliases": ("fp16", "half")}
+_NAMES: Any = {"torch_dtype": "float16", "aliases": ("fp16", "half")}
 FORMATS = {
     True: Format(*_COMMON, encode, rounds=True, **_NAMES),
     False: Format(*_COMMON, encode_nonnegative, rounds=True, signed=False, **_NAMES),

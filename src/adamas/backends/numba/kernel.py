@@ -24,10 +24,10 @@ from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
 from . import randomness, toolbox
 from .cache import load_module
-from .emit import ENVELOPE, emit_norm, emit_step
+from .emit import ENVELOPE, columns, emit_conversion, emit_norm, emit_step
 from .source import RuleSourceError, arithmetic
 
-__all__ = ["Kernel", "compile_norm", "compile_rule"]
+__all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +36,12 @@ class Kernel:
 
     A job is eight int64: a counter that starts at 0, the addresses of `table`, `chunks` and
     `scalars`, the number of chunks, and the addresses of `tensor_info`, `keys` and `grad_scale`. A row
-    of `table` has the addresses of one tensor's arrays, by name in `formats`, then that of its average
-    if `average`; a row of `tensor_info` its number of elements, the index that keys its random bits, and
-    its row of scalars, negative where the tensor is to be left alone; a row of `scalars` has `n_scalars`
+    of `table` has the addresses of one tensor's `arrays`; a row of `tensor_info` its number of elements,
+    the index that keys its random bits, its row of scalars, negative where the tensor is to be left
+    alone, and the elements of a row, from each of which blocks begin; a row of `scalars` has `n_scalars`
     values of `dtype`, and one of `keys` the key of its random bits; `grad_scale` is one value of `dtype`;
-    a chunk is (tensor, first element, last element + 1). Any number of threads may run a job at once.
+    a chunk is (tensor, first element, last element + 1), and begins with a block. Any number of threads
+    may run a job at once.
     """
 
     address: int
@@ -53,8 +54,9 @@ class Kernel:
 
     @property
     def arrays(self) -> tuple[str, ...]:
-        """The columns of the table."""
-        return (*self.formats, *(("average",) if self.average else ()))
+        """The columns of the table: the arrays by name in `formats`, each scaled one followed by its scales,
+        and the average if `average`."""
+        return columns(self.formats, self.average)
 
     @property
     def rounds(self) -> bool:
@@ -129,6 +131,21 @@ def compile_norm(g: str) -> Kernel:
     module = load_module(f"norm_{g}", emit_norm(format, _stamp()))
     path = Path(str(module.__file__))
     return Kernel(module.step.address, {"g": format}, False, 1, np.dtype(np.float64), path, module.step)
+
+
+@functools.cache
+def compile_conversion(source: str, target: str, signed: bool) -> Kernel:
+    """The kernel that reads an array "g" in one format and writes "x" in another, rounded to nearest.
+
+    Args:
+        source, target: formats that compute in float32, one of them scaled.
+        signed: whether values may be negative.
+    """
+    chosen = {"g": formats.get(source, signed), "x": formats.get(target, signed)}
+    text = emit_conversion(chosen["g"], chosen["x"], _stamp())
+    module = load_module(f"{source}_to_{target}", text)
+    path = Path(str(module.__file__))
+    return Kernel(module.step.address, chosen, False, 0, np.dtype(np.float32), path, module.step)
 
 
 @functools.cache
