@@ -23,23 +23,26 @@ _SIGNED_OFFSET, _NONNEGATIVE_OFFSET = 2.0**-7, 2.0**-31
 def decode_signed(code, scale):
     """uint8 to float32."""
     spread = xp.u32(xp.u32(xp.i32(xp.i8(code))) << xp.u32(19))
+    bits = xp.u32(xp.u32(spread & xp.u32(0x83F80000)) | xp.u32(_SIGNED))
     sign = xp.u32(spread & xp.u32(0x80000000))
-    offset = xp.from_bits(xp.u32(sign | xp.u32(_SIGNED)))
-    return (xp.from_bits(xp.u32(xp.u32(spread & xp.u32(0x83F80000)) | xp.u32(_SIGNED))) - offset) * scale
+    offset = xp.from_bits(xp.u32(xp.bits(scale * xp.f32(-_SIGNED_OFFSET)) ^ sign))
+    return xp.fma(xp.from_bits(bits), scale, offset)
 
 
 def encode_signed(x, inverse, random):
     """float32, at most 1.9296875 in magnitude by `inverse`, to the uint8 code below or above."""
     sign = xp.u32(xp.bits(x) & xp.u32(0x80000000))
     bits = xp.bits(xp.fma(x, inverse, xp.from_bits(xp.u32(sign | xp.u32(_SIGNED)))))
-    code = xp.u32(xp.u32(bits + xp.u32(random >> xp.u32(13))) >> xp.u32(19))
-    return xp.u8(xp.u32(code & xp.u32(0x7F)) | xp.u32(xp.u32(bits >> xp.u32(24)) & xp.u32(0x80)))
+    rounded = xp.u32(bits + xp.u32(random >> xp.u32(13)))
+    # The bit above those of the code is set in every exponent; it makes way for the sign.
+    beside = xp.u32(xp.u32(bits >> xp.u32(5)) | xp.u32(~(1 << 26) & 0xFFFFFFFF))
+    return xp.u8(xp.u32(xp.u32(rounded & beside) >> xp.u32(19)))
 
 
 def decode_nonnegative(code, scale):
     """uint8 to float32."""
     bits = xp.u32(xp.u32(xp.u32(code) << xp.u32(20)) + xp.u32(_NONNEGATIVE))
-    return (xp.from_bits(bits) - xp.f32(_NONNEGATIVE_OFFSET)) * scale
+    return xp.fma(xp.from_bits(bits), scale, scale * xp.f32(-_NONNEGATIVE_OFFSET))
 
 
 def encode_nonnegative(x, inverse, random):
