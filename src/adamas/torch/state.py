@@ -123,6 +123,11 @@ def check_fit(slots: Mapping[str, Slot], state_format: StateFormat | None) -> No
                 f"magnitudes of gradients, would stop its parameters for ever. Use 'bfloat16', or {name!r} "
                 f"for signed slots alone, as in {{'exp_avg': {name!r}}}"
             )
+        if format.rounds and slot.cancels:
+            raise ValueError(
+                f"state_format={name!r} is too coarse for {key!r}: the step divides by a small difference of "
+                f"it to another slot, of which rounding would leave nothing. Keep it in 'float32'"
+            )
         if format.needs_divisor and not divides:
             raise ValueError(
                 f"state_format={name!r} is too coarse for a rule that does not divide by the root of a "
