@@ -63,7 +63,8 @@ def torch_dtype(format: Format) -> torch.dtype:
     Raises:
         TypeError: an unscaled format has none of its own.
     """
-    dtype = torch.uint8 if format.torch_dtype is None else getattr(torch, format.torch_dtype)
+    own = format.stored.name if format.scaled else "uint8"
+    dtype = getattr(torch, own if format.torch_dtype is None else format.torch_dtype)
     if not format.scaled and (dtype is torch.uint8 or dtype.itemsize != format.stored.itemsize):
         raise TypeError(
             f"format {format.name!r} needs a torch_dtype of its own, such as 'int16', not {dtype}"
