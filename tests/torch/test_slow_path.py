@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from state_support import STORED_FOR_ADAM
 from torch import Tensor
 from torch_support import (
     OPTIMIZERS,
@@ -238,7 +239,7 @@ def test_a_layout_of_a_half_is_rounded_within_a_spacing(
     torch.testing.assert_close(p.float(), wide, rtol=torch.finfo(dtype).eps, atol=1e-6)
 
 
-@pytest.mark.parametrize("format", ["bfloat16", "float16", "float8"])
+@pytest.mark.parametrize("format", STORED_FOR_ADAM)
 def test_state_formats_of_a_parameter_with_gaps(format: str) -> None:
     """It has them as any other, and they go into a checkpoint and out of it."""
     p = leaf(randn(90, 120, seed=1)[:, ::2])
