@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from code_support import coarseness
 from state_support import STORED_FOR_ADAM
 from torch import Tensor
 from torch_support import (
@@ -248,7 +249,8 @@ def test_state_formats_of_a_parameter_with_gaps(format: str) -> None:
     assert warnings_of(lambda: train(opt, [p], range(3))) == []
     train(other, [wide], range(3))
     assert opt.backend == "numba"
-    torch.testing.assert_close(p, wide, rtol=0, atol=3e-4)
+    start = randn(90, 120, seed=1)[:, ::2]
+    assert ((p - wide).norm() / (wide - start).norm()).item() <= coarseness(format) ** 0.5 / 3
     assert sum(x.nbytes for x in opt.state[p].values()) < sum(x.nbytes for x in other.state[wide].values())
     q = leaf(p.detach().clone())
     again = OPTIMIZERS["Adam"]([q], state_format=format)
