@@ -156,8 +156,14 @@ def emit_conversion(source: Format, target: Format, stamp: str) -> str:
 def emit_norm(format: Format, stamp: str) -> str:
     """The kernel that sums squares of gradients; the scalars of its job are the sums, a float64 a tile."""
     formats = {"g": format}
+    values = [_value("g", format, False, f"k + {k} * part") for k in range(4)]
+    squares = [line for value in values for line in (f"g = scale * numpy.float64({value})", "total += g * g")]
     return NORM.format(
-        stamp=stamp, real=_real(formats), g=_value("g", format, False), **_head(formats, False)
+        stamp=stamp,
+        real=_real(formats),
+        g=_value("g", format, False),
+        squares=joined(16, squares),
+        **_head(formats, False),
     )
 
 
@@ -267,9 +273,9 @@ def _in_blocks(formats: Mapping[str, Format]) -> bool:
     return any(format.scaled for format in formats.values())
 
 
-def _value(name: str, format: Format, packed: bool) -> str:
+def _value(name: str, format: Format, packed: bool, index: str = "k") -> str:
     """The decoded element k of an array."""
-    code = f"half_of(word_{name}, half)" if packed else f"load_{name}(at_{name}, k)"
+    code = f"half_of(word_{name}, half)" if packed else f"load_{name}(at_{name}, {index})"
     if format.packs > 1:
         code = f"load_codes_{name}(codes_{name}, k - first)"
     if format.scaled:
