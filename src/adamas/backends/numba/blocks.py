@@ -113,7 +113,8 @@ def _scaled(name: str, format: Format) -> list[str]:
         f"    for j in range({BLOCK}):",
         f"        x = load_buffer_{name}(buffer_{name}, j)",
         f"        store_buffer_{name}(buffer_{name}, j, xp.maximum(xp.minimum(x, top), -top))",
-        f"store_scales_{name}(scales_{name}, scale_at, scale)",
+        # A format without a zero has one by its scale.
+        f"store_scales_{name}(scales_{name}, scale_at, where(top < tiny + tiny, real(0), scale))",
         f"inverse_{name} = real(1) / scale",
     ]
     return lines
