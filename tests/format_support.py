@@ -258,10 +258,31 @@ def representable(format: str, values: Values) -> Values:
 def words(key: int, ordinal: int, n: int) -> Values:
     """The random bits of the first rounded array of a tensor in a step: what kernels compute, in NumPy."""
     with np.errstate(over="ignore"):
-        mixed = np.uint64(key) + np.uint64(ordinal) * np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
+        mixed = _hashed(key, ordinal)
         counter = np.arange(n, dtype=np.uint32) * np.uint32(0x9E3779B9) + np.uint32(mixed >> np.uint64(32))
         folded = counter ^ (counter >> np.uint32(17)) ^ np.uint32(mixed & np.uint64(0xFFFFFFFF))
         return folded * np.uint32(MULTIPLIERS[0])
+
+
+def words_of_blocks(key: int, ordinal: int, n: int, product: int = 0) -> Values:
+    """The random bits of the first two scaled arrays of a tensor in a step, where its blocks are whole.
+
+    `product` 0 is of the first and second, 1 of the third and fourth. Of two, the second takes the lower 20 bits.
+    """
+    place = np.arange(BLOCK, dtype=np.uint32) * np.uint32(0x9E3779B9)
+    place ^= (place >> np.uint32(15)) & np.uint32(~(BLOCK - 1) & 0xFFFFFFFF)
+    drawn = []
+    with np.errstate(over="ignore"):
+        for first in range(0, max(n, 1), BLOCK):
+            block = _hashed(int(_hashed(key, ordinal)), first)
+            multiplier = np.uint32(_hashed(int(block), product) & np.uint64(0xFFFFFFFF)) | np.uint32(1)
+            drawn.append((place ^ np.uint32(block >> np.uint64(32))) * multiplier)
+    return np.concatenate(drawn)[:n]
+
+
+def _hashed(key: int, ordinal: int) -> np.uint64:
+    with np.errstate(over="ignore"):
+        mixed = np.uint64(key) + np.uint64(ordinal) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return np.uint64(mixed ^ (mixed >> np.uint64(31)))

@@ -184,7 +184,7 @@ def test_a_kernel_stores_the_very_bits_that_numpy_does(name: str, signed: bool, 
     driver = Driver(swap(signed), [np.zeros(x.size)], slots=name)
     driver.step(x)
     stored, format = driver.slots[0][0], formats.get(name, signed)
-    random = words(int(driver.job._keys[0]), 0, x.size)
+    random = (words_of_blocks if formats.get(name).scaled else words)(int(driver.job._keys[0]), 0, x.size)
     normal = np.where(np.abs(x) < TINY, np.float32(0), x)
     if format.largest is not None:
         normal = np.clip(normal, -np.float32(format.largest), np.float32(format.largest))
