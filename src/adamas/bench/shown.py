@@ -13,12 +13,12 @@ Row = dict[str, Any]
 
 
 def tables(bench: Bench) -> list[tuple[str, list[Row]]]:
-    """Return headings and rows; those that are no comparisons are one table, as they are."""
+    """Return rows under headings; those that are no comparisons are one table, as they are."""
     if not all("ratio" in row for row in bench.rows):
-        return [(bench.title, [_rounded(row) for row in bench.rows])]
+        return [("", [_rounded(row) for row in bench.rows])]
     grouped = groupby(bench.rows, key=lambda row: (row["workload"], row["parameters"]))
     return [
-        (f"{bench.title}: {workload}, {n:,} parameters", _filled([_comparison(row) for row in rows]))
+        (f"{workload}, {n:,} parameters", _filled([_comparison(row) for row in rows]))
         for (workload, n), rows in grouped
     ]
 

@@ -74,9 +74,9 @@ def _show(done: Bench) -> None:
     from adamas.bench.shown import tables
 
     out = console(WIDTH)
+    out.print(done.title, markup=False, highlight=False)
     for heading, rows in tables(done):
-        out.print(heading, markup=False, highlight=False)
-        out.print(table(None, rows))
+        out.print(table(heading or None, rows))
     for line in described(done.machine):
         out.print(line, style="dim", markup=False, highlight=False)
     for note in done.notes:
