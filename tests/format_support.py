@@ -55,55 +55,98 @@ def swap(signed: bool) -> Rule:
 
 
 class Stored:
-    """An array in a storage format, between guards."""
+    """An array in a storage format, codes and scales between guards of their own.
 
-    def __init__(self, format: Format, values: Values) -> None:
+    Args:
+        format: the format.
+        values: what it holds at first, each as one of the two codes beside it.
+        length: the elements of a row, from each of which blocks begin; one row unless given.
+    """
+
+    def __init__(self, format: Format, values: Values, length: int | None = None) -> None:
         self.format, self.n = format, values.size
-        self.codes_at = -(-self.n // 4) * 4 if format.scaled else self.n * format.stored.itemsize
-        self.size = self.codes_at + (4 * math.ceil(self.n / BLOCK) if format.scaled else 0)
-        self.memory = np.full(self.size + 2 * GUARD, _GUARD)
-        self.data[:] = 0
+        self.length = max(1, self.n) if length is None else length
+        # Where each element's scale and code lie.
+        row, column = np.divmod(np.arange(self.n), self.length)
+        self.scale_of = row * math.ceil(self.length / BLOCK) + column // BLOCK
+        half = math.ceil(self.length / format.packs)
+        self.code_of, self.place_of = row * half + column // format.packs, column % format.packs
+        count = int(self.code_of[-1]) + 1 if self.n else 0
+        self.memory = _guarded(count * format.stored.itemsize)
+        self.scale_memory = _guarded(4 * (int(self.scale_of[-1]) + 1 if self.n and format.scaled else 0))
         self.write(values)
 
     def write(self, values: Values) -> None:
         """Store values, each as one of the two beside it: a float16 towards zero, others to nearest."""
+        half = 0 if self.format.name == "float16" else 1 << 31
         if self.format.scaled:
-            self.codes[:], self.scales[:] = encode_blocks(self.format, values, np.uint32(1 << 31))
+            self.codes, self.scales[:] = encode_blocks(self.format, values, np.uint32(half), self.scale_of)
         else:
-            half = 0 if self.format.name == "float16" else 1 << 31
-            self.codes[:] = encode(self.format, values, np.uint32(half))
+            self.codes = encode(self.format, values, np.uint32(half))
 
     @property
     def data(self) -> Values:
-        return self.memory[GUARD : GUARD + self.size]
+        """The bytes of the codes and of the scales."""
+        return np.concatenate([_inside(self.memory), _inside(self.scale_memory)])
 
     @property
-    def address(self) -> int:
-        return int(self.data.ctypes.data) if self.size else int(self.memory.ctypes.data) + GUARD
+    def addresses(self) -> list[int]:
+        """Of the codes, and of the scales where there are any."""
+        parts = [self.memory, self.scale_memory] if self.format.scaled else [self.memory]
+        return [int(part.ctypes.data) + GUARD for part in parts]
+
+    @property
+    def stored(self) -> Values:
+        """The stored elements, each of one code or several."""
+        return _inside(self.memory).view(self.format.stored)
 
     @property
     def codes(self) -> Values:
-        return self.data[: self.n * self.format.stored.itemsize].view(self.format.stored)
+        """A code an element, unpacked; writes go through `codes = ...`."""
+        if self.format.packs == 1:
+            return self.stored
+        return (self.stored[self.code_of] >> (4 * self.place_of).astype(np.uint8)) & np.uint8(15)
+
+    @codes.setter
+    def codes(self, codes: Values) -> None:
+        if self.format.packs == 1:
+            self.stored[:] = codes
+            return
+        self.stored[:] = 0
+        np.bitwise_or.at(self.stored, self.code_of, codes << (4 * self.place_of).astype(np.uint8))
 
     @property
     def scales(self) -> Values:
-        return self.data[self.codes_at :].view(np.float32)
+        return _inside(self.scale_memory).view(np.float32)
 
     @property
     def values(self) -> Values:
         """Decoded, as the compiled step sees them."""
-        x = self.codes if self.format.decode is None else self.format.decode(self.codes)
-        return x * self.spread if self.format.scaled else x
+        if self.format.decode is None:
+            return self.codes
+        with np.errstate(invalid="ignore"):  # infinity less infinity
+            return self.format.decode(self.codes, *([self.spread] if self.format.scaled else []))
 
     @property
     def spread(self) -> Values:
         """The scale of each element."""
-        return np.repeat(self.scales, BLOCK)[: self.n]
+        return self.scales[self.scale_of]
 
     def guards_hold(self) -> bool:
-        padding = self.data[self.n : self.codes_at] if self.format.scaled else self.data[:0]
-        outside = np.delete(self.memory, slice(GUARD, GUARD + self.size))
-        return bool((outside == _GUARD).all() and (padding == 0).all())
+        return all(
+            bool((part[:GUARD] == _GUARD).all() and (part[len(part) - GUARD :] == _GUARD).all())
+            for part in (self.memory, self.scale_memory)
+        )
+
+
+def _guarded(size: int) -> Values:
+    memory = np.full(size + 2 * GUARD, _GUARD)
+    _inside(memory)[:] = 0
+    return memory
+
+
+def _inside(memory: Values) -> Values:
+    return memory[GUARD : len(memory) - GUARD]
 
 
 def encode(format: Format, values: Values, random: Any) -> Values:
@@ -113,18 +156,21 @@ def encode(format: Format, values: Values, random: Any) -> Values:
         return values if format.encode is None else format.encode(values, random)
 
 
-def encode_blocks(format: Format, values: Values, random: Any) -> tuple[Values, Values]:
+def encode_blocks(format: Format, values: Values, random: Any, scale_of: Values) -> tuple[Values, Values]:
     """Codes and scales of a scaled format, in NumPy, by the arithmetic that kernels use."""
-    n, padded = values.size, np.zeros(-(-values.size // BLOCK) * BLOCK, np.float32)
-    padded[:n] = values
-    top = np.abs(padded.reshape(-1, BLOCK)).max(axis=1)
-    scales = np.maximum(top * np.float32(format.scale_factor), np.float32(TINY))
-    flushed = (np.abs(padded) < 2 * TINY) & np.repeat(scales < 2.0**32 * TINY, BLOCK)
-    padded[flushed] = 0
-    with np.errstate(invalid="ignore"):
-        x = (padded.reshape(-1, BLOCK) * (np.float32(1) / scales)[:, None]).ravel()[:n]
-    assert format.encode is not None
-    return format.encode(x, random), scales
+    values = np.asarray(values, np.float32)
+    top = np.zeros(int(scale_of[-1]) + 1 if scale_of.size else 0, np.float32)
+    np.maximum.at(top, scale_of, np.abs(values))
+    largest = np.finfo(np.float32).max
+    limit = np.float32(float(largest) * (1 - 2.0**-18))
+    clipped = (top > limit) & (top <= largest)
+    top[clipped] = limit
+    with np.errstate(over="ignore", invalid="ignore"):
+        scales = np.maximum(top * np.float32(format.scale_factor), np.float32(TINY))
+        x = np.where(clipped[scale_of], np.clip(values, -limit, limit), values)
+        x[(np.abs(x) < 2 * TINY) & (scales < 2.0**35 * TINY)[scale_of]] = 0
+        assert format.encode is not None
+        return format.encode(x, (np.float32(1) / scales)[scale_of], random), scales
 
 
 class Driver:
@@ -137,6 +183,7 @@ class Driver:
         slots: the format of every slot, or of each by name.
         average: whether averages are kept.
         seed: of the rounding.
+        lengths: the elements of a row of each parameter.
     """
 
     def __init__(
@@ -150,6 +197,7 @@ class Driver:
         average: bool = False,
         seed: int = 0,
         threads: int = 1,
+        lengths: Sequence[int] | None = None,
         **job_options: Any,
     ) -> None:
         form = rule.form()
@@ -158,12 +206,17 @@ class Driver:
         self.rule, self.seed, self.pool, self.t = rule, seed, ThreadPool(threads), 0
         self.params = [Stored(self.kernel.formats["p"], x) for x in params]
         self.slots = [
-            [Stored(self.kernel.formats[s], np.full(x.size, slot.initial)) for s, slot in form.slots.items()]
-            for x in params
+            [
+                Stored(self.kernel.formats[s], np.full(x.size, slot.initial), lengths and lengths[k])
+                for s, slot in form.slots.items()
+            ]
+            for k, x in enumerate(params)
         ]
         average_format = formats.get(self.kernel.dtype.name)
         self.averages = [[Stored(average_format, x)] if average else [] for x in params]
-        self.job = Job(self.kernel, [x.size for x in params], [0] * len(params), **job_options)
+        self.job = Job(
+            self.kernel, [x.size for x in params], [0] * len(params), lengths=lengths, **job_options
+        )
         self.carried = tuple(rule.carried.values())
 
     def step(self, *grads: Values, envelope: Envelope = Envelope()) -> None:
@@ -175,7 +228,7 @@ class Driver:
         stored = [Stored(self.kernel.formats["g"], g) for g in grads]
         rows = zip(self.params, stored, self.slots, self.averages, strict=True)
         rows = [(p, g, *slots, *average) for p, g, slots, average in rows]
-        self.job.write_table([array.address for row in rows for array in row])
+        self.job.write_table([address for row in rows for array in row for address in array.addresses])
         self.job.run(self.pool)
         assert all(array.guards_hold() for row in rows for array in row), "a kernel wrote beside its arrays"
 

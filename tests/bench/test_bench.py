@@ -220,10 +220,13 @@ def test_the_memory_suite_counts_the_bytes_of_the_state(fast_triad: None) -> Non
     (row,) = load(SUITES, "memory").run(["mnist-mlp"], 3, False).rows
     assert (row["workload"], row["parameters"]) == ("mnist-mlp", 1_796_010)
     assert row["torch"] == row["float32"] == 8
-    assert row["bfloat16"] == row["float16"] == 4
+    assert row["bfloat16"] == 4
     assert row["with average"] == 12
     assert 2 < row["float8"] < 2.2
-    assert row.keys() >= set(formats.names()) - {"float64"}
+    assert 1 < row["float4"] < 1.2
+    # Adam refuses one, and the other is wider than what is computed
+    assert row.keys() >= set(formats.names()) - {"float16", "float64"}
+    assert "float16" not in row
 
 
 def test_the_cold_suite_starts_processes_with_empty_and_with_full_caches(

@@ -41,7 +41,7 @@ def _cpu() -> dict[str, Any]:
 def _threads() -> int:
     """The threads of a step: torch's, where it is installed."""
     try:
-        from adamas.torch.launchers._openmp import default_pool
+        from adamas.torch._openmp import default_pool
     except ImportError:
         from adamas.backends.numba import ThreadPool
 

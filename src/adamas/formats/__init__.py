@@ -7,9 +7,10 @@ import importlib
 import pkgutil
 from typing import Any
 
-from ._base import BLOCK, Format
+from ._base import Format
+from ._blocks import BLOCK, packed_shape, row_length, scales_shape
 
-__all__ = ["BLOCK", "Format", "find", "get", "names"]
+__all__ = ["BLOCK", "Format", "find", "get", "names", "packed_shape", "row_length", "scales_shape"]
 
 
 @functools.cache

@@ -35,7 +35,6 @@ FORMATS = dict.fromkeys(
         encode,
         rounds=True,
         packed16=encode_packed16,
-        id=3,
         torch_dtype="bfloat16",
         aliases=("bf16",),
     ),

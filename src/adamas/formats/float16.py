@@ -1,6 +1,7 @@
 """float16: IEEE half precision, rounded stochastically so that the mean is kept, as in bfloat16.
 
-A positive second moment is a divisor and must not become zero: below 2^-24 it is 2^-24.
+A positive second moment is a divisor and must not become zero: below 2^-24 it is 2^-24. State saturates at
+65,504, where its mean is lost; slots of squares, which gradients of 256 bring there, are refused.
 """
 
 from typing import Any
@@ -32,7 +33,7 @@ def encode_nonnegative(x, random):
 
 
 _COMMON = ("float16", np.dtype(np.uint16), np.dtype(np.float32), decode)
-_NAMES: Any = {"id": 4, "torch_dtype": "float16", "aliases": ("fp16", "half")}
+_NAMES: Any = {"largest": 65504.0, "torch_dtype": "float16", "aliases": ("fp16", "half")}
 FORMATS = {
     True: Format(*_COMMON, encode, rounds=True, **_NAMES),
     False: Format(*_COMMON, encode_nonnegative, rounds=True, signed=False, **_NAMES),

@@ -8,7 +8,6 @@ _FLOAT32 = Format(
     "float32",
     np.dtype(np.float32),
     np.dtype(np.float32),
-    id=1,
     torch_dtype="float32",
     aliases=("fp32", "float"),
 )

@@ -8,7 +8,6 @@ _FLOAT64 = Format(
     "float64",
     np.dtype(np.float64),
     np.dtype(np.float64),
-    id=2,
     torch_dtype="float64",
     aliases=("fp64", "double"),
 )

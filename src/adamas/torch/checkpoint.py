@@ -9,8 +9,11 @@ import torch
 
 from ..rules import Rule
 from ..rules._base import Slot
+from .conversion import widened
 from .options import AVERAGE
-from .state import as_format, has_shape_of, is_packed, slot_format
+from .packed import is_packed
+from .slots import find, keys_of, shape_fault
+from .state import slot_format
 
 __all__ = ["Checkpoints"]
 
@@ -49,17 +52,20 @@ class Checkpoints(torch.optim.Optimizer):
         self, p: torch.Tensor, slots: Mapping[str, Slot], state: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The state of one parameter as torch keeps it."""
+        held = {key: find(state, key) for key in slots}
         wide = {
-            key: as_format(state[key], p, slot_format(p, key, slot, None), slot.signed)
-            for key, slot in slots.items()
-            if state.get(key) is not None
+            key: widened(found, p, slot_format(p, key, slots[key], None), slots[key].signed)
+            for key, found in held.items()
+            if found is not None
         }
         dropped = {AVERAGE, *([] if self.counts_steps else ["step"])}
-        # Packed state of a slot that is switched off (momentum=0) cannot be decoded without the slot.
-        dropped |= {
-            key for key in state.keys() - slots if torch.is_tensor(state[key]) and is_packed(state[key])
-        }
-        return {key: wide.get(key, value) for key, value in state.items() if key not in dropped}
+        dropped |= {key for slot in slots for key in keys_of(slot)}
+        # Codes of a slot that is switched off (momentum=0) cannot be read without the slot.
+        others = set(self.state_names.values()) - set(slots)
+        dropped |= {key for slot in others for key, name in keys_of(slot).items() if name}
+        dropped |= {key for key in others & set(state) if is_packed(state[key])}
+        kept = {key: value for key, value in state.items() if key not in dropped}
+        return kept | wide
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Load the state of this optimizer, or of the torch.optim class of the same name.
@@ -67,22 +73,25 @@ class Checkpoints(torch.optim.Optimizer):
         Raises:
             ValueError: groups, shapes or slots do not match those of the parameters; nothing has changed.
         """
+
         loaded: dict[str, Any] = {}
 
-        def check(_: torch.optim.Optimizer, final: dict[str, Any]) -> None:
+        def hold(_: torch.optim.Optimizer, final: dict[str, Any]) -> dict[str, Any]:
             self._check_loaded(final)
             loaded.update(final)
+            return {**final, "state": {k: _held(v) for k, v in final["state"].items()}}
 
-        # Torch casts every loaded state to its parameter's dtype; hooks around that keep its own.
-        before = self.register_load_state_dict_pre_hook(check)
-        after = self.register_load_state_dict_post_hook(lambda _: self._keep_dtypes(loaded), prepend=True)
+        # Torch casts every tensor to its parameter's dtype, codes to four times their size among them.
+        before = self.register_load_state_dict_pre_hook(hold)
+        after = self.register_load_state_dict_post_hook(lambda _: self._release(loaded), prepend=True)
         try:
             super().load_state_dict(state_dict)
         finally:
             before.remove()
             after.remove()
 
-    def _keep_dtypes(self, state_dict: Mapping[str, Any]) -> None:
+    def _release(self, state_dict: Mapping[str, Any]) -> None:
+        """Put every loaded tensor in its own dtype in the place of what torch took."""
         for index, p in self._pairs(state_dict):
             for key, value in state_dict["state"].get(index, {}).items():
                 if isinstance(value, torch.Tensor):
@@ -103,21 +112,24 @@ class Checkpoints(torch.optim.Optimizer):
         }
         for index, p in self._pairs(state_dict):
             state = state_dict["state"].get(index, {})
+            for key in slots:
+                held = find(state, key)
+                shape = None if held is None else shape_fault(held, p)
+                if shape is not None:
+                    raise ValueError(
+                        f"the loaded state {key!r} of parameter {index} has shape {shape}, "
+                        f"the parameter {tuple(p.shape)}; nothing was loaded"
+                    )
             for key, value in state.items():
                 if not isinstance(value, torch.Tensor):
                     continue
-                if key in slots and not has_shape_of(value, p):
-                    raise ValueError(
-                        f"the loaded state {key!r} of parameter {index} has shape {tuple(value.shape)}, "
-                        f"the parameter {tuple(p.shape)}; nothing was loaded"
-                    )
                 if key in foreign and value.dim() > 0 and value.shape == p.shape:
                     raise ValueError(
                         f"the loaded state {key!r} of parameter {index} is another optimizer's: "
                         f"{type(self).__name__} keeps {', '.join(sorted(slots - {AVERAGE})) or 'none'}; "
                         f"nothing was loaded"
                     )
-            if missing := carried - set(state) if slots & set(state) else set():
+            if missing := carried - set(state) if any(find(state, key) for key in slots) else set():
                 raise ValueError(
                     f"the loaded state of parameter {index} lacks {min(missing)!r}, which "
                     f"{type(self).__name__} keeps: it is another optimizer's; nothing was loaded"
@@ -133,3 +145,15 @@ def _keys_of_others() -> set[str]:
         classes += each.__subclasses__()
         found |= set(each.__dict__.get("state_names", {}).values())
     return found
+
+
+class _Held:
+    """What stands for a loaded tensor where torch would cast it."""
+
+
+def _held(state: Any) -> Any:
+    """The state of one parameter without its tensors, but for numbers such as "step": torch looks at it."""
+    if not isinstance(state, dict):
+        return state
+    tensors = (key for key, value in state.items() if isinstance(value, torch.Tensor) and value.dim() > 0)
+    return {**state, **{key: _Held() for key in tensors}}

@@ -15,12 +15,22 @@ from ..formats import Format
 from ..rules import SIGNED
 from ..rules._base import Slot
 from ._compat import is_dense, is_distributed, is_fake
+from .conversion import convert
 from .gradients import check_grad, has_own_memory
 from .launchers import Launcher, ParamState, Request, choose
 from .options import AVERAGE, Groups
-from .state import SMALLEST_SCALED, allocate, as_format, has_shape_of, slot_format
+from .slots import Held, allocate, array_keys, find, fits, shape_fault, slot_keys
+from .state import SMALLEST_SCALED, check_fit, slot_format
 
-__all__ = ["Kind", "SlowPathWarning", "check_params", "check_state", "kinds_of", "make_state"]
+__all__ = [
+    "Kind",
+    "SlowPathWarning",
+    "check_params",
+    "check_state",
+    "kinds_of",
+    "make_state",
+    "missing_names",
+]
 
 
 class SlowPathWarning(UserWarning):
@@ -36,7 +46,8 @@ class Kind:
         launcher, key: the launcher that takes them, and its key for them.
         slots: the rule's slots by their key in the state, and the format of each.
         average: the format of the running average, if one is kept.
-        names: the keys of the slots, and that of the average.
+        names: the keys of the tensors that a launcher reads and writes, in the order of a kernel's columns.
+        scaled: whether a slot has scales.
         plain: whether they are contiguous and not lazy, so that the state can be laid out as they are.
     """
 
@@ -46,6 +57,7 @@ class Kind:
     slots: list[tuple[str, Slot, Format]]
     average: Format | None
     names: tuple[str, ...]
+    scaled: bool
     plain: bool
 
 
@@ -122,14 +134,16 @@ def _kind(k: int, p: Tensor, request: Request, groups: Groups) -> Kind:
     if reasons and reasons[0] not in groups.told:
         groups.told.add(reasons[0])
         _warn(launcher, reasons[0], p, request)
+    mine = dict(zip(request.slot_keys, request.rule.form().slots.values(), strict=True))
+    check_fit(mine, groups.options.state_format)
     slots = [
-        (key, slot, slot_format(p, key, slot, groups.options.state_format))
-        for key, slot in zip(request.slot_keys, request.rule.form().slots.values(), strict=True)
+        (key, slot, slot_format(p, key, slot, groups.options.state_format)) for key, slot in mine.items()
     ]
-    averages = groups.options.average is not None
+    averages, scaled = groups.options.average is not None, any(format.scaled for *_, format in slots)
     average = formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
-    names = (*request.slot_keys, *([AVERAGE] if averages else []))
-    return Kind(k, launcher, launcher.key(p, request), slots, average, names, _is_plain(p))
+    names = [name for key, _, format in slots for name in array_keys(key, format)]
+    names += [AVERAGE] if averages else []
+    return Kind(k, launcher, launcher.key(p, request), slots, average, tuple(names), scaled, _is_plain(p))
 
 
 def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) -> None:
@@ -144,31 +158,53 @@ def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) ->
     )
 
 
-def check_state(p: Tensor, state: Mapping[str, Any], names: Sequence[str]) -> None:
+def check_state(p: Tensor, state: Mapping[str, Any], kind: Kind) -> None:
     """Raise a ValueError for state that is not of this parameter, before anything has changed."""
-    for name in names:
-        value = state.get(name)
-        if value is not None and value.is_meta and not p.is_meta:
+    for name, held in _all_held(state, kind):
+        if held.codes.is_meta and not p.is_meta:
             raise ValueError(
                 f"the state {name!r} of a parameter is on the device 'meta', without values, and the "
                 f"parameter on {p.device}; delete that state, or load it"
             )
-        if value is not None and not has_shape_of(value, p):
+        shape = shape_fault(held, p)
+        if shape is not None:
             raise ValueError(
-                f"the state {name!r} of a parameter has shape {tuple(value.shape)}, the parameter "
+                f"the state {name!r} of a parameter has shape {shape}, the parameter "
                 f"{tuple(p.shape)}; delete the state of a parameter that has changed its shape"
             )
+
+
+def _all_held(state: Mapping[str, Any], kind: Kind) -> Iterator[tuple[str, Held]]:
+    keys = [key for key, *_ in kind.slots] + ([AVERAGE] if kind.average is not None else [])
+    for key in keys:
+        held = find(state, key)
+        if held is not None:
+            yield key, held
+
+
+def missing_names(state: Mapping[str, Any], kind: Kind) -> list[str]:
+    """The keys that will be made for a parameter, of slots of which its state holds nothing."""
+    missing: list[str] = []
+    for key, _, format in kind.slots:
+        if find(state, key) is None:
+            missing += slot_keys(key, format)
+    if kind.average is not None and state.get(AVERAGE) is None:
+        missing.append(AVERAGE)
+    return missing
 
 
 def make_state(p: Tensor, index: int, kind: Kind, mine: dict[str, Any]) -> ParamState:
     """The member with its state `mine`, made where missing and converted to its format and layout."""
     layout = p if kind.plain else _dense_like(p)
     for key, slot, format in kind.slots:
-        old = mine.get(key)
-        if old is None:
-            mine[key] = allocate(layout, format, slot)
-        else:
-            mine[key] = as_format(old, layout, format, slot.signed)
+        held = find(mine, key, format.name if format.scaled else "")
+        if held is None:
+            mine.update(allocate(layout, key, format, slot))
+        elif not fits(held, layout, format):
+            made = convert(held, layout, key, format, slot.signed)
+            for old in held.keys:
+                del mine[old]
+            mine.update(made)
     if kind.average is not None:
         mine[AVERAGE] = _average(p, layout, mine.get(AVERAGE), kind.average)
     return ParamState(p, mine, kind.names, index, layout)
@@ -186,6 +222,7 @@ def _dense_like(p: Tensor) -> Tensor:
 def _average(p: Tensor, layout: Tensor, old: Tensor | None, format: Format) -> Tensor:
     """The running average of a parameter, in the type of the computation; at first the parameter itself."""
     if old is not None:
-        return as_format(old, layout, format, True)
+        held = Held("", (AVERAGE,), old)
+        return old if fits(held, layout, format) else convert(held, layout, AVERAGE, format, True)[AVERAGE]
     dtype = torch.promote_types(p.dtype, torch.float32)
     return torch.empty_like(layout, dtype=dtype, requires_grad=False).copy_(p.detach())

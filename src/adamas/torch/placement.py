@@ -14,9 +14,9 @@ from ..rules import Rule
 from ._compat import has_overlap
 from .counters import Counters, counter_keys
 from .launchers import Launcher, ParamState, Request
-from .members import Kind, check_state, kinds_of, make_state
+from .members import Kind, check_state, kinds_of, make_state, missing_names
 from .options import AVERAGE, Groups
-from .state import has_shape_of
+from .slots import find, shape_fault
 
 __all__ = ["Made", "Placement", "place"]
 
@@ -70,7 +70,7 @@ def place(
     for (_, p), kind in zip(members, kinds_of(members, requests, groups), strict=True):
         mine = groups.state.get(p)
         if mine:
-            check_state(p, mine, kind.names)
+            check_state(p, mine, kind)
         part = not kind.launcher.keeps_state, kind.launcher, kind.key
         parts.setdefault(part, []).append((p, kind, mine))
     ordered = [parts[part] for part in sorted(parts, key=lambda part: (part[0], part[1].rank))]
@@ -92,9 +92,10 @@ def _has_state(p: Tensor, groups: Groups, request: Request, counters: Mapping[st
     """Whether a parameter without gradient has all that a step would make for it, and of its shape."""
     state = groups.state.get(p, {})
     slots = (*request.slot_keys, *([AVERAGE] if groups.options.average is not None else []))
+    held = [find(state, key) for key in slots]
     return (
-        all(state.get(key) is not None for key in (*slots, *counters))
-        and all(has_shape_of(state[key], p) for key in slots)
+        all(state.get(key) is not None for key in counters)
+        and all(each is not None and shape_fault(each, p) is None for each in held)
         and not (p.layout == torch.strided and has_overlap(p))
     )
 
@@ -107,9 +108,9 @@ def _states(
     for p, kind, mine in kept:
         missing: Sequence[str] = (*kind.names, *keys)
         began.append(mine is not None and _has_any(mine, kind))
-        if mine:
-            missing = [key for key in missing if mine.get(key) is None]
-        else:
+        if mine or kind.scaled:
+            missing = [*missing_names(mine or {}, kind), *(k for k in keys if (mine or {}).get(k) is None)]
+        if not mine:
             mine = groups.state[p] if missing else {}
         if missing:
             made.append((p, missing))
@@ -122,4 +123,4 @@ def _states(
 
 def _has_any(state: Mapping[str, Any], kind: Kind) -> bool:
     """Whether there is a value for one of the rule's slots."""
-    return any(state.get(key) is not None for key, *_ in kind.slots)
+    return any(find(state, key) is not None for key, *_ in kind.slots)

@@ -2,7 +2,7 @@
 
 from .cache import cache_folder
 from .job import Job, NormJob
-from .kernel import Kernel, compile_rule
+from .kernel import Kernel, compile_conversion, compile_rule
 from .pool import Pool, ThreadPool
 from .source import RuleSourceError
 
@@ -14,5 +14,6 @@ __all__ = [
     "RuleSourceError",
     "ThreadPool",
     "cache_folder",
+    "compile_conversion",
     "compile_rule",
 ]

@@ -1,8 +1,10 @@
-"""The CPU that kernels are compiled for, and what they use of it."""
+"""The CPU that kernels are compiled for, in words."""
 
 from __future__ import annotations
 
 import llvmlite.binding as llvm
+
+from .vectors import vectors
 
 __all__ = ["architecture", "low_bit_instructions", "vector_bits"]
 
@@ -13,16 +15,13 @@ def architecture() -> str:
 
 
 def vector_bits() -> int:
-    """The width of the vectors in kernels.
-
-    LLVM prefers 256 bits on Intel CPUs that have 512.
-    """
-    features = llvm.get_host_cpu_features()
-    if features.get("avx512f") and architecture().startswith("znver"):
-        return 512
-    return 256 if features.get("avx2") else 128
+    """The width of the vectors in kernels."""
+    return vectors().bits
 
 
 def low_bit_instructions() -> str:
     """How kernels with state in 8 bits and fewer take roots and divide."""
-    return "exact square root and division"
+    found = vectors()
+    if found.reciprocal is None or found.root is None:
+        return "exact square root and division"  # ARM's NEON too: it has no estimates of 14 bits
+    return f"{found.root} and {found.reciprocal}, each with a Newton step"

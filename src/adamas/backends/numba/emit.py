@@ -1,22 +1,21 @@
 """The text of kernels: the loops, the envelope, and the formats around a rule's arithmetic.
 
-Elementwise formats are decoded and encoded in the loop of the arithmetic. A scaled format needs the
-largest magnitude of a block before it can encode, so it has loops of its own over a block in a buffer. They
-are short, touch few arrays and have a constant trip count, so that each becomes vectors.
+Elementwise formats are decoded and encoded in the loop of the arithmetic; for scaled ones see `blocks`.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 
 from ...formats import BLOCK, Format
+from .blocks import block_buffers, block_function, block_loop, hold, indented, joined
 from .randomness import MULTIPLIERS
-from .templates import FUNCTION, LOOP_OF_BLOCKS, LOOP_OF_PAIRS, NORM, STEP
+from .templates import CONVERT, FUNCTION, LOOP_OF_PAIRS, NORM, STEP
 
-__all__ = ["ENVELOPE", "emit_norm", "emit_step"]
+__all__ = ["ENVELOPE", "columns", "emit_conversion", "emit_norm", "emit_step"]
 
 # A row of scalars begins with the envelope, in this order.
 ENVELOPE = ("g_scale", "coupled_decay", "decay_factor", "average_weight")
@@ -67,22 +66,23 @@ def _step(
     gradual: Mapping[str, bool] | None,
 ) -> str:
     """The kernel with these names for its scalars."""
-    scaled = [name for name in formats if formats[name].scaled]
-    at = [f"at_{name}" for name in [*formats, *(["average"] if average else [])]]
-    buffers = [f"{kind}_{name}" for name in scaled for kind in ("buffer", "scales")]
-    names = ", ".join([*at, *s, *buffers])
+    scaled = any(format.scaled for format in formats.values())
+    arrays = _sizes(formats, average)
+    variables = _variables(formats, average)
     body = _body(formats, average, s, gradual=gradual)
     scalar = "scalar_at(scalars, {} * row + {})"
-    function, loop = "", ["counter = counter_at(key, start)", "for k in range(start, stop):", *_indent(body)]
+    function, buffers = "", []
+    loop = ["counter = counter_at(key, start)", "for k in range(start, stop):", *indented(body)]
     if scaled:
-        function, loop = _block(formats, names, body), LOOP_OF_BLOCKS.format(names=names).splitlines()
+        held = [line.partition(" = ")[0] for line in block_buffers(formats, ())]
+        arguments = ["key", *variables, *s, *held]
+        written = [name for name in arrays if name != "g"]
+        function = block_function(formats, written, body, arguments, _random(formats))
+        loop, buffers = block_loop(formats, arrays, written, arguments), block_buffers(formats, list(arrays))
     elif not average and _all_packed(formats):
         scalar = f"short_nan({scalar})"
+        names = ", ".join([*variables, *s])
         function, loop = _pair(formats, names, s, gradual), LOOP_OF_PAIRS.format(names=names).splitlines()
-    addresses = [f"{name} = int_at(table, {len(at)} * tensor + {k})" for k, name in enumerate(at)]
-    addresses += [
-        f"scales_{name} = at_{name} + (({formats[name].stored.itemsize} * size + 3) & ~3)" for name in scaled
-    ]
     reads = [f"{name} = {scalar.format(len(s), k)}" for k, name in enumerate(s)]
     text = STEP.format(
         title=f"{title} in {', '.join(dict.fromkeys(f.name for f in formats.values()))}",
@@ -92,10 +92,63 @@ def _step(
         **_head(formats, average),
         arithmetic=arithmetic,
         function=function,
-        buffers=_join(4, [f"buffer_{name} = scratch_{name}()" for name in scaled]),
-        addresses=_join(8, addresses),
-        scalars=_join(8, [*reads, f"{s[0]} = {s[0]} * grad_scale"]),
-        loop=_join(8, loop),
+        buffers=joined(4, buffers),
+        addresses=joined(8, _addresses(variables)),
+        scalars=joined(8, [*reads, f"{s[0]} = {s[0]} * grad_scale"]),
+        loop=joined(8, loop),
+    )
+    return re.sub(r" +$", "", text, flags=re.MULTILINE)
+
+
+def columns(formats: Mapping[str, Format], average: bool) -> tuple[str, ...]:
+    """The columns of a kernel's table: every array, one that is scaled followed by its scales."""
+    found = []
+    for name, format in formats.items():
+        found += [name, f"{name}_scales"] if format.scaled else [name]
+    return (*found, *(["average"] if average else []))
+
+
+def _variables(formats: Mapping[str, Format], average: bool) -> list[str]:
+    """The names of the columns' addresses in a kernel's text."""
+    found = []
+    for name, format in formats.items():
+        found += [f"at_{name}", f"scales_{name}"] if format.scaled else [f"at_{name}"]
+    return [*found, *(["at_average"] if average else [])]
+
+
+def _addresses(variables: Sequence[str]) -> list[str]:
+    return [f"{name} = int_at(table, {len(variables)} * tensor + {k})" for k, name in enumerate(variables)]
+
+
+def _sizes(formats: Mapping[str, Format], average: bool) -> dict[str, int]:
+    """The bytes of an element of each array, but for scales."""
+    sizes = {name: format.stored.itemsize for name, format in formats.items()}
+    return sizes | ({"average": 8 if _real(formats) == "float64" else 4} if average else {})
+
+
+def emit_conversion(source: Format, target: Format, stamp: str) -> str:
+    """The kernel that reads an array "g" in one format and writes "x" in another, one of them scaled.
+
+    Values are rounded to nearest: a constant just below one half stands for the random bits.
+    """
+    formats = {"g": source, "x": target}
+    variables = _variables(formats, False)
+    body = [f"new_x = {_value('g', source, False)}"]
+    random = dict.fromkeys(formats, "numpy.uint32(0x7FFFFFFF)")
+    if target.scaled:
+        body += hold("x", target)
+    else:
+        body.append(_store("x", target, "new_x", random["x"]))
+    held = [line.partition(" = ")[0] for line in block_buffers(formats, ())]
+    arguments = ["key", *variables, *held]
+    text = CONVERT.format(
+        title=f"{source.name} to {target.name}",
+        stamp=stamp,
+        **_head(formats, False),
+        function=block_function(formats, ["x"], body, arguments, random),
+        buffers=joined(4, block_buffers(formats, list(formats))),
+        addresses=joined(8, ["key = tile_key(0, 0)", *_addresses(variables)]),
+        loop=joined(8, block_loop(formats, _sizes(formats, False), ["x"], arguments)),
     )
     return re.sub(r" +$", "", text, flags=re.MULTILINE)
 
@@ -133,26 +186,28 @@ def _body(
     for name, value in [("p", "p"), *((name, _flushed(name, gradual)) for name in slots)]:
         format = formats[name]
         if format.scaled:
-            # Compare bits: their maximum is that of magnitudes, keeps a NaN, and becomes vectors.
-            magnitude = f"xp.bits(new_{name})" + (" & numpy.uint32(0x7FFFFFFF)" if format.signed else "")
-            lines += [
-                f"store_buffer_{name}(buffer_{name}, k - first, new_{name})",
-                f"top_{name} = max(top_{name}, numpy.uint32({magnitude}))",
-            ]
+            lines += hold(name, format)
             continue
-        code = f"numpy.{format.stored.name}({value})"
-        if format.encode is not None:
-            code = f"encode_{'pair_' if packed else ''}{name}({value}, {random[name]})"
-        if packed:
-            lines.append(f"new_word_{name} = with_half(new_word_{name}, half, {code})")
-        else:
-            lines.append(f"store_{name}(at_{name}, k, {code})")
+        if format.largest is not None and name != "p":
+            # Infinity would never come back: a second moment would stop its parameter for ever.
+            value = f"saturated({value}, real({format.largest!r}))"
+        lines.append(_store(name, format, value, random[name], packed))
     if average:
         lines += [
             "mean = load_average(at_average, k)",
             f"store_average(at_average, k, mean + {weight} * (p - mean))",
         ]
     return [*lines, "counter = next_counter(counter)"]
+
+
+def _store(name: str, format: Format, value: str, random: str, packed: bool = False) -> str:
+    """Store the new element k of an array that is not scaled."""
+    code = f"numpy.{format.stored.name}({value})"
+    if format.encode is not None:
+        code = f"encode_{'pair_' if packed else ''}{name}({value}, {random})"
+    if packed:
+        return f"new_word_{name} = with_half(new_word_{name}, half, {code})"
+    return f"store_{name}(at_{name}, k, {code})"
 
 
 def _flushed(name: str, gradual: Mapping[str, bool] | None) -> str:
@@ -170,39 +225,6 @@ def _flushed(name: str, gradual: Mapping[str, bool] | None) -> str:
     return f"where(faded & below_normal(new_{name}), where(new_{name} > real(0), tiny, real(0)), new_{name})"
 
 
-def _block(formats: Mapping[str, Format], names: str, body: list[str]) -> str:
-    """The function that updates `count` elements that share their scales.
-
-    It has two loops because the largest magnitude is known only after the arithmetic. Both have a
-    constant trip count, so that they become vectors without a remainder.
-    """
-    scaled, random = [name for name in formats if formats[name].scaled], _random(formats)
-    lines = [f"scale_{name} = load_scales_{name}(scales_{name}, first // {BLOCK})" for name in scaled]
-    lines += [f"top_{name} = numpy.uint32(0)" for name in scaled]
-    lines += ["counter = counter_at(key, first)", "for k in range(first, first + count):", *_indent(body)]
-    for name in scaled:
-        lines += [
-            f"scale = xp.maximum(xp.from_bits(top_{name}) * real({formats[name].scale_factor!r}), tiny)",
-            f"store_scales_{name}(scales_{name}, first // {BLOCK}, scale)",
-            # Flush subnormals first: mean-preserving rounding would keep them alive for ever.
-            "if scale < subnormal_scale:",
-            "    for j in range(count):",
-            f"        x = load_buffer_{name}(buffer_{name}, j)",
-            f"        store_buffer_{name}(buffer_{name}, j, where(abs(x) < tiny + tiny, real(0), x))",
-            f"inverse_{name} = real(1) / scale",
-        ]
-    for name in scaled:
-        lines += [
-            "counter = counter_at(key, first)",
-            "for j in range(count):",
-            "    bits = mixed(counter, key)",
-            f"    x = load_buffer_{name}(buffer_{name}, j) * inverse_{name}",
-            f"    store_{name}(at_{name}, first + j, encode_{name}(x, {random[name]}))",
-            "    counter = next_counter(counter)",
-        ]
-    return FUNCTION.format(name="block", names=f"first, count, key, {names}", lines=_join(4, lines))
-
-
 def _all_packed(formats: Mapping[str, Format]) -> bool:
     """Whether to read two elements as one word, the first in its lower half."""
     return sys.byteorder == "little" and all(format.packed16 is not None for format in formats.values())
@@ -218,12 +240,12 @@ def _pair(formats: Mapping[str, Format], names: str, s: list[str], gradual: Mapp
     lines += [f"new_word_{name} = numpy.uint32(0)" for name in changed]
     lines += [
         "for half in range(2):",
-        *_indent(_body(formats, False, s, packed=True, gradual=gradual)),
+        *indented(_body(formats, False, s, packed=True, gradual=gradual)),
         "if whole:",
     ]
     lines += [f"    store_pair_{name}(at_{name}, k, new_word_{name})" for name in changed]
     lines += ["else:", *(f"    store_{name}(at_{name}, k, half_of(new_word_{name}, 0))" for name in changed)]
-    return FUNCTION.format(name="pair", names=f"k, whole, counter, key, {names}", lines=_join(4, lines))
+    return FUNCTION.format(name="pair", names=f"k, whole, counter, key, {names}", lines=joined(4, lines))
 
 
 def _random(formats: Mapping[str, Format]) -> dict[str, str]:
@@ -239,8 +261,11 @@ def _random(formats: Mapping[str, Format]) -> dict[str, str]:
 def _value(name: str, format: Format, packed: bool) -> str:
     """The decoded element k of an array."""
     code = f"half_of(word_{name}, half)" if packed else f"load_{name}(at_{name}, k)"
-    value = f"real({code})" if format.decode is None else f"decode_{name}({code})"
-    return f"{value} * scale_{name}" if format.scaled else value
+    if format.packs > 1:
+        code = f"load_codes_{name}(codes_{name}, k - first)"
+    if format.scaled:
+        return f"decode_{name}({code}, scale_{name})"
+    return f"real({code})" if format.decode is None else f"decode_{name}({code})"
 
 
 def _head(formats: Mapping[str, Format], average: bool) -> dict[str, str]:
@@ -250,6 +275,8 @@ def _head(formats: Mapping[str, Format], average: bool) -> dict[str, str]:
     if average:
         stored["average"] = real
     scratches = []
+    if any(format.scaled for format in formats.values()):
+        scratches += [f"scratch_pad_{name} = scratch({BLOCK}, {type_})" for name, type_ in stored.items()]
     for name, format in formats.items():
         if format.decode is not None and format.encode is not None:
             module = format.decode.__module__
@@ -259,27 +286,26 @@ def _head(formats: Mapping[str, Format], average: bool) -> dict[str, str]:
         if format.scaled:
             stored |= {f"buffer_{name}": real, f"scales_{name}": real}
             scratches += [f"scratch_{name} = scratch({BLOCK}, {real})"]
+        if format.packs > 1:
+            stored |= {f"codes_{name}": "numba.uint8"}
+            scratches += [f"scratch_codes_{name} = scratch({BLOCK}, numba.uint8)"]
     arrays = " ".join(stored)
     accesses = [
         f'load_{name}, store_{name} = access("{name}", "{arrays}", {type_})' for name, type_ in stored.items()
     ]
-    accesses += [
-        f"encode_pair_{name} = bind({format.packed16.__module__}.{format.packed16.__name__})\n"
-        f'load_pair_{name}, store_pair_{name} = access("{name}", "{arrays}", numba.uint32, 2)'
-        for name, format in formats.items()
-        if format.packed16 is not None
-    ]
+    for name, format in formats.items():
+        if format.packed16 is not None:
+            packed = format.packed16
+            accesses += [
+                f"encode_pair_{name} = bind({packed.__module__}.{packed.__name__})",
+                f'load_pair_{name}, store_pair_{name} = access("{name}", "{arrays}", numba.uint32, 2)',
+            ]
+        if format.packs > 1:
+            two = f'access("codes_{name}", "{arrays}", numba.uint16)'
+            accesses.append(f"load_two_codes_{name}, store_two_codes_{name} = {two}")
     return {"imports": "\n".join(sorted(set(imports))), "accesses": "\n".join(accesses + scratches)}
 
 
 def _real(formats: Mapping[str, Format]) -> str:
     """The type of the computation: float64 where any format computes in it."""
     return max(format.compute.name for format in formats.values())
-
-
-def _indent(lines: Iterable[str]) -> list[str]:
-    return ["    " + line for line in lines]
-
-
-def _join(indent: int, lines: Iterable[str]) -> str:
-    return ("\n" + " " * indent).join(lines)

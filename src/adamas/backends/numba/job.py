@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -65,26 +65,34 @@ class Job(_Pass):
         rows: Sequence[int] | None = None,
         *,
         tensor_index: Sequence[int] | None = None,
+        lengths: Sequence[int] | None = None,
         chunk: int = CHUNK,
     ) -> None:
         """`rows` are all 0 and `tensor_index`, which keys the random bits, is 0, 1, ... unless given.
 
-        `chunk` is a multiple of the blocks of the scaled formats.
+        `lengths` are the elements of a row of each tensor, of those from which blocks of scaled formats
+        begin (see `formats.row_length`), one row unless given. `chunk` is a multiple of such blocks.
         """
-        if chunk % BLOCK and any(format.scaled for format in kernel.formats.values()):
+        scaled = any(format.scaled for format in kernel.formats.values())
+        if chunk % BLOCK and scaled:
             raise ValueError(f"a chunk of a scaled format is a multiple of {BLOCK} elements, got {chunk}")
+        # Where rows are whole blocks it is as if there were one row.
+        lengths = [
+            size if lengths is None or lengths[k] % BLOCK == 0 else lengths[k] for k, size in enumerate(sizes)
+        ]
         chunks = [
-            (k, start, min(start + chunk, size))
+            (k, start, stop)
             for k, size in enumerate(sizes)
-            for start in range(0, size, chunk)
+            for start, stop in _chunks(size, lengths[k] if scaled else size, chunk)
         ]
         count = len(sizes)
         table = np.zeros((count, len(kernel.arrays)), np.int64)
         scalars = np.zeros((max(count, 1), kernel.n_scalars), kernel.dtype)
-        self._info = np.zeros((count, 3), np.int64)
+        self._info = np.zeros((count, 4), np.int64)
         self._info[:, 0] = sizes
         self._info[:, 1] = range(count) if tensor_index is None else tensor_index
         self._info[:, 2] = 0 if rows is None else rows
+        self._info[:, 3] = lengths
         self._keys = np.zeros(max(count, 1), np.int64)
         self._grad_scale_cell = np.ones(1, kernel.dtype)
         chunk_list = np.array(chunks, np.int64).reshape(-1, 3)
@@ -139,6 +147,18 @@ class Job(_Pass):
     def write_key(self, row: int, key: int) -> None:
         """The key of the random bits of one row in this step: any integer of 63 bits."""
         self._keys[row] = key
+
+
+def _chunks(size: int, length: int, chunk: int) -> Iterator[tuple[int, int]]:
+    """The first element of each chunk and that after its last: of whole rows, or of a part of one row."""
+    if length <= chunk:
+        together = max(1, chunk // length) * length if length < size else chunk
+        for start in range(0, size, together):
+            yield start, min(start + together, size)
+        return
+    for row in range(0, size, length):
+        for start in range(row, min(row + length, size), chunk):
+            yield start, min(start + chunk, row + length, size)
 
 
 class NormJob(_Pass):

@@ -22,12 +22,14 @@ from ...rules import Rule
 from ...rules._base import Form
 from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
-from . import randomness, toolbox
+from . import estimates, randomness, toolbox
+from . import vectors as vectors_module
 from .cache import load_module
-from .emit import ENVELOPE, emit_norm, emit_step
+from .emit import ENVELOPE, columns, emit_conversion, emit_norm, emit_step
+from .estimates import approximated
 from .source import RuleSourceError, arithmetic
 
-__all__ = ["Kernel", "compile_norm", "compile_rule"]
+__all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,11 +38,12 @@ class Kernel:
 
     A job is eight int64: a counter that starts at 0, the addresses of `table`, `chunks` and
     `scalars`, the number of chunks, and the addresses of `tensor_info`, `keys` and `grad_scale`. A row
-    of `table` has the addresses of one tensor's arrays, by name in `formats`, then that of its average
-    if `average`; a row of `tensor_info` its number of elements, the index that keys its random bits, and
-    its row of scalars, negative where the tensor is to be left alone; a row of `scalars` has `n_scalars`
+    of `table` has the addresses of one tensor's `arrays`; a row of `tensor_info` its number of elements,
+    the index that keys its random bits, its row of scalars, negative where the tensor is to be left
+    alone, and the elements of a row, from each of which blocks begin; a row of `scalars` has `n_scalars`
     values of `dtype`, and one of `keys` the key of its random bits; `grad_scale` is one value of `dtype`;
-    a chunk is (tensor, first element, last element + 1). Any number of threads may run a job at once.
+    a chunk is (tensor, first element, last element + 1), and begins with a block. Any number of threads
+    may run a job at once.
     """
 
     address: int
@@ -53,8 +56,9 @@ class Kernel:
 
     @property
     def arrays(self) -> tuple[str, ...]:
-        """The columns of the table."""
-        return (*self.formats, *(("average",) if self.average else ()))
+        """The columns of the table: the arrays by name in `formats`, each scaled one followed by its scales,
+        and the average if `average`."""
+        return columns(self.formats, self.average)
 
     @property
     def rounds(self) -> bool:
@@ -95,6 +99,8 @@ def compile_rule(
         raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
     title, inputs = type(rule).__name__, input_names(rule, form)
     text = arithmetic(title, form.update, inputs, 2 + len(form.slots))
+    if scaled:
+        text = approximated(text)
     scalars = tuple(inputs[2 + len(form.slots) :])
     given = len(host_scalars(rule, 1, *host_carry(rule, 1, *rule.carried.values())))
     if given != len(scalars):
@@ -132,6 +138,21 @@ def compile_norm(g: str) -> Kernel:
 
 
 @functools.cache
+def compile_conversion(source: str, target: str, signed: bool) -> Kernel:
+    """The kernel that reads an array "g" in one format and writes "x" in another, rounded to nearest.
+
+    Args:
+        source, target: formats that compute in float32, one of them scaled.
+        signed: whether values may be negative.
+    """
+    chosen = {"g": formats.get(source, signed), "x": formats.get(target, signed)}
+    text = emit_conversion(chosen["g"], chosen["x"], _stamp())
+    module = load_module(f"{source}_to_{target}", text)
+    path = Path(str(module.__file__))
+    return Kernel(module.step.address, chosen, False, 0, np.dtype(np.float32), path, module.step)
+
+
+@functools.cache
 def _compile(
     title: str,
     text: str,
@@ -155,6 +176,6 @@ def _compile(
 @functools.cache
 def _stamp() -> str:
     """Changes with the toolbox and the formats, which Numba's own cache does not watch."""
-    files = [Path(str(module.__file__)) for module in (toolbox, randomness)]
+    files = [Path(str(module.__file__)) for module in (estimates, randomness, toolbox, vectors_module)]
     files += sorted(Path(str(formats.__file__)).parent.glob("*.py"))
     return "toolbox " + hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

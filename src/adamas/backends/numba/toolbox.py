@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import cfunc, njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "below_normal",
     "bind",
     "claim_chunk",
+    "copy_bytes",
     "flush",
     "half_of",
     "inline",
@@ -26,8 +28,12 @@ __all__ = [
     "int_at",
     "kernel",
     "kernel_of_sums",
+    "packed",
+    "saturated",
     "scratch",
     "short_nan",
+    "subnormal_scale",
+    "unpacked",
     "where",
     "with_half",
     "xp",
@@ -140,6 +146,18 @@ def scratch(elements: int, stored: Any) -> Any:
     return make
 
 
+@intrinsic
+def copy_bytes(typing_context: Any, target: Any, source: Any, count: Any) -> Any:
+    """Copy bytes between arrays that do not overlap, whatever their alias scopes."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        to, at = (builder.inttoptr(address, ir.PointerType(ir.IntType(8))) for address in args[:2])
+        cgutils.raw_memcpy(builder, to, at, args[2], 1)  # type: ignore[no-untyped-call]
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64, types.int64), generate
+
+
 def _bitcast(source: Any, target: Any) -> Any:
     @intrinsic
     def cast(typing_context: Any, x: Any) -> Any:
@@ -203,6 +221,29 @@ def flush(x, zero):  # type: ignore[no-untyped-def]
 
 
 @inline
+def saturated(x, largest):  # type: ignore[no-untyped-def]
+    """A number brought into a range; NaN stays."""
+    return xp.maximum(xp.minimum(x, largest), -largest)
+
+
+# Below it, a scale times the smallest code of any format, 2^-34, is subnormal.
+subnormal_scale = np.float32(2.0**35) * np.finfo(np.float32).tiny
+
+
+@inline
+def unpacked(both):  # type: ignore[no-untyped-def]
+    """Two codes of 4 bits in a byte, the first in its lower half, to a byte each of 16 bits."""
+    both = np.uint16(both)
+    return np.uint16((both & np.uint16(15)) | ((both << np.uint16(4)) & np.uint16(0xF00)))
+
+
+@inline
+def packed(both):  # type: ignore[no-untyped-def]
+    """The opposite of `unpacked`."""
+    return np.uint8((both & np.uint16(15)) | (both >> np.uint16(4)))
+
+
+@inline
 def short_nan(x):  # type: ignore[no-untyped-def]
     """A float32 unchanged, but NaN with an empty lower half."""
     return xp.from_bits(where(x != x, np.uint32(0x7FC00000), xp.bits(x)))
@@ -230,12 +271,18 @@ def with_half(typing_context: Any, word: Any, half: Any, code: Any) -> Any:
     return types.uint32(types.uint32, types.int64, types.uint16), generate
 
 
+@inline
+def _fma(x, y, z):  # type: ignore[no-untyped-def]
+    return x * y + z  # contracted, by the options above
+
+
 # Numba resolves attributes of modules only, so the namespace of kernels is a module.
 xp: Any = python_types.ModuleType("xp")
 xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
 xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
 xp.u8, xp.u16, xp.u32, xp.i8, xp.i32, xp.f32 = np.uint8, np.uint16, np.uint32, np.int8, np.int32, np.float32
 xp.bits, xp.from_bits = _bitcast(types.float32, types.uint32), _bitcast(types.uint32, types.float32)
+xp.fma = _fma
 xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
 
 

@@ -24,7 +24,7 @@ def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
         shapes = SHAPES[name]()
         n = sum(torch.Size(shape).numel() for shape in shapes)
         row: dict[str, Any] = {"workload": name, "parameters": n, "torch": _bytes(torch.optim.Adam, name) / n}
-        for format in _narrow():
+        for format in _fit():
             row[format] = _bytes(adamas.torch.Adam, name, state_format=format) / n
         row["with average"] = _bytes(adamas.torch.Adam, name, average=0.999) / n
         rows.append(row)
@@ -36,10 +36,18 @@ def demo(size: str) -> Bench:
     return demonstration.run(size)
 
 
-def _narrow() -> list[str]:
-    """The formats, the widest first, that parameters in float32 may have their state in."""
-    found = [format for format in map(formats.get, formats.names()) if format.name != "float64"]
-    return [format.name for format in sorted(found, key=lambda format: -format.bytes)]
+def _fit() -> list[str]:
+    """The formats, the widest first, that Adam's state may have beside parameters in float32."""
+    found = sorted(map(formats.get, formats.names()), key=lambda format: -format.bytes)
+    return [format.name for format in found if format.name != "float64" and not _refused(format.name)]
+
+
+def _refused(format: str) -> bool:
+    try:
+        adamas.torch.Adam([torch.zeros(1, requires_grad=True)], state_format=format)
+    except ValueError:
+        return True
+    return False
 
 
 def _bytes(make: Any, name: str, **options: Any) -> int:

@@ -12,10 +12,11 @@ from torch import Tensor
 from ... import formats
 from ...backends.numba import Job, Kernel, NormJob, RuleSourceError, compile_rule
 from .._compat import metadata, metadata_guard
+from .._openmp import default_pool
 from ..gradients import aligned_grad, has_own_memory, shares_elements
+from ..slots import in_order, memory_order
 from ..state import format_of_dtype, slot_format
 from . import IDLE, ParamState, Request, StepScalars
-from ._openmp import default_pool
 
 __all__ = ["LAUNCHER"]
 
@@ -80,7 +81,11 @@ class NumbaLauncher:
         self._metadata = metadata(self._tensors)
         self._staged_as_they_were = metadata_guard([p for p, _ in self._staged]) if self._staged else None
         floats = [p.numel() * (2 if p.is_complex() else 1) for p in self._params]
-        self._job = Job(kernel, floats, tensor_index=[member.index for member in members])
+        scaled = any(format.scaled for format in kernel.formats.values())
+        rows = [in_order(m.layout, memory_order(m.layout)) for m in members if scaled]
+        lengths = list(map(formats.row_length, rows)) if scaled else None
+        indices = [member.index for member in members]
+        self._job = Job(kernel, floats, tensor_index=indices, lengths=lengths)
         self._norm = NormJob(self._job) if request.groups.options.needs_grad_norm else None
         self._sumsq = torch.zeros((), dtype=torch.float64, device="cpu")
         self._sumsq_memory = self._sumsq.numpy()

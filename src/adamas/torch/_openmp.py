@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ...backends.numba import Pool, ThreadPool
+from ..backends.numba import Pool, ThreadPool
 
 __all__ = ["default_pool"]
 
