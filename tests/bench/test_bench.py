@@ -16,9 +16,8 @@ from adamas._tools.modules import load, names
 from adamas.bench import machine, measure
 from adamas.bench.contenders import low_bit
 from adamas.bench.measure import Call, interleave, ratio
-from adamas.bench.pairs import Bench, Contender, Pair, check_workloads, compare
-from adamas.bench.roofline import draw
-from adamas.bench.workloads import WORKLOADS
+from adamas.bench.pairs import Contender, Pair, check_workloads, compare
+from adamas.bench.workloads import WORKLOADS, gpt2
 
 SUITES = "adamas.bench.suites"
 
@@ -67,6 +66,16 @@ def test_a_turn_is_as_many_calls_as_were_found_to_be_needed(monkeypatch: pytest.
     monkeypatch.setattr(measure, "_repeats", lambda call, seconds: {"a": 2, "b": 3}[name_of(call)])
     interleave(contenders, rounds=2)
     assert "".join(called) == "aabbb" + "bbbaa"
+
+
+@pytest.mark.parametrize(
+    ("once", "turn", "calls"), [(0.001, 0.02, 20), (0.001, 0.08, 80), (0.1, 0.02, 1), (0.1, 0.32, 4)]
+)
+def test_a_turn_has_as_many_calls_as_fill_it(
+    once: float, turn: float, calls: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "_time", lambda call, repeats: once)
+    assert measure._repeats(lambda: None, turn) == calls
 
 
 def name_of(call: Any) -> str:
@@ -261,22 +270,16 @@ def test_unknown_workloads_are_listed() -> None:
         check_workloads(["none"])
 
 
+def test_a_loop_trains_a_transformer_of_the_workload() -> None:
+    build, batch = load(SUITES, "loop")._TRAINED["gpt2-mini"]
+    assert batch > 1
+    shapes = gpt2(1, 64, 50, 8)
+    model, loss = build(shapes, batch)
+    assert [tuple(p.shape) for p in model.parameters()] == shapes
+    loss().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
 def test_a_loop_is_refused_for_what_is_no_perceptron() -> None:
     with pytest.raises(ValueError, match=r"a training loop is there for .*, not for .resnet18"):
         load(SUITES, "loop").run(["resnet18"], 3, False)
-
-
-ROW = {"ours": "mine", "ours µs": 10.0, "parameters": 1000, "bytes": 28.0, "GB/s": 27.0, "of triad": 0.9}
-
-
-def test_the_roofline_is_drawn(tmp_path: Path) -> None:
-    bench = Bench("title", [ROW], {"triad GB/s": 30.0}, [])
-    draw(bench, tmp_path / "roof.png")
-    assert (tmp_path / "roof.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_no_roofline_without_bandwidth(tmp_path: Path) -> None:
-    bench = Bench("title", [ROW | {"of triad": None}], {"triad GB/s": 30.0}, [])
-    with pytest.raises(ValueError, match="nothing to plot"):
-        draw(bench, tmp_path / "roof.png")
-    assert list(tmp_path.iterdir()) == []

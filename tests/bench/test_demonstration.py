@@ -4,6 +4,8 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,6 +153,39 @@ def test_a_step_that_failed_is_told_with_its_error(
     done = demonstration.run("tiny")
     assert done.rows[1]["peak GB"] is None
     assert "adamas, bfloat16, float8 state: did not end: MemoryError: none left" in done.notes
+
+
+def test_a_limit_that_did_not_hold_is_told(processes: list[OneStep], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"peak": 2_000_000_000, "limited": False, "seconds": 3.0, "loss": 7.0, "after": 6.0}
+    done = subprocess.CompletedProcess([], 0, json.dumps(found), "")
+    monkeypatch.setattr(demonstration.subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(demonstration, "available_bytes", lambda: None)
+    bench = demonstration.run("tiny")
+    assert (bench.rows[1]["peak GB"], bench.rows[1]["limit GB"]) == (2.0, None)
+    assert any("float8 state: nothing was limited" in note for note in bench.notes)
+
+
+def test_systems_without_a_limit_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    for system in ("darwin", "win32"):
+        monkeypatch.setattr(sys, "platform", system)
+        assert one_step.limit_memory(1) is False
+
+
+def test_the_peak_is_that_of_the_process_and_not_of_its_parent(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    status = tmp_path / "status"
+    monkeypatch.setattr(one_step, "_STATUS", status)
+    status.write_text("VmPeak:\t 9000 kB\nVmHWM:\t  1234 kB\n")
+    assert one_step.peak_bytes() == 1234 * 1024
+    status.unlink()
+    resource = pytest.importorskip("resource", reason="not on Windows")
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=5000))
+    for system, unit in (("linux", 1024), ("darwin", 1)):
+        monkeypatch.setattr(sys, "platform", system)
+        assert one_step.peak_bytes() == 5000 * unit
+    monkeypatch.setitem(sys.modules, "resource", None)
+    assert one_step.peak_bytes() is None
 
 
 def test_a_size_that_is_unknown_is_named_with_those_there_are() -> None:
