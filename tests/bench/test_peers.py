@@ -68,8 +68,21 @@ def test_one_that_cannot_be_built_gives_the_first_cause(monkeypatch: pytest.Monk
             raise RuntimeError("the op failed to build") from error
 
     with_module(monkeypatch, "DeepSpeed CPUAdam", DeepSpeedCPUAdam=adam)
-    with pytest.raises(UnavailableError, match=r"^the op failed to build: there is no c\+\+ here$"):
+    expected = r"^the op failed to build: there is no c\+\+ here; it needs ninja and a C\+\+ compiler$"
+    with pytest.raises(UnavailableError, match=expected):
         peer("DeepSpeed CPUAdam").make(SHAPES)
+
+
+def test_a_step_that_cannot_be_compiled_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compile(step: Any) -> Any:
+        def compiled() -> None:
+            raise OSError("no compiler")
+
+        return compiled
+
+    monkeypatch.setattr(torch, "compile", compile)
+    with pytest.raises(UnavailableError, match=r"^no compiler; it needs a C\+\+ compiler$"):
+        peer("torch compiled").make(SHAPES)
 
 
 def test_what_a_compiler_prints_does_not_get_into_the_json(

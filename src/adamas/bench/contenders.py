@@ -91,11 +91,13 @@ class _Peer:
         module: where it is.
         make: returns the optimizer of these parameters, with the module.
         install: the packages for pip.
+        needs: what else it takes, as the end of an error message.
     """
 
     module: str
     make: Callable[[Any, list[torch.nn.Parameter]], torch.optim.Optimizer]
     install: str
+    needs: str = ""
 
 
 # Names with "8" store 8 bits.
@@ -115,6 +117,7 @@ _OTHERS: dict[str, _Peer] = {
         "deepspeed.ops.adam",
         lambda module, params: module.DeepSpeedCPUAdam(params, adamw_mode=False),
         "deepspeed ninja",
+        "; it needs ninja and a C++ compiler",
     ),
 }
 
@@ -126,14 +129,14 @@ def peers() -> list[Contender]:
 
 def _compiled(shapes: Sequence[Shape]) -> Call:
     step = torch.compile(torch.optim.Adam(parameters(shapes)).step)
-    with _building():
+    with _building("; it needs a C++ compiler"):
         step()
     return step
 
 
 def _other(name: str, peer: _Peer) -> Contender:
     def build(shapes: Sequence[Shape]) -> Call:
-        with _building():
+        with _building(peer.needs):
             try:
                 module = importlib.import_module(peer.module)
             except ImportError as error:
@@ -144,7 +147,7 @@ def _other(name: str, peer: _Peer) -> Contender:
 
 
 @contextlib.contextmanager
-def _building() -> Iterator[None]:
+def _building(needs: str) -> Iterator[None]:
     """Within, what others write to standard output, also below Python, goes to standard error.
 
     Standard output may be JSON, and compilers and loggers write to it.
@@ -161,7 +164,7 @@ def _building() -> Iterator[None]:
     except UnavailableError:
         raise
     except Exception as error:
-        raise UnavailableError(_in_short(error)) from error
+        raise UnavailableError(f"{_in_short(error)}{needs}") from error
     finally:
         os.dup2(kept, 1)
         os.close(kept)

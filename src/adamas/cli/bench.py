@@ -46,7 +46,7 @@ def bench(
 
     A ratio is their time over ours, the median over neighbouring turns, with its quartiles; a pair is
     measured again, in longer turns, until they are within 5 % of the median, for at most a minute. Workloads
-    beyond the caches also show their share of the bandwidth of a triad (a = b + s c) in the same run.
+    beyond the caches also show their share of the bandwidth of a triad (a = a + s b) in the same run.
 
     Exit status: 0 measured; 2 bad input: an unknown suite, workload or size.
     """
