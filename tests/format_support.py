@@ -80,9 +80,7 @@ class Stored:
         """Store values, each as one of the two beside it: a float16 towards zero, others to nearest."""
         half = 0 if self.format.name == "float16" else 1 << 31
         if self.format.scaled:
-            self.codes, self.scales[:] = encode_blocks(
-                self.format, values, np.uint32(half), self.scale_of
-            )
+            self.codes, self.scales[:] = encode_blocks(self.format, values, np.uint32(half), self.scale_of)
         else:
             self.codes = encode(self.format, values, np.uint32(half))
 
@@ -216,7 +214,9 @@ class Driver:
         ]
         average_format = formats.get(self.kernel.dtype.name)
         self.averages = [[Stored(average_format, x)] if average else [] for x in params]
-        self.job = Job(self.kernel, [x.size for x in params], [0] * len(params), lengths=lengths, **job_options)
+        self.job = Job(
+            self.kernel, [x.size for x in params], [0] * len(params), lengths=lengths, **job_options
+        )
         self.carried = tuple(rule.carried.values())
 
     def step(self, *grads: Values, envelope: Envelope = Envelope()) -> None:

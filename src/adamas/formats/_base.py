@@ -2,8 +2,9 @@
 
 `decode` and `encode` are elementwise and use `xp` for what arrays and compiled scalars spell
 differently, as the rules do: `xp.bits(x)`, the 32 bits of a float32; `xp.from_bits(b)`, back;
-`xp.u32(x)`, a conversion, as `u8`, `u16`, `i8`, `i32`, `f32`; `xp.fma(x, y, z)`, x y + z rounded once; `xp.where/minimum/maximum`. Every operation on
-codes is wrapped in `xp.u32`: a compiled unsigned number would widen.
+`xp.u32(x)`, a conversion, as `u8`, `u16`, `i8`, `i32`, `f32`; `xp.fma(x, y, z)`, x y + z rounded once;
+`xp.where/minimum/maximum`. Every operation on codes is wrapped in `xp.u32`: a compiled unsigned number would
+widen.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Format:
         packs: how many codes share a stored element; with 2 the first is in its lower bits.
         largest: the magnitude at which state saturates, where finite numbers of the type of the computation
             can be larger; infinite there, they would never come back.
+        needs_divisor: whether it is fit only for rules that divide by the root of a second moment.
         packed16: `encode` for kernels that compute with formats that have this alone; two elements are
             then read as one word of 32 bits, and written as one.
         torch_dtype: the name in `torch` of the dtype with the same codes; None where there is none.
@@ -85,6 +87,7 @@ class Format:
     packed16: Callable[..., Any] | None = None
     packs: int = field(default=1, kw_only=True)
     largest: float | None = field(default=None, kw_only=True)
+    needs_divisor: bool = field(default=False, kw_only=True)
     torch_dtype: str | None = field(default=None, kw_only=True)
     aliases: tuple[str, ...] = field(default=(), kw_only=True)
 

@@ -17,7 +17,7 @@ BLOCK = 128
 
 
 def row_length(shape: Sequence[int]) -> int:
-    """The elements of a row of a tensor of this shape, slowest dimension first; of as many as share a block."""
+    """The elements of a row of a tensor of this shape, slowest dimension first; of all rows in a block."""
     elements = math.prod(shape)
     if len(shape) < 2 or elements == 0:
         return max(1, elements)

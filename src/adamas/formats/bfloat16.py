@@ -35,7 +35,7 @@ FORMATS = dict.fromkeys(
         encode,
         rounds=True,
         packed16=encode_packed16,
-            torch_dtype="bfloat16",
+        torch_dtype="bfloat16",
         aliases=("bf16",),
     ),
 )

@@ -9,8 +9,8 @@ import torch
 
 from ..rules import Rule
 from ..rules._base import Slot
-from .options import AVERAGE
 from .conversion import widened
+from .options import AVERAGE
 from .packed import is_packed
 from .slots import find, keys_of, shape_fault
 from .state import slot_format
@@ -152,7 +152,7 @@ class _Held:
 
 
 def _held(state: Any) -> Any:
-    """The state of one parameter without its tensors; torch looks at the numbers among them, such as "step"."""
+    """The state of one parameter without its tensors, but for numbers such as "step": torch looks at it."""
     if not isinstance(state, dict):
         return state
     tensors = (key for key, value in state.items() if isinstance(value, torch.Tensor) and value.dim() > 0)

@@ -26,12 +26,12 @@ __all__ = ["convert", "widened"]
 
 _PIECE = 1 << 20
 
-# The values of the elements from a first to a last in float32; written to the tensor given, where it is cheap.
+# The values of elements from a first to a last in float32; written to the tensor given, where that is cheap.
 _Read = Callable[[int, int, Tensor | None], Tensor]
 
 
 def convert(held: Held, p: Tensor, key: str, format: Format, signed: bool) -> dict[str, Tensor]:
-    """The tensors of a slot in another format or in the layout of `p`, by their keys; `held` stays as it is."""
+    """The tensors of a slot in another format or in the layout of `p`, by their keys; `held` stays."""
     if held.name == "" and is_native(format) and _native(held.codes):
         dtype = p.dtype if p.is_complex() else torch_dtype(format)
         return {key: torch.empty_like(p, dtype=dtype, requires_grad=False).copy_(held.codes)}
@@ -62,9 +62,7 @@ def _scales(held: Held) -> Tensor:
     return held.scales
 
 
-def _fill(
-    codes: Tensor, scales: Tensor | None, held: Held, p: Tensor, format: Format, signed: bool
-) -> None:
+def _fill(codes: Tensor, scales: Tensor | None, held: Held, p: Tensor, format: Format, signed: bool) -> None:
     """Write a slot's values into new tensors, in the layout of `p`."""
     order, n = memory_order(p), p.numel()
     length = formats.row_length(in_order(p, order))
@@ -168,7 +166,9 @@ def _gatherer(held: Held, p: Tensor, order: Order | None, signed: bool) -> _Read
         if held.name == PACKED:
             return torch.from_numpy(packed_values(found, spread, signed))
         if packs > 1:
-            found = (found >> (column % packs * (8 // packs)).numpy().astype(np.uint8)) & (2 ** (8 // packs) - 1)
+            found = (found >> (column % packs * (8 // packs)).numpy().astype(np.uint8)) & (
+                2 ** (8 // packs) - 1
+            )
         decode = formats.get(held.name, signed).decode
         assert decode is not None
         return torch.from_numpy(decode(found, spread))

@@ -15,12 +15,12 @@ from ..formats import Format
 from ..rules import SIGNED
 from ..rules._base import Slot
 from ._compat import is_dense, is_distributed, is_fake
+from .conversion import convert
 from .gradients import check_grad, has_own_memory
 from .launchers import Launcher, ParamState, Request, choose
 from .options import AVERAGE, Groups
-from .conversion import convert
 from .slots import Held, allocate, array_keys, find, fits, shape_fault, slot_keys
-from .state import SMALLEST_SCALED, slot_format
+from .state import SMALLEST_SCALED, check_fit, slot_format
 
 __all__ = [
     "Kind",
@@ -134,9 +134,10 @@ def _kind(k: int, p: Tensor, request: Request, groups: Groups) -> Kind:
     if reasons and reasons[0] not in groups.told:
         groups.told.add(reasons[0])
         _warn(launcher, reasons[0], p, request)
+    mine = dict(zip(request.slot_keys, request.rule.form().slots.values(), strict=True))
+    check_fit(mine, groups.options.state_format)
     slots = [
-        (key, slot, slot_format(p, key, slot, groups.options.state_format))
-        for key, slot in zip(request.slot_keys, request.rule.form().slots.values(), strict=True)
+        (key, slot, slot_format(p, key, slot, groups.options.state_format)) for key, slot in mine.items()
     ]
     averages, scaled = groups.options.average is not None, any(format.scaled for *_, format in slots)
     average = formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
@@ -183,7 +184,7 @@ def _all_held(state: Mapping[str, Any], kind: Kind) -> Iterator[tuple[str, Held]
 
 def missing_names(state: Mapping[str, Any], kind: Kind) -> list[str]:
     """The keys that will be made for a parameter, of slots of which its state holds nothing."""
-    missing = []
+    missing: list[str] = []
     for key, _, format in kind.slots:
         if find(state, key) is None:
             missing += slot_keys(key, format)

@@ -11,13 +11,13 @@ from typing import Any, ClassVar
 
 import torch
 
-from .. import formats, rules
+from .. import rules
 from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
 from .options import AVERAGE, Groups, StepInfo, StepOptions, check_group
-from .state import check_fits
+from .state import check_fit
 from .step import Plan
 
 __all__ = ["FusedOptimizer"]
@@ -245,10 +245,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     def _check_keys(self, rule: rules.Rule) -> None:
         chosen = self.options.state_format
         keys = dict.fromkeys([*self._slot_keys(rule), *self.state_names.values()])
-        for key, slot in zip(self._slot_keys(rule), rule.form().slots.values(), strict=True):
-            name = chosen.get(key) if isinstance(chosen, Mapping) else chosen
-            if name is not None:
-                check_fits(key, slot, formats.get(name, slot.signed))
+        check_fit(dict(zip(self._slot_keys(rule), rule.form().slots.values(), strict=True)), chosen)
         for key in chosen if isinstance(chosen, Mapping) else ():
             if key not in keys:
                 raise ValueError(

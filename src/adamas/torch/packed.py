@@ -1,4 +1,4 @@
-"""Codes and scales in one flat tensor: how state was kept in float8 before they were two; read, never written.
+"""Codes and scales in one flat tensor: how float8 state was kept before they were two; read, never written.
 
 The tensor has the uint8 codes in the order of the parameter's memory, padding to four bytes, a float32 scale
 for each 128 of them, the dimensions from the slowest in memory to the fastest, a byte each, and a byte 0,

@@ -92,7 +92,7 @@ class Held:
 
 
 def find(state: Mapping[str, Any], key: str, first: str = "") -> Held | None:
-    """What a state holds of the slot under `key`, in whatever format; if in several, in that named `first`."""
+    """What a state holds of the slot under `key`; if in several formats, in that named `first`."""
     if keys_of(key).keys().isdisjoint(state):
         return None
     found = state.get(key)
@@ -154,13 +154,15 @@ def allocate(p: Tensor, key: str, format: Format, slot: Slot) -> dict[str, Tenso
     scale = np.float32(0)
     if not is_native(format) and format.encode is not None:
         scale, initial = _encoded(format, slot.initial)
+    codes = _empty(p, format)
+    return with_scales(p, key, format, codes.fill_(initial) if initial else codes.zero_(), float(scale))
+
+
+def _empty(p: Tensor, format: Format) -> Tensor:
     if format.scaled and format.packs > 1:
-        shape, like = code_shape(p, format, memory_order(p)), {"dtype": torch.uint8, "device": p.device}
-        codes = torch.full(shape, initial, **like) if initial else torch.zeros(shape, **like)
-    else:
-        like = {"dtype": p.dtype if p.is_complex() else torch_dtype(format), "requires_grad": False}
-        codes = torch.full_like(p, initial, **like) if initial else torch.zeros_like(p, **like)
-    return with_scales(p, key, format, codes, float(scale))
+        return torch.empty(code_shape(p, format, memory_order(p)), dtype=torch.uint8, device=p.device)
+    dtype = p.dtype if p.is_complex() else torch_dtype(format)
+    return torch.empty_like(p, dtype=dtype, requires_grad=False)
 
 
 def with_scales(p: Tensor, key: str, format: Format, codes: Tensor, scale: float) -> dict[str, Tensor]:
@@ -178,12 +180,7 @@ def with_scales(p: Tensor, key: str, format: Format, codes: Tensor, scale: float
 
 def empty_arrays(p: Tensor, key: str, format: Format) -> dict[str, Tensor]:
     """The same with any values."""
-    if format.packs > 1:
-        shape = code_shape(p, format, memory_order(p))
-        codes = torch.empty(shape, dtype=torch.uint8, device=p.device)
-    else:
-        codes = torch.empty_like(p, dtype=torch_dtype(format), requires_grad=False)
-    return with_scales(p, key, format, codes, 0.0)
+    return with_scales(p, key, format, _empty(p, format), 0.0)
 
 
 def _encoded(format: Format, value: float) -> tuple[np.float32, int]:
@@ -196,8 +193,8 @@ def _encoded(format: Format, value: float) -> tuple[np.float32, int]:
     if value == 0:
         return np.float32(0), 0
     scale = np.float32(abs(value) * format.scale_factor)
-    code = int(format.encode(np.float32(value), np.float32(1) / scale, half))
-    return scale, sum(code << (8 // format.packs * k) for k in range(format.packs))
+    single = int(format.encode(np.float32(value), np.float32(1) / scale, half))
+    return scale, sum(single << (8 // format.packs * k) for k in range(format.packs))
 
 
 def same_layout(x: Tensor, p: Tensor, dtype: torch.dtype) -> bool:

@@ -16,7 +16,7 @@ from ..rules._base import Slot
 __all__ = [
     "SMALLEST_SCALED",
     "StateFormat",
-    "check_fits",
+    "check_fit",
     "checked_state_format",
     "format_of_dtype",
     "is_native",
@@ -94,9 +94,6 @@ def slot_format(p: Tensor, key: str, slot: Slot, state_format: StateFormat | Non
     """The format of one slot of a parameter.
 
     Float64 and complex parameters keep state of their own type, and small tensors are not scaled.
-
-    Raises:
-        ValueError: the format cannot hold such a slot.
     """
     own = format_of_dtype(p.dtype) or "float32"
     plain = "float64" if own == "float64" else "float32"
@@ -104,7 +101,6 @@ def slot_format(p: Tensor, key: str, slot: Slot, state_format: StateFormat | Non
     if own == "float64" or p.is_complex():
         name = plain
     format = formats.get(name, slot.signed)
-    check_fits(key, slot, format)
     return formats.get(plain) if format.scaled and p.numel() < SMALLEST_SCALED else format
 
 
@@ -113,11 +109,22 @@ def is_native(format: Format) -> bool:
     return not format.scaled and torch_dtype(format).is_floating_point
 
 
-def check_fits(key: str, slot: Slot, format: Format) -> None:
-    """Raise a ValueError where a format cannot hold the values of a slot."""
-    if format.largest is not None and not slot.signed:
-        raise ValueError(
-            f"state_format={format.name!r} ends at {format.largest:g}, and {key!r} holds squares of gradients: "
-            f"from |g| = {format.largest**0.5:.0f} on it would stop its parameters. Use 'bfloat16', or "
-            f"{format.name!r} for other slots alone, as in {{'exp_avg': {format.name!r}}}"
-        )
+def check_fit(slots: Mapping[str, Slot], state_format: StateFormat | None) -> None:
+    """Raise a ValueError where a format is not fit for the slots of a rule, by their keys."""
+    divides = any(not slot.signed for slot in slots.values())
+    for key, slot in slots.items():
+        name = state_format.get(key) if isinstance(state_format, Mapping) else state_format
+        format = None if name is None else formats.get(name, slot.signed)
+        if format is None:
+            continue
+        if format.largest is not None and not slot.signed:
+            raise ValueError(
+                f"state_format={name!r} ends at {format.largest:g}, beyond which {key!r}, of squares or "
+                f"magnitudes of gradients, would stop its parameters for ever. Use 'bfloat16', or {name!r} "
+                f"for signed slots alone, as in {{'exp_avg': {name!r}}}"
+            )
+        if format.needs_divisor and not divides:
+            raise ValueError(
+                f"state_format={name!r} is too coarse for a rule that does not divide by the root of a "
+                f"second moment, as here; use 'float8'"
+            )

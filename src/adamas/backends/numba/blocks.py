@@ -73,7 +73,9 @@ def block_function(
         ]
     for name in changed:
         code = f"encode_{name}(load_buffer_{name}(buffer_{name}, j), inverse_{name}, {random[name]})"
-        target = f"store_codes_{name}(codes_{name}, j" if name in packed else f"store_{name}(at_{name}, first + j"
+        target = (
+            f"store_codes_{name}(codes_{name}, j" if name in packed else f"store_{name}(at_{name}, first + j"
+        )
         lines.append(f"    {target}, {code})")
     if changed:
         lines.append("    counter = next_counter(counter)")
@@ -159,7 +161,9 @@ def block_loop(
     back = copies(lambda name, at, count: f"copy_bytes(at_{name} + {at}, pad_{name}, {count})", written)
     names = [f"from_{name[3:]}" if name.startswith("at_") else name for name in arguments]
     text = LOOP_OF_BLOCKS.format(
-        start_packed="packed_at = start // length * ((length + 1) // 2) + column // 2" if packed else "packed_at = 0",
+        start_packed="packed_at = start // length * ((length + 1) // 2) + column // 2"
+        if packed
+        else "packed_at = 0",
         whole=joined(4, [f"from_{name} = at_{name}" for name in arrays]),
         fill=joined(8, fill),
         names=", ".join([*_PLACE, *names]),

@@ -22,9 +22,11 @@ from ...rules import Rule
 from ...rules._base import Form
 from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
-from . import randomness, toolbox
+from . import estimates, randomness, toolbox
+from . import vectors as vectors_module
 from .cache import load_module
 from .emit import ENVELOPE, columns, emit_conversion, emit_norm, emit_step
+from .estimates import approximated
 from .source import RuleSourceError, arithmetic
 
 __all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule"]
@@ -97,6 +99,8 @@ def compile_rule(
         raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
     title, inputs = type(rule).__name__, input_names(rule, form)
     text = arithmetic(title, form.update, inputs, 2 + len(form.slots))
+    if scaled:
+        text = approximated(text)
     scalars = tuple(inputs[2 + len(form.slots) :])
     given = len(host_scalars(rule, 1, *host_carry(rule, 1, *rule.carried.values())))
     if given != len(scalars):
@@ -172,6 +176,6 @@ def _compile(
 @functools.cache
 def _stamp() -> str:
     """Changes with the toolbox and the formats, which Numba's own cache does not watch."""
-    files = [Path(str(module.__file__)) for module in (toolbox, randomness)]
+    files = [Path(str(module.__file__)) for module in (estimates, randomness, toolbox, vectors_module)]
     files += sorted(Path(str(formats.__file__)).parent.glob("*.py"))
     return "toolbox " + hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]

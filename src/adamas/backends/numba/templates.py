@@ -12,8 +12,10 @@ STEP = '''\
 import numba
 import numpy
 
+from adamas.backends.numba.estimates import *
 from adamas.backends.numba.randomness import *
 from adamas.backends.numba.toolbox import *
+from adamas.backends.numba.vectors import *
 {imports}
 
 real = numpy.{real}
@@ -27,6 +29,7 @@ scalar_at, _ = access("scalars", "scalars", numba.{real})
 
 {function}@kernel
 def step(job):
+    widest_vectors()
     table, chunks, scalars, n_chunks = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
     tensor_info, keys, grad_scale = int_at(job, 5), int_at(job, 6), scalar_at(int_at(job, 7), 0)
     {buffers}
@@ -48,6 +51,7 @@ def step(job):
 FUNCTION = """\
 @inline_late
 def {name}({names}):
+    widest_vectors()
     {lines}
 
 
@@ -90,6 +94,7 @@ import numba
 import numpy
 
 from adamas.backends.numba.toolbox import *
+from adamas.backends.numba.vectors import *
 {imports}
 
 real = numpy.{real}
@@ -100,6 +105,7 @@ scale_at, _ = access("scale", "scale", numba.float64)
 
 @kernel_of_sums
 def step(job):
+    widest_vectors()
     table, chunks, sums, n_chunks = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
     tensor_info, scale = int_at(job, 5), scale_at(int_at(job, 6), 0)
     width, column = int_at(job, 7), int_at(job, 8)

@@ -151,8 +151,8 @@ def copy_bytes(typing_context: Any, target: Any, source: Any, count: Any) -> Any
     """Copy bytes between arrays that do not overlap, whatever their alias scopes."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        pointers = [builder.inttoptr(address, ir.PointerType(ir.IntType(8))) for address in args[:2]]
-        cgutils.raw_memcpy(builder, *pointers, args[2], 1)
+        to, at = (builder.inttoptr(address, ir.PointerType(ir.IntType(8))) for address in args[:2])
+        cgutils.raw_memcpy(builder, to, at, args[2], 1)  # type: ignore[no-untyped-call]
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64, types.int64), generate

@@ -12,11 +12,11 @@ from torch import Tensor
 from ... import formats
 from ...backends.numba import Job, Kernel, NormJob, RuleSourceError, compile_rule
 from .._compat import metadata, metadata_guard
+from .._openmp import default_pool
 from ..gradients import aligned_grad, has_own_memory, shares_elements
 from ..slots import in_order, memory_order
 from ..state import format_of_dtype, slot_format
 from . import IDLE, ParamState, Request, StepScalars
-from .._openmp import default_pool
 
 __all__ = ["LAUNCHER"]
 
