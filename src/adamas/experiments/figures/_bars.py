@@ -1,9 +1,9 @@
 """Final training losses over float32's, for many rules at once, beside bounds and float32's own spread.
 
-A run in another format is another run: its rounding moves the loss by chance as well. So the measure is the
-logarithm of the ratio to float32's loss with the same seed, its mean over seeds, and the 95 % interval of that
-mean; and float32 is run again from starting points that differ in the last place, since a run so unstable
-that this changes its loss says nothing about formats.
+A format's rounding moves the loss by chance as well. So the measure is the logarithm of its ratio to the loss
+in float32 with the same seed: its mean over seeds, with the 95 % interval of that mean. And float32 is run
+again from starting points that differ in the last place: where that changes the loss, a run says little of
+formats.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Regime:
-    """A way to train: examples in a mini-batch, epochs, and epochs a record, the last of which is measured."""
+    """A way to train: examples in a mini-batch, epochs, and epochs a record; the last is measured."""
 
     name: str
     batch: int
@@ -81,7 +81,7 @@ def mean_of(logs: Costs) -> Mean:
 
 
 def spread_of(logs: Costs) -> float:
-    """Return how far from 0 the mean of such a sample lies in 19 of 20 cases, where nothing but chance acts."""
+    """Return how far from 0 the mean of such a sample lies in 19 of 20 cases, where chance alone acts."""
     n = len(logs)
     return float(stats.t.ppf(0.975, n) * math.sqrt((logs**2).mean() / n))
 
@@ -147,10 +147,8 @@ class BarPanel:
         ]
 
     def logs(self, regime: Regime, case: Case, name: str, records: Records) -> Costs | None:
-        """Return the logarithms of the ratios by seed; infinite where a run diverged, None without records."""
-        pair = [
-            [records.get(run) for run in self.runs_of(regime, case, each)] for each in (BASE, name)
-        ]
+        """Return the logarithms of ratios by seed, infinite where a run diverged; None without records."""
+        pair = [[records.get(run) for run in self.runs_of(regime, case, each)] for each in (BASE, name)]
         if not pair[1] or any(record is None for each in pair for record in each):
             return None
         base, costs = (np.array([_final(r) for r in each if r is not None]) for each in pair)
@@ -161,7 +159,11 @@ class BarPanel:
         return [
             Table(
                 f"{self.title}, {regime.name}, {self.note}",
-                [row for place, case in enumerate(self.cases, 1) for row in self._rows(place, regime, case, records)],
+                [
+                    row
+                    for place, case in enumerate(self.cases, 1)
+                    for row in self._rows(place, regime, case, records)
+                ],
                 [self.judge(regime, name, records) for name in self.formats],
             )
             for regime in self.regimes
@@ -169,7 +171,12 @@ class BarPanel:
 
     def _rows(self, place: int, regime: Regime, case: Case, records: Records) -> list[Mapping[str, Cell]]:
         return [
-            {"rule": f"{place}. {case.name}", "lr": case.rule.lr, "state": name, **self._cells(regime, case, name, records)}
+            {
+                "rule": f"{place}. {case.name}",
+                "lr": case.rule.lr,
+                "state": name,
+                **self._cells(regime, case, name, records),
+            }
             for name in (NUDGED, *self.formats)
         ]
 
@@ -195,10 +202,8 @@ class BarPanel:
 
     def judge(self, regime: Regime, name: str, records: Records) -> Finding:
         """Judge a format's bound over all cases that it is fit for."""
-        claim = (
-            f"{regime.name}: the final training loss with {name} state is within {self.formats[name].bound:.0%} "
-            f"of {BASE}'s, or within {BASE}'s own spread, for each rule"
-        )
+        within = f"within {self.formats[name].bound:.0%} of {BASE}'s, or within {BASE}'s own spread"
+        claim = f"{regime.name}: the final training loss with {name} state is {within}, for each rule"
         fit = [case for case in self.cases if not refusal(case.rule, name)]
         logs = {case: self.logs(regime, case, name, records) for case in fit}
         missing = [case.name for case, each in logs.items() if each is None]
@@ -224,17 +229,31 @@ class BarPanel:
         for name, style in looks.items():
             found = [self.logs(regime, case, name, records) for case in self.cases]
             none = np.full(len(self.seeds), np.nan)
-            ratios = [none if logs is None else np.exp(np.where(np.isinf(logs), np.nan, logs)) for logs in found]
+            ratios = [
+                none if logs is None else np.exp(np.where(np.isinf(logs), np.nan, logs)) for logs in found
+            ]
             if any(logs is not None for logs in found):
                 lines.append(Line(name, np.arange(1.0, len(found) + 1), np.transpose(ratios), style))
         levels = [
-            Level(f"bound for {name}: ±{look.bound:.0%}" if side > 0 else "", (1 + look.bound) ** side, Style(look.style.color, "dot"))
+            Level(
+                f"bound for {name}: ±{look.bound:.0%}" if side > 0 else "",
+                (1 + look.bound) ** side,
+                Style(look.style.color, "dot"),
+            )
             for name, look in self.formats.items()
             for side in (1, -1)
         ]
         title = self.title if place == 0 else ""
         y = f"final training loss ÷ {BASE}'s"
-        return Chart(title, f"{regime.name}; {self.note}", "rule, as numbered in the table", y, lines, levels, whole_x=True)
+        return Chart(
+            title,
+            f"{regime.name}; {self.note}",
+            "rule, as numbered in the table",
+            y,
+            lines,
+            levels,
+            whole_x=True,
+        )
 
 
 def _final(record: Record) -> float:

@@ -49,7 +49,7 @@ class Training:
         epochs_per_record: the number of epochs a record, where it is more than one.
         phase: keyword arguments of `adamas.torch.Optimizer` beyond the rule, as sorted pairs.
         observers: keys of `METRICS`, measures of the optimizer.
-        nudge: 0, or which of many runs this is that start one unit in the last place away, up or down by chance.
+        nudge: 0, or the seed that moves each starting value up or down by one unit in its last place.
     """
 
     problem: str
@@ -141,9 +141,7 @@ def _stretches(run: Training, examples: int, order: torch.Generator) -> Iterator
         shuffled = (torch.randperm(examples, generator=order) for _ in range(run.epochs_per_record))
         batches = [batch for each in shuffled for batch in each.split(run.batch)]
         if run.records_per_epoch > len(batches):
-            raise ExperimentError(
-                f"{len(batches)} mini-batches cannot have {run.records_per_epoch} records"
-            )
+            raise ExperimentError(f"{len(batches)} mini-batches cannot have {run.records_per_epoch} records")
         records = run.records_per_epoch
         ends = [len(batches) * part // records for part in range(records + 1)]
         yield from (batches[start:end] for start, end in pairwise(ends))
