@@ -44,10 +44,12 @@ All optimizers of this package take these keyword arguments too:
 
 Args:
     backend: "auto", the fastest backend that can update a parameter, or one by name: {backends}.
-    state_format: how slots are stored: "float32", "bfloat16", "float16" or "float8" (also "bf16", "fp8",
-        `torch.bfloat16`, ...) for all, or a mapping from the key of a slot in `state[p]` to its format;
-        float32 by default. Float64 and complex parameters keep state of their own type, and in float8
-        tensors of fewer than 4,096 elements stay float32.
+    state_format: how slots are stored: "float32", "bfloat16", "float16", "float8" or "float4" (also "bf16",
+        "fp8", `torch.bfloat16`, ...) for all, or a mapping from the key of a slot in torch's `state[p]` to its
+        format; float32 by default. Float64 and complex parameters keep state of their own type, and in float8
+        and float4 tensors of fewer than 4,096 elements stay float32. Float16 is refused for slots of squares,
+        and float4 for rules that do not divide by the root of one. A slot "exp_avg" in float8 is
+        `state[p]["exp_avg_float8"]`, its codes, and `"exp_avg_float8_scale"`, their scales.
     clip_norm: the maximum global 2-norm of the gradients, as in `torch.nn.utils.clip_grad_norm_`, without
         writing to `p.grad`. `last_step.grad_norm` is the norm before clipping; `math.inf` computes it and
         clips nothing.
@@ -55,7 +57,7 @@ Args:
         `skipped_steps`.
     average: the decay β of a running average of the parameters after each step (Kingma & Ba 2014,
         section 7.2), with its bias correction; see `averaged_parameters`.
-    seed: the seed of the stochastic rounding in 16- and 8-bit storage.
+    seed: the seed of the stochastic rounding in 16, 8 and 4 bits.
     warn_after_skips: warn after this many consecutive skipped steps, with the name of the first parameter
         whose gradient is not finite; None never warns.
 """

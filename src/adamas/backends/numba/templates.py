@@ -133,6 +133,7 @@ import numpy
 
 from adamas.backends.numba.randomness import *
 from adamas.backends.numba.toolbox import *
+from adamas.backends.numba.vectors import *
 {imports}
 
 real = numpy.float32
@@ -142,6 +143,7 @@ tiny = numpy.finfo(real).tiny
 
 {function}@kernel
 def step(job):
+    widest_vectors()
     table, chunks, n_chunks, tensor_info = int_at(job, 1), int_at(job, 2), int_at(job, 4), int_at(job, 5)
     {buffers}
     while True:
