@@ -37,16 +37,17 @@ _LOOKS = {
 }
 LOOKS = {name: look for name, look in _LOOKS.items() if name in formats.names()}
 STYLES = {BASE: Style(SKY, width=4), **{name: look.style for name, look in LOOKS.items()}}
-# What panel (c) trains with, stepsizes at which float32 itself is stable and its cost stays far from zero.
+# What panel (c) trains with. The stepsizes were chosen with other seeds, by how little chance moves the cost:
+# at Adam's 1e-3, bfloat16 state changes that of a single seed by 0.6 % (standard deviation), at 5e-4 by 0.15 %.
 CASES = (
-    Case("Adam", Adam(lr=1e-3)),
-    Case("Adam, β₁ = .99", Adam(lr=1e-3, beta1=0.99)),
-    Case("AdamW", Adam(lr=1e-3), decay=0.1),
+    Case("Adam", Adam(lr=5e-4)),
+    Case("Adam, β₁ = .99", Adam(lr=5e-4, beta1=0.99)),
+    Case("AdamW", Adam(lr=5e-4), decay=0.1),
     Case("Lion", Lion(lr=3e-4)),
     Case("SGD, momentum .9", SGD(lr=0.02, momentum=0.9)),
     Case("SGD, momentum .99", SGD(lr=0.003, momentum=0.99)),
     Case("RMSprop", RMSprop(lr=3e-4)),
-    Case("AdaBelief", AdaBelief(lr=1e-3)),
+    Case("AdaBelief", AdaBelief(lr=5e-4)),
 )
 SEEDS = (0, 1, 2, 3, 4)
 FEW = (0, 1)  # for the demo
