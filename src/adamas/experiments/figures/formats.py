@@ -38,7 +38,7 @@ _LOOKS = {
 LOOKS = {name: look for name, look in _LOOKS.items() if name in formats.names()}
 STYLES = {BASE: Style(SKY, width=4), **{name: look.style for name, look in LOOKS.items()}}
 # What panel (c) trains with. The stepsizes were chosen with other seeds, by how little chance moves the cost:
-# at Adam's 1e-3, bfloat16 state changes that of a single seed by 0.6 % (standard deviation), at 5e-4 by 0.15 %.
+# at Adam's 1e-3, bfloat16 state changes that of a seed by 0.6 % (standard deviation), at 5e-4 by 0.15 %.
 CASES = (
     Case("Adam", Adam(lr=5e-4)),
     Case("Adam, β₁ = .99", Adam(lr=5e-4, beta1=0.99)),
