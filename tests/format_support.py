@@ -150,10 +150,11 @@ def _inside(memory: Values) -> Values:
 
 
 def encode(format: Format, values: Values, random: Any) -> Values:
-    """Values to codes of an unscaled format, in NumPy."""
+    """Values to codes, in NumPy, of a scaled format at a scale of one."""
     values = np.asarray(values, format.compute)
+    one = [np.float32(1)] if format.scaled else []
     with np.errstate(over="ignore", invalid="ignore"):  # a half that is too large, a signalling NaN
-        return values if format.encode is None else format.encode(values, random)
+        return values if format.encode is None else format.encode(values, *one, random)
 
 
 def encode_blocks(format: Format, values: Values, random: Any, scale_of: Values) -> tuple[Values, Values]:
@@ -170,7 +171,8 @@ def encode_blocks(format: Format, values: Values, random: Any, scale_of: Values)
         x = np.where(clipped[scale_of], np.clip(values, -limit, limit), values)
         x[(np.abs(x) < 2 * TINY) & (scales < 2.0**35 * TINY)[scale_of]] = 0
         assert format.encode is not None
-        return format.encode(x, (np.float32(1) / scales)[scale_of], random), scales
+        codes = format.encode(x, (np.float32(1) / scales)[scale_of], random)
+        return codes, np.where(top < 2 * np.float32(TINY), np.float32(0), scales)
 
 
 class Driver:

@@ -25,23 +25,26 @@ _SIGNED, _NONNEGATIVE = (127 - 15) << 23, (127 - 31) << 23
 def decode_signed(code, scale):
     """uint8 to float32."""
     spread = xp.u32(xp.u32(xp.i32(xp.i8(code))) << xp.u32(20))
-    offset = xp.u32(xp.u32(spread & xp.u32(0x80000000)) | xp.u32(_SIGNED))
-    bits = xp.u32(xp.u32(spread & xp.u32(0x87F00000)) + xp.u32(_SIGNED))
-    return (xp.from_bits(bits) - xp.from_bits(offset)) * scale
+    bits = xp.u32(xp.u32(spread & xp.u32(0x87F00000)) | xp.u32(_SIGNED))
+    sign = xp.u32(spread & xp.u32(0x80000000))
+    offset = xp.from_bits(xp.u32(xp.bits(scale * xp.f32(-(2.0**-15))) ^ sign))
+    return xp.fma(xp.from_bits(bits), scale, offset)
 
 
 def encode_signed(x, inverse, random):
     """float32, at most 1.875 - o in magnitude by `inverse`, to the uint8 code below or above."""
     offset = xp.u32(xp.u32(xp.bits(x) & xp.u32(0x80000000)) | xp.u32(_SIGNED))
     bits = xp.bits(xp.fma(x, inverse, xp.from_bits(offset)))
-    code = xp.u32(xp.u32(bits + xp.u32(random >> xp.u32(12))) >> xp.u32(20))
-    return xp.u8(xp.u32(code & xp.u32(0x7F)) | xp.u32(xp.u32(bits >> xp.u32(24)) & xp.u32(0x80)))
+    rounded = xp.u32(bits + xp.u32(random >> xp.u32(12)))
+    # The bit above those of the code is set in every exponent, and makes way for the sign.
+    sign = xp.u32(xp.u32(bits >> xp.u32(4)) | xp.u32(~(1 << 27) & 0xFFFFFFFF))
+    return xp.u8(xp.u32(xp.u32(rounded & sign) >> xp.u32(20)))
 
 
 def decode_nonnegative(code, scale):
     """uint8 to float32."""
     bits = xp.u32(xp.u32(xp.u32(code) << xp.u32(20)) + xp.u32(_NONNEGATIVE))
-    return (xp.from_bits(bits) - xp.f32(2.0**-31)) * scale
+    return xp.fma(xp.from_bits(bits), scale, scale * xp.f32(-(2.0**-31)))
 
 
 def encode_nonnegative(x, inverse, random):

@@ -8,7 +8,6 @@ import adamas.formats.bfloat16
 
 real = numpy.float32
 tiny = numpy.finfo(real).tiny
-subnormal_scale = real(2.0**32) * tiny  # below it, scale times the smallest code, 2**-31, is subnormal
 scalar_at, _ = access("scalars", "scalars", numba.float32)
 load_p, store_p = access("p", "p g m v", numba.uint16)
 load_g, store_g = access("g", "p g m v", numba.uint16)
@@ -41,6 +40,7 @@ def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps
 
 @inline_late
 def pair(k, whole, counter, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside):
+    widest_vectors()
     word_p = load_pair_p(at_p, k) if whole else numpy.uint32(load_p(at_p, k))
     word_g = load_pair_g(at_g, k) if whole else numpy.uint32(load_g(at_g, k))
     word_m = load_pair_m(at_m, k) if whole else numpy.uint32(load_m(at_m, k))
@@ -69,6 +69,7 @@ def pair(k, whole, counter, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay,
 
 @kernel
 def step(job):
+    widest_vectors()
     table, chunks, scalars, n_chunks = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
     tensor_info, keys, grad_scale = int_at(job, 5), int_at(job, 6), scalar_at(int_at(job, 7), 0)
 
@@ -78,10 +79,10 @@ def step(job):
             break
         tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
         stop = int_at(chunks, 3 * chunk + 2)
-        size, row = int_at(tensor_info, 3 * tensor), int_at(tensor_info, 3 * tensor + 2)
+        row = int_at(tensor_info, 4 * tensor + 2)
         if row < 0:
             continue
-        key = tile_key(int_at(keys, row), int_at(tensor_info, 3 * tensor + 1))
+        key = tile_key(int_at(keys, row), int_at(tensor_info, 4 * tensor + 1))
         at_p = int_at(table, 4 * tensor + 0)
         at_g = int_at(table, 4 * tensor + 1)
         at_m = int_at(table, 4 * tensor + 2)

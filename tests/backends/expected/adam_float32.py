@@ -8,7 +8,6 @@ from adamas.backends.numba.toolbox import *
 
 real = numpy.float32
 tiny = numpy.finfo(real).tiny
-subnormal_scale = real(2.0**32) * tiny  # below it, scale times the smallest code, 2**-31, is subnormal
 scalar_at, _ = access("scalars", "scalars", numba.float32)
 load_p, store_p = access("p", "p g m v", numba.float32)
 load_g, store_g = access("g", "p g m v", numba.float32)
@@ -25,6 +24,7 @@ def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps
 
 @kernel
 def step(job):
+    widest_vectors()
     table, chunks, scalars, n_chunks = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
     tensor_info, keys, grad_scale = int_at(job, 5), int_at(job, 6), scalar_at(int_at(job, 7), 0)
 
@@ -34,10 +34,10 @@ def step(job):
             break
         tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
         stop = int_at(chunks, 3 * chunk + 2)
-        size, row = int_at(tensor_info, 3 * tensor), int_at(tensor_info, 3 * tensor + 2)
+        row = int_at(tensor_info, 4 * tensor + 2)
         if row < 0:
             continue
-        key = tile_key(int_at(keys, row), int_at(tensor_info, 3 * tensor + 1))
+        key = tile_key(int_at(keys, row), int_at(tensor_info, 4 * tensor + 1))
         at_p = int_at(table, 4 * tensor + 0)
         at_g = int_at(table, 4 * tensor + 1)
         at_m = int_at(table, 4 * tensor + 2)

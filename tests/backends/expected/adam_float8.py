@@ -8,7 +8,6 @@ import adamas.formats.float8
 
 real = numpy.float32
 tiny = numpy.finfo(real).tiny
-subnormal_scale = real(2.0**32) * tiny  # below it, scale times the smallest code, 2**-31, is subnormal
 scalar_at, _ = access("scalars", "scalars", numba.float32)
 load_p, store_p = access("p", "p g m v buffer_m scales_m buffer_v scales_v", numba.float32)
 load_g, store_g = access("g", "p g m v buffer_m scales_m buffer_v scales_v", numba.float32)
@@ -18,6 +17,10 @@ load_buffer_m, store_buffer_m = access("buffer_m", "p g m v buffer_m scales_m bu
 load_scales_m, store_scales_m = access("scales_m", "p g m v buffer_m scales_m buffer_v scales_v", numba.float32)
 load_buffer_v, store_buffer_v = access("buffer_v", "p g m v buffer_m scales_m buffer_v scales_v", numba.float32)
 load_scales_v, store_scales_v = access("scales_v", "p g m v buffer_m scales_m buffer_v scales_v", numba.float32)
+scratch_pad_p = scratch(128, numba.float32)
+scratch_pad_g = scratch(128, numba.float32)
+scratch_pad_m = scratch(128, numba.uint8)
+scratch_pad_v = scratch(128, numba.uint8)
 decode_m = bind(adamas.formats.float8.decode_signed)
 encode_m = bind(adamas.formats.float8.encode_signed)
 scratch_m = scratch(128, numba.float32)
@@ -30,77 +33,88 @@ scratch_v = scratch(128, numba.float32)
 def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside):
     m = beta1 * m + one_minus_beta1 * g
     v = beta2 * v + one_minus_beta2 * g * g
-    return (p - step * m / (xp.sqrt(v + eps_inside) + eps), m, v)
+    return (p - xp.over(step * m, xp.root(v + eps_inside) + eps), m, v)
 
 
 @inline_late
-def block(first, count, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, scales_m, buffer_v, scales_v):
-    scale_m = load_scales_m(scales_m, first // 128)
-    scale_v = load_scales_v(scales_v, first // 128)
+def block(first, count, scale_at, packed_at, key, at_p, at_g, at_m, scales_m, at_v, scales_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, buffer_v):
+    widest_vectors()
+    scale_m = load_scales_m(scales_m, scale_at)
+    scale_v = load_scales_v(scales_v, scale_at)
     top_m = numpy.uint32(0)
     top_v = numpy.uint32(0)
-    counter = counter_at(key, first)
-    for k in range(first, first + count):
-        bits = mixed(counter, key)
+    block_key = tile_key(key, first)
+    for k in range(first, first + 128):
+        bits = scattered(block_key, k - first)
         p = real(load_p(at_p, k))
         g = g_scale * real(load_g(at_g, k)) + where(coupled_decay != 0, coupled_decay * p, real(0))
-        p, new_m, new_v = update(decay_factor * p, g, decode_m(load_m(at_m, k)) * scale_m, decode_v(load_v(at_v, k)) * scale_v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)
+        p, new_m, new_v = update(decay_factor * p, g, decode_m(load_m(at_m, k), scale_m), decode_v(load_v(at_v, k), scale_v), beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)
         store_p(at_p, k, numpy.float32(p))
         store_buffer_m(buffer_m, k - first, new_m)
         top_m = max(top_m, numpy.uint32(xp.bits(new_m) & numpy.uint32(0x7FFFFFFF)))
         store_buffer_v(buffer_v, k - first, new_v)
         top_v = max(top_v, numpy.uint32(xp.bits(new_v)))
-        counter = next_counter(counter)
-    scale = xp.maximum(xp.from_bits(top_m) * real(0.5333333333333333), tiny)
-    store_scales_m(scales_m, first // 128, scale)
+    top = xp.from_bits(top_m)
+    scale = xp.maximum(top * real(0.5182191176935729), tiny)
     if scale < subnormal_scale:
-        for j in range(count):
+        for j in range(128):
             x = load_buffer_m(buffer_m, j)
             store_buffer_m(buffer_m, j, where(abs(x) < tiny + tiny, real(0), x))
+    if top > real(3.402810485643916e+38) and top <= real(3.4028234663852886e+38):
+        top = real(3.402810485643916e+38)
+        scale = top * real(0.5182191176935729)
+        for j in range(128):
+            x = load_buffer_m(buffer_m, j)
+            store_buffer_m(buffer_m, j, xp.maximum(xp.minimum(x, top), -top))
+    store_scales_m(scales_m, scale_at, scale)
     inverse_m = real(1) / scale
-    scale = xp.maximum(xp.from_bits(top_v) * real(0.5333338419596354), tiny)
-    store_scales_v(scales_v, first // 128, scale)
+    top = xp.from_bits(top_v)
+    scale = xp.maximum(top * real(0.5333338420920903), tiny)
     if scale < subnormal_scale:
-        for j in range(count):
+        for j in range(128):
             x = load_buffer_v(buffer_v, j)
             store_buffer_v(buffer_v, j, where(abs(x) < tiny + tiny, real(0), x))
+    if top > real(3.402810485643916e+38) and top <= real(3.4028234663852886e+38):
+        top = real(3.402810485643916e+38)
+        scale = top * real(0.5333338420920903)
+        for j in range(128):
+            x = load_buffer_v(buffer_v, j)
+            store_buffer_v(buffer_v, j, xp.maximum(xp.minimum(x, top), -top))
+    store_scales_v(scales_v, scale_at, scale)
     inverse_v = real(1) / scale
-    counter = counter_at(key, first)
-    for j in range(count):
-        bits = mixed(counter, key)
-        x = load_buffer_m(buffer_m, j) * inverse_m
-        store_m(at_m, first + j, encode_m(x, bits))
-        counter = next_counter(counter)
-    counter = counter_at(key, first)
-    for j in range(count):
-        bits = mixed(counter, key)
-        x = load_buffer_v(buffer_v, j) * inverse_v
-        store_v(at_v, first + j, encode_v(x, draw(bits, numpy.uint32(0x2618B891))))
-        counter = next_counter(counter)
+    for j in range(128):
+        bits = scattered(block_key, j)
+        store_m(at_m, first + j, encode_m(load_buffer_m(buffer_m, j), inverse_m, draw(bits, multiplier_of(block_key, 0))))
+        store_v(at_v, first + j, encode_v(load_buffer_v(buffer_v, j), inverse_v, lower_bits(draw(bits, multiplier_of(block_key, 0)))))
 
 
 @kernel
 def step(job):
+    widest_vectors()
     table, chunks, scalars, n_chunks = int_at(job, 1), int_at(job, 2), int_at(job, 3), int_at(job, 4)
     tensor_info, keys, grad_scale = int_at(job, 5), int_at(job, 6), scalar_at(int_at(job, 7), 0)
     buffer_m = scratch_m()
     buffer_v = scratch_v()
+    pad_p = scratch_pad_p()
+    pad_g = scratch_pad_g()
+    pad_m = scratch_pad_m()
+    pad_v = scratch_pad_v()
     while True:
         chunk = claim_chunk(job)
         if chunk >= n_chunks:
             break
         tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
         stop = int_at(chunks, 3 * chunk + 2)
-        size, row = int_at(tensor_info, 3 * tensor), int_at(tensor_info, 3 * tensor + 2)
+        row = int_at(tensor_info, 4 * tensor + 2)
         if row < 0:
             continue
-        key = tile_key(int_at(keys, row), int_at(tensor_info, 3 * tensor + 1))
-        at_p = int_at(table, 4 * tensor + 0)
-        at_g = int_at(table, 4 * tensor + 1)
-        at_m = int_at(table, 4 * tensor + 2)
-        at_v = int_at(table, 4 * tensor + 3)
-        scales_m = at_m + ((1 * size + 3) & ~3)
-        scales_v = at_v + ((1 * size + 3) & ~3)
+        key = tile_key(int_at(keys, row), int_at(tensor_info, 4 * tensor + 1))
+        at_p = int_at(table, 6 * tensor + 0)
+        at_g = int_at(table, 6 * tensor + 1)
+        at_m = int_at(table, 6 * tensor + 2)
+        scales_m = int_at(table, 6 * tensor + 3)
+        at_v = int_at(table, 6 * tensor + 4)
+        scales_v = int_at(table, 6 * tensor + 5)
         g_scale = scalar_at(scalars, 11 * row + 0)
         coupled_decay = scalar_at(scalars, 11 * row + 1)
         decay_factor = scalar_at(scalars, 11 * row + 2)
@@ -113,8 +127,35 @@ def step(job):
         eps = scalar_at(scalars, 11 * row + 9)
         eps_inside = scalar_at(scalars, 11 * row + 10)
         g_scale = g_scale * grad_scale
-        for first in range(start, stop, 128):
-            if stop - first >= 128:
-                block(first, 128, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, scales_m, buffer_v, scales_v)
-            else:
-                block(first, stop - first, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, scales_m, buffer_v, scales_v)
+        length = int_at(tensor_info, 4 * tensor + 3)
+        column, first = start % length, start
+        scale_at = start // length * ((length + 127) // 128) + column // 128
+        packed_at = 0
+        while first < stop:
+            count = min(128, length - column, stop - first)
+            from_p = at_p
+            from_g = at_g
+            from_m = at_m
+            from_v = at_v
+            if count < 128:
+                copy_bytes(pad_p, at_p + 4 * first, 4 * count)
+                copy_bytes(pad_g, at_g + 4 * first, 4 * count)
+                copy_bytes(pad_m, at_m + 1 * first, 1 * count)
+                copy_bytes(pad_v, at_v + 1 * first, 1 * count)
+                for j in range(count, 128):
+                    store_p(pad_p, j, load_p(pad_p, count - 1))
+                    store_g(pad_g, j, load_g(pad_g, count - 1))
+                    store_m(pad_m, j, load_m(pad_m, count - 1))
+                    store_v(pad_v, j, load_v(pad_v, count - 1))
+                from_p = pad_p - 4 * first
+                from_g = pad_g - 4 * first
+                from_m = pad_m - 1 * first
+                from_v = pad_v - 1 * first
+            block(first, count, scale_at, packed_at, key, from_p, from_g, from_m, scales_m, from_v, scales_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, buffer_v)
+            if count < 128:
+                copy_bytes(at_p + 4 * first, pad_p, 4 * count)
+                copy_bytes(at_m + 1 * first, pad_m, 1 * count)
+                copy_bytes(at_v + 1 * first, pad_v, 1 * count)
+            first, column, scale_at = first + count, column + count, scale_at + 1
+            if column == length:
+                column = 0

@@ -62,23 +62,17 @@ def block_function(
     for name in packed:
         lines += _unpacked(name)
     lines += [f"top_{name} = numpy.uint32(0)" for name in changed]
-    lines += ["counter = counter_at(key, first)", f"for k in range(first, first + {BLOCK}):", *indented(body)]
+    lines += ["block_key = tile_key(key, first)", f"for k in range(first, first + {BLOCK}):", *indented(body)]
     for name in changed:
         lines += _scaled(name, formats[name])
     if changed:
-        lines += [
-            "counter = counter_at(key, first)",
-            f"for j in range({BLOCK}):",
-            "    bits = mixed(counter, key)",
-        ]
+        lines += [f"for j in range({BLOCK}):", "    bits = scattered(block_key, j)"]
     for name in changed:
         code = f"encode_{name}(load_buffer_{name}(buffer_{name}, j), inverse_{name}, {random[name]})"
         target = (
             f"store_codes_{name}(codes_{name}, j" if name in packed else f"store_{name}(at_{name}, first + j"
         )
         lines.append(f"    {target}, {code})")
-    if changed:
-        lines.append("    counter = next_counter(counter)")
     for name in packed:
         if name in changed:
             lines += [
@@ -119,7 +113,8 @@ def _scaled(name: str, format: Format) -> list[str]:
         f"    for j in range({BLOCK}):",
         f"        x = load_buffer_{name}(buffer_{name}, j)",
         f"        store_buffer_{name}(buffer_{name}, j, xp.maximum(xp.minimum(x, top), -top))",
-        f"store_scales_{name}(scales_{name}, scale_at, scale)",
+        # A format without a zero has one by its scale.
+        f"store_scales_{name}(scales_{name}, scale_at, where(top < tiny + tiny, real(0), scale))",
         f"inverse_{name} = real(1) / scale",
     ]
     return lines

@@ -66,7 +66,7 @@ def _step(
     gradual: Mapping[str, bool] | None,
 ) -> str:
     """The kernel with these names for its scalars."""
-    scaled = any(format.scaled for format in formats.values())
+    scaled = _in_blocks(formats)
     arrays = _sizes(formats, average)
     variables = _variables(formats, average)
     body = _body(formats, average, s, gradual=gradual)
@@ -174,8 +174,9 @@ def _body(
     random = _random(formats)
     values = [_value(name, formats[name], packed) for name in slots]
     results = ", ".join(["p", *(f"new_{name}" for name in slots)]) + ("" if slots else ",")
+    blocks = _in_blocks(formats)
     lines = [
-        "bits = mixed(counter, key)",
+        "bits = scattered(block_key, k - first)" if blocks else "bits = mixed(counter, key)",
         f"p = {_value('p', formats['p'], packed)}",
         f"g = {scale} * {_value('g', formats['g'], packed)} + where({decay} != 0, {decay} * p, real(0))",
         f"{results} = update({', '.join([f'{factor} * p', 'g', *values, *scalars])})",
@@ -197,7 +198,7 @@ def _body(
             "mean = load_average(at_average, k)",
             f"store_average(at_average, k, mean + {weight} * (p - mean))",
         ]
-    return [*lines, "counter = next_counter(counter)"]
+    return lines if blocks else [*lines, "counter = next_counter(counter)"]
 
 
 def _store(name: str, format: Format, value: str, random: str, packed: bool = False) -> str:
@@ -251,11 +252,19 @@ def _pair(formats: Mapping[str, Format], names: str, s: list[str], gradual: Mapp
 def _random(formats: Mapping[str, Format]) -> dict[str, str]:
     """The random bits of each stored array of an element."""
     rounded = [name for name, format in formats.items() if format.rounds and name != "g"]
-    multipliers = dict(zip(rounded, cycle(MULTIPLIERS), strict=False))
-    return {
-        name: f"draw(bits, numpy.uint32(0x{multipliers[name]:X}))" if name in multipliers else "bits"
-        for name in formats
-    }
+    if _in_blocks(formats):
+        # Those of blocks first: two of one loop then share a product.
+        rounded.sort(key=lambda name: not formats[name].scaled)
+        draws = [f"draw(bits, multiplier_of(block_key, {n // 2}))" for n in range(len(rounded))]
+        drawn = dict(zip(rounded, [f"lower_bits({x})" if n % 2 else x for n, x in enumerate(draws)], strict=True))
+    else:
+        multipliers = dict(zip(rounded, cycle(MULTIPLIERS), strict=False))
+        drawn = {name: f"draw(bits, numpy.uint32(0x{x:X}))" for name, x in multipliers.items()}
+    return {name: drawn.get(name, "bits") for name in formats}
+
+
+def _in_blocks(formats: Mapping[str, Format]) -> bool:
+    return any(format.scaled for format in formats.values())
 
 
 def _value(name: str, format: Format, packed: bool) -> str:

@@ -28,6 +28,10 @@ _FLOAT = ir.FloatType()
 _ONE, _HALF = ir.Constant(_FLOAT, 1.0), ir.Constant(_FLOAT, 0.5)
 
 
+# In the namespace of kernels, since a rule may have a variable of any name.
+_OVER = ast.Attribute(ast.Name("xp", ast.Load()), "over", ast.Load())
+
+
 class _Approximated(ast.NodeTransformer):
     """Every quotient to `over` and every square root to `root`."""
 
@@ -35,12 +39,12 @@ class _Approximated(ast.NodeTransformer):
         self.generic_visit(node)
         if not isinstance(node.op, ast.Div):
             return node
-        return ast.Call(ast.Name("over", ast.Load()), [node.left, node.right], [])
+        return ast.Call(_OVER, [node.left, node.right], [])
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         self.generic_visit(node)
         if isinstance(node.func, ast.Attribute) and node.func.attr == "sqrt":
-            node.func = ast.Name("root", ast.Load())
+            node.func.attr = "root"
         return node
 
 

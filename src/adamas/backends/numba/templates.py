@@ -12,10 +12,8 @@ STEP = '''\
 import numba
 import numpy
 
-from adamas.backends.numba.estimates import *
 from adamas.backends.numba.randomness import *
 from adamas.backends.numba.toolbox import *
-from adamas.backends.numba.vectors import *
 {imports}
 
 real = numpy.{real}
@@ -94,7 +92,6 @@ import numba
 import numpy
 
 from adamas.backends.numba.toolbox import *
-from adamas.backends.numba.vectors import *
 {imports}
 
 real = numpy.{real}

@@ -15,6 +15,9 @@ from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .estimates import over, root
+from .vectors import widest_vectors
+
 __all__ = [
     "access",
     "below_normal",
@@ -35,6 +38,7 @@ __all__ = [
     "subnormal_scale",
     "unpacked",
     "where",
+    "widest_vectors",
     "with_half",
     "xp",
 ]
@@ -222,8 +226,8 @@ def flush(x, zero):  # type: ignore[no-untyped-def]
 
 @inline
 def saturated(x, largest):  # type: ignore[no-untyped-def]
-    """A number brought into a range; NaN stays."""
-    return xp.maximum(xp.minimum(x, largest), -largest)
+    """A number brought into a range; NaN and infinity stay."""
+    return where(abs(x) == np.inf, x, xp.maximum(xp.minimum(x, largest), -largest))
 
 
 # Below it, a scale times the smallest code of any format, 2^-34, is subnormal.
@@ -282,7 +286,7 @@ xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
 xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
 xp.u8, xp.u16, xp.u32, xp.i8, xp.i32, xp.f32 = np.uint8, np.uint16, np.uint32, np.int8, np.int32, np.float32
 xp.bits, xp.from_bits = _bitcast(types.float32, types.uint32), _bitcast(types.uint32, types.float32)
-xp.fma = _fma
+xp.fma, xp.over, xp.root = _fma, over, root
 xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
 
 

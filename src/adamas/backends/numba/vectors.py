@@ -69,4 +69,3 @@ def widest_vectors(typing_context: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), generate
-
