@@ -266,12 +266,12 @@ FIGURE = Figure(
         "quick": [
             mlp("mnist", MNIST, 1_000, 2, 4, SEEDS),
             transformer("imdb", IMDB, 2**19, 128, 2, 2, 4, SEEDS),
-            bars("mnist", FIRST, 2_000, 64, [mini(50, 8, 2), full(2_000, 100, 10)], CASES),
+            bars("mnist", FIRST, 2_000, 64, [mini(50, 8, 2), full(2_000, 200, 20)], CASES),
         ],
         "paper": [
             mlp("mnist", MNIST, 1_000, 5, 4, SEEDS),
             transformer("imdb", IMDB, 2**22, 128, 2, 3, 8, SEEDS),
-            bars("mnist", MORE, 10_000, 128, [mini(100, 8, 2), full(10_000, 200, 20)], CASES),
+            bars("mnist", MORE, 10_000, 128, [mini(100, 8, 2), full(10_000, 400, 40)], CASES),
         ],
     },
     in_paper=False,
