@@ -74,7 +74,10 @@ def test_zero_infinity_and_nan_are_as_in_an_exact_quotient() -> None:
     with np.errstate(all="ignore"):
         exact = x / y
     padded = [np.resize(part, MANY).astype(FLOAT32) for part in (x, y)]
-    for found in (quotients(*padded)[: x.size], np.array([over_one(a, b) for a, b in zip(x, y, strict=True)])):
+    for found in (
+        quotients(*padded)[: x.size],
+        np.array([over_one(a, b) for a, b in zip(x, y, strict=True)]),
+    ):
         np.testing.assert_array_equal(np.isnan(found), np.isnan(exact))
         np.testing.assert_allclose(found, exact, rtol=2.0**-23)
         np.testing.assert_array_equal(found == 0, exact == 0)
@@ -100,7 +103,9 @@ def test_without_an_estimate_quotients_are_exact(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_text_of_a_rule_with_its_quotients_approximated() -> None:
-    text = "@inline\ndef update(p, g, over):\n    r = g / (xp.sqrt(p) + p / over)\n    return (r / real(2.0),)"
+    text = (
+        "@inline\ndef update(p, g, over):\n    r = g / (xp.sqrt(p) + p / over)\n    return (r / real(2.0),)"
+    )
     assert approximated(text) == (
         "@inline\ndef update(p, g, over):\n    r = xp.over(g, xp.sqrt(p) + xp.over(p, over))\n"
         "    return (r / real(2.0),)"
@@ -134,3 +139,12 @@ def test_no_place_in_a_tensor_shows(n: int) -> None:
         if driver.t == 1:
             moved = driver.params[0].values
             assert len(set(moved.tolist())) == 1
+
+
+@pytest.mark.parametrize("state", ["float8", "float4"])
+def test_an_epsilon_that_hides_nothing_is_divided_by_exactly(state: str) -> None:
+    """The estimate for a subnormal divisor is infinite, and 0 over it would be NaN."""
+    driver = Driver(Adam(eps=1e-40), [np.ones(300)], slots=state)
+    assert "xp.over(" not in driver.kernel.path.read_text(encoding="utf-8")
+    driver.step(np.where(np.arange(300) % 2 == 0, 0.1, 0.0))
+    assert np.isfinite(driver.params[0].values).all()

@@ -262,7 +262,9 @@ def _random(formats: Mapping[str, Format]) -> dict[str, str]:
         # Those of blocks first: two of one loop then share a product.
         rounded.sort(key=lambda name: not formats[name].scaled)
         draws = [f"draw(bits, multiplier_of(block_key, {n // 2}))" for n in range(len(rounded))]
-        drawn = dict(zip(rounded, [f"lower_bits({x})" if n % 2 else x for n, x in enumerate(draws)], strict=True))
+        drawn = dict(
+            zip(rounded, [f"lower_bits({x})" if n % 2 else x for n, x in enumerate(draws)], strict=True)
+        )
     else:
         multipliers = dict(zip(rounded, cycle(MULTIPLIERS), strict=False))
         drawn = {name: f"draw(bits, numpy.uint32(0x{x:X}))" for name, x in multipliers.items()}

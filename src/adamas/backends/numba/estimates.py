@@ -6,8 +6,9 @@ estimate would need more instructions than it saves time. The rounding of the st
 coarser than an error of the last bit here.
 
 A quotient is within one unit in the last place of the exact one, for dividends from 2^-120 and divisors from
-2^-126 to 2^126, and infinity, NaN and zero come out as they do exactly: where the step would make NaN of an
-infinite or zero estimate, the estimate stays. Divisors below 2^-128 make infinity, as do their reciprocals.
+2^-126 to 2^126, and infinity, NaN and zero come out as they do exactly, but for the sign of a zero: where the
+step would make NaN of an infinite or zero estimate, the estimate stays. Divisors below 2^-128 have an infinite
+reciprocal: only rules with an ε far above that, in what they divide by, are approximated.
 
 CPUs of two vendors may estimate differently in the last bits, so their results may differ. On one CPU all
 elements get the same: scaled state is computed in blocks of one size, so that no element falls in the rest
