@@ -1,4 +1,4 @@
-"""What the tests of codes share: every format and sign there is, its codes, and the distances between them."""
+"""What the tests of codes share: every format there is, its codes, and the distances between them."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def codes_of(format: Format) -> Values:
     return np.arange(1 << 8 * format.stored.itemsize // format.packs).astype(format.stored)
 
 
-def decode(format: Format, codes: Any, scale: float = 1.0) -> Values:
+def decode(format: Format, codes: Any, scale: Any = 1.0) -> Values:
     """Codes, not packed, to values."""
     assert format.decode is not None
     with np.errstate(invalid="ignore", over="ignore"):
         return format.decode(
-            np.asarray(codes, format.stored), *([np.float32(scale)] if format.scaled else [])
+            np.asarray(codes, format.stored), *([np.asarray(scale, np.float32)] if format.scaled else [])
         )
 
 

@@ -172,7 +172,10 @@ def encode_blocks(format: Format, values: Values, random: Any, scale_of: Values)
         x[(np.abs(x) < 2 * TINY) & (scales < 2.0**35 * TINY)[scale_of]] = 0
         assert format.encode is not None
         codes = format.encode(x, (np.float32(1) / scales)[scale_of], random)
-        return codes, np.where(top < 2 * np.float32(TINY), np.float32(0), scales)
+        # A block whose smallest number would be subnormal holds zeros.
+        zero = float(format.decode(np.uint8(0), np.float32(1))) * format.scale_factor if format.decode else 0
+        least = np.float32(TINY) * np.float32(1 / zero if zero else 2)
+        return codes, np.where(top < least, np.float32(0), scales)
 
 
 class Driver:
@@ -255,34 +258,34 @@ def representable(format: str, values: Values) -> Values:
     return Stored(formats.get(format), values).values.astype(np.float64)
 
 
-def words(key: int, ordinal: int, n: int) -> Values:
-    """The random bits of the first rounded array of a tensor in a step: what kernels compute, in NumPy."""
+def hashed(key: Any, ordinal: Any) -> Values:
+    """The key of a tensor in a step, or of a block of it."""
     with np.errstate(over="ignore"):
-        mixed = _hashed(key, ordinal)
-        counter = np.arange(n, dtype=np.uint32) * np.uint32(0x9E3779B9) + np.uint32(mixed >> np.uint64(32))
-        folded = counter ^ (counter >> np.uint32(17)) ^ np.uint32(mixed & np.uint64(0xFFFFFFFF))
-        return folded * np.uint32(MULTIPLIERS[0])
-
-
-def words_of_blocks(key: int, ordinal: int, n: int, product: int = 0) -> Values:
-    """The random bits of the first two scaled arrays of a tensor in a step, where its blocks are whole.
-
-    `product` 0 is of the first and second, 1 of the third and fourth. Of two, the second takes the lower 20 bits.
-    """
-    place = np.arange(BLOCK, dtype=np.uint32) * np.uint32(0x9E3779B9)
-    place ^= (place >> np.uint32(15)) & np.uint32(~(BLOCK - 1) & 0xFFFFFFFF)
-    drawn = []
-    with np.errstate(over="ignore"):
-        for first in range(0, max(n, 1), BLOCK):
-            block = _hashed(int(_hashed(key, ordinal)), first)
-            multiplier = np.uint32(_hashed(int(block), product) & np.uint64(0xFFFFFFFF)) | np.uint32(1)
-            drawn.append((place ^ np.uint32(block >> np.uint64(32))) * multiplier)
-    return np.concatenate(drawn)[:n]
-
-
-def _hashed(key: int, ordinal: int) -> np.uint64:
-    with np.errstate(over="ignore"):
-        mixed = np.uint64(key) + np.uint64(ordinal) * np.uint64(0x9E3779B97F4A7C15)
+        mixed = np.asarray(key, np.uint64) + np.asarray(ordinal, np.uint64) * np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return np.uint64(mixed ^ (mixed >> np.uint64(31)))
+        return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+
+
+def words(key: int, ordinal: int, n: int) -> Values:
+    """The random bits of the first rounded array of a tensor in a step: what kernels compute, in NumPy."""
+    mixed = hashed(key, ordinal)
+    counter = np.arange(n, dtype=np.uint32) * np.uint32(0x9E3779B9) + (mixed >> np.uint64(32)).astype(
+        np.uint32
+    )
+    folded = counter ^ (counter >> np.uint32(17)) ^ mixed.astype(np.uint32)
+    return folded * np.uint32(MULTIPLIERS[0])
+
+
+def block_words(key: int, ordinal: int, n: int, product: int = 0) -> Values:
+    """The same where a kernel computes in blocks, of a tensor of one row.
+
+    `product` 0 is of the first and second array, 1 of the third and fourth; of two, the second takes the lower
+    20 bits.
+    """
+    first = np.arange(n) // BLOCK * BLOCK
+    weyl = (np.arange(n) % BLOCK).astype(np.uint32) * np.uint32(0x9E3779B9)
+    place = weyl ^ (weyl >> np.uint32(15) & np.uint32(0xFFFFFFFF - BLOCK + 1))
+    blocks = hashed(hashed(key, ordinal), np.arange(0, n, BLOCK))[first // BLOCK]
+    multiplier = hashed(blocks, product).astype(np.uint32) | np.uint32(1)
+    return (place ^ (blocks >> np.uint64(32)).astype(np.uint32)) * multiplier

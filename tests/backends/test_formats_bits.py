@@ -9,21 +9,22 @@ from functools import cache
 
 import numpy as np
 import pytest
+from code_support import STORED, UNSCALED
 from format_support import Driver, bits_of, representable
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from rule_cases import gradients, parameters
 
+from adamas import formats
 from adamas.backends import Envelope
 from adamas.formats import BLOCK
 from adamas.rules import SIGNED, Adam, Rule
 
 MANY = 70_001  # enough for the threads to be asked, and no multiple of anything
 KINDS: dict[str, tuple[str, str | Mapping[str, str], bool]] = {
-    "bfloat16": ("bfloat16", "bfloat16", False),
-    "float16": ("float16", "float16", False),
-    "float8": ("float32", "float8", False),
+    **{name: ("float32" if formats.get(name).scaled else name, name, False) for name in STORED},
     "mixed": ("bfloat16", {"m": "float8", "v": "bfloat16"}, True),
+    "mixed-packed": ("float32", {"m": "float4", "v": "float8"}, True),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -58,7 +59,7 @@ def test_same_bits_for_any_threads_and_chunks(kind: str, threads: int, chunk: in
     assert bits_of(run(kind, (MANY,), threads=threads, chunk=chunk).arrays) == bits_of(once(kind).arrays)
 
 
-@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
+@pytest.mark.parametrize("kind", UNSCALED)
 @pytest.mark.parametrize("chunk", [333, 1000])
 def test_without_scales_a_chunk_may_have_any_size(kind: str, chunk: int) -> None:
     assert bits_of(run(kind, (MANY,), threads=2, chunk=chunk).arrays) == bits_of(once(kind).arrays)

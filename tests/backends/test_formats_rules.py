@@ -11,37 +11,44 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from code_support import SCALED, STORED, coarseness, smallest, spacing
 from format_support import EPS, TINY, Driver, Stored, representable
 from rule_cases import FORMS, parameters, with_lr
 
+from adamas import formats
 from adamas.backends import Envelope, reference
 from adamas.rules import Adam, Rule
 
-STATES = ["bfloat16", "float8", "float16"]
+STATES = STORED
 PARAMS = ["float32", "bfloat16", "float16"]
 N = 300  # two blocks and a part of one
 ENVELOPE = Envelope(scale=0.5, coupled_decay=1e-3, decay_factor=1 - 1e-4, average=0.25)
 
-# Every rule in float8, which tells signed slots from others, and in 16 bits with averages kept; Adam with
-# all formats of parameters and state; slots that differ. Not the full product, for each is a compilation.
-FLOAT8 = [pytest.param(name, "float32", "float8", False, id=f"{name}-float32-float8") for name in FORMS]
+# Every rule in every scaled format, which tells signed slots from others, and in another with averages kept;
+# Adam with all formats of parameters and state; slots that differ. Not the full product, for each is a
+# compilation.
+BLOCKS = [
+    pytest.param(name, "float32", state, False, id=f"{name}-float32-{state}")
+    for name in FORMS
+    for state in SCALED
+]
+OTHERS = [state for state in STATES if state not in SCALED]
 HALVES = [
-    pytest.param(
-        name, PARAMS[k % 3], STATES[k % 2 * 2], True, id=f"{name}-{PARAMS[k % 3]}-{STATES[k % 2 * 2]}"
-    )
+    pytest.param(name, PARAMS[k % 3], OTHERS[k % len(OTHERS)], True, id=f"{name}-{k % 3}-{k % len(OTHERS)}")
     for k, name in enumerate(FORMS)
 ]
 ADAM = [
     pytest.param("Adam", p, state, False, id=f"Adam-{p}-{state}-plain")
     for p in PARAMS
     for state in STATES
-    if (p, state) != ("float32", "float8")
+    if (p, state not in SCALED) != ("float32", False)
 ]
 MIXED = [
     pytest.param("Adam", "bfloat16", {"m": "float8", "v": "bfloat16"}, True, id="Adam-mixed"),
     pytest.param(
         "AMSGrad", "float16", {"m": "float16", "v": "float8", "v_max": "float32"}, False, id="AMSGrad-mixed"
     ),
+    pytest.param("Adam", "bfloat16", {"m": "float4", "v": "float8"}, True, id="Adam-packed-and-not"),
 ]
 
 
@@ -51,19 +58,12 @@ def moderate(steps: int, n: int, seed: int = 0) -> np.ndarray:
     return random.standard_normal((steps, n)) * 10.0 ** random.uniform(-3, 0, n)
 
 
-def spacing(array: Stored, exact: np.ndarray) -> np.ndarray:
-    """What storing a value may change it by at most: the distance of its two neighbours, or, where it is
-    rounded to nearest, half of it; and what is flushed to zero."""
-    format, size = array.format, np.abs(exact)
-    if format.name == "bfloat16":
-        return size * 2.0**-7 + TINY
-    if format.name == "float16":
-        return np.maximum(size * 2.0**-10, 2.0**-24)
-    if format.scaled and format.signed:
-        return size * 2.0**-4 + array.spread * 2.0**-15
-    if format.scaled:
-        return size * 2.0**-3 + array.spread * 1.125 * 2.0**-31
-    return size * 0 + TINY
+def lost(array: Stored, exact: np.ndarray) -> np.ndarray:
+    """What storing a value may change it by at most: the distance of the two codes beside it, and what is
+    flushed to zero, by a little more where a scale takes part."""
+    if not array.format.scaled:
+        return spacing(array.format, exact) + TINY
+    return 1.0001 * spacing(array.format, exact, array.spread) + 4 * TINY
 
 
 def exact_step(driver: Driver, rule: Rule, g: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -87,11 +87,11 @@ def assert_stored(driver: Driver, before: list[np.ndarray], exact: tuple[np.ndar
     for k, (array, old, new) in enumerate(zip(arrays, before, exact, strict=True)):
         size = np.maximum(np.abs(old), np.abs(new))
         rounding = EPS * (32 * size if 0 < k < last else 8 * size + 64 * longest)
-        excess = np.abs(array.values - new) - spacing(array, new) - rounding
+        excess = np.abs(array.values - new) - lost(array, new) - rounding
         assert (excess <= 0).all(), f"step {driver.t}, array {k}: {excess.max()} beyond the bound"
 
 
-@pytest.mark.parametrize(("name", "p", "state", "average"), FLOAT8 + HALVES + ADAM + MIXED)
+@pytest.mark.parametrize(("name", "p", "state", "average"), BLOCKS + HALVES + ADAM + MIXED)
 def test_every_step_is_the_references_to_the_precision_of_the_formats(
     name: str, p: str, state: str | dict[str, str], average: bool
 ) -> None:
@@ -109,9 +109,14 @@ def test_every_step_is_the_references_to_the_precision_of_the_formats(
 # Whole runs, in the mean of squares. A second moment that n equal squares have built has been rounded at each
 # of them with the variance |Δv| * spacing, which comes to half a relative spacing: √(2^-4 / 2) = .18 in
 # float8, .044 in bfloat16, .016 in float16, of which the root halves, and a sum of steps evens out, a part.
-# Rounding to nearest in float8 is off by 2^-5 / √3 = .02.
-LOST = {"float8": 0.12, "bfloat16": 0.025, "float16": 0.01}
-RUNS = FLOAT8 + [c for c in HALVES + ADAM if c.values[1] == "float32"]
+LOST = {name: coarseness(name) ** 0.5 / 3 for name in STATES}
+# A divisor that is a difference of two slots loses all its digits in any of them: refused by front ends.
+RUNS = [
+    case
+    for case in BLOCKS + HALVES + ADAM
+    if case.values[1] == "float32"
+    and not any(slot.cancels for slot in FORMS[str(case.values[0])].form().slots.values())
+]
 
 
 def displacement(rule: Rule, grads: np.ndarray) -> np.ndarray:
@@ -199,19 +204,24 @@ def test_weight_decay_is_not_lost(p: str) -> None:
     assert driver.params[0].values.mean(dtype=np.float64) == pytest.approx((1 - 1e-5) ** STEPS, abs=1e-3)
 
 
-@pytest.mark.parametrize("state", ["bfloat16", "float8"])
+@pytest.mark.parametrize("state", STATES)
 def test_a_second_moment_decays_in_the_mean(state: str) -> None:
-    """At .999 a step, which rounding to nearest would undo every time; the largest of each block at 1."""
-    n = 4096
+    """At .999 a step, which rounding to nearest would undo every time.
+
+    The largest of each block grows a thousandfold, or, where a format has no codes so far below, stays.
+    """
+    wide = state not in SCALED or smallest(state, False) < 1e-5
+    n = 1 << 15
     driver = Driver(Adam(beta2=0.999), [np.ones(n)], "float32", {"m": "float32", "v": state})
     kept = np.arange(n) % 128 == 0
     driver.step(np.where(kept, 1.0, 0.3))
     start = driver.slots[0][1].values[~kept].mean(dtype=np.float64)
     for _ in range(500):
-        driver.step(np.where(kept, 1.0, 0.0))
+        driver.step(np.where(kept, 1.0 if wide else 0.001**0.5, 0.0))
     end = driver.slots[0][1].values[~kept].mean(dtype=np.float64)
-    # In float8 one element scatters by √(500 .001 2^-3) = .25 of its value, the mean of 4,000 by .004.
-    assert end / start == pytest.approx(0.999**500, rel=0.02)
+    # A scale that moves makes every step a rounding: in float8 one element then scatters by .6 of its value,
+    # the mean of 32,512 by .0033; in float4, whose scale stays here, by √(500 .001 2^-2) = .35 and .002.
+    assert end / start == pytest.approx(0.999**500, rel=0.015)
 
 
 @pytest.mark.parametrize("p", ["float32", "bfloat16", "float16"])
@@ -232,7 +242,7 @@ def test_a_step_of_size_zero_leaves_every_parameter_as_it_is(p: str, state: str)
 # Denormals.
 
 
-@pytest.mark.parametrize("state", ["bfloat16", "float8"])
+@pytest.mark.parametrize("state", ["bfloat16", *SCALED])
 @pytest.mark.parametrize("beta", [0.9, 0.95, 0.99])
 def test_silent_state_ends_at_zero_and_is_never_denormal(state: str, beta: float) -> None:
     """Processors compute with denormals a hundred times slower (pytorch#3863); rounding would keep them."""
@@ -272,10 +282,17 @@ def llvm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], str]:
     return compiled
 
 
-LLVM_TYPE = {"float32": "float", "bfloat16": "i16", "float16": "half", "float8": "i8"}
+def llvm_type(format: str) -> str:
+    plain = {"float32": "float", "float64": "double", "float16": "half"}
+    return plain.get(format, f"i{8 * formats.get(format).stored.itemsize}")
 
 
-@pytest.mark.parametrize(("name", "p", "state", "average"), [FLOAT8[0], ADAM[3], ADAM[-1], MIXED[0]])
+# Two halves that are stored as one word are whole vectors of words.
+WHOLE = [*BLOCKS[: len(SCALED)], *ADAM, *MIXED[::2]]
+WHOLE = [case for case in WHOLE if case.values[1] != case.values[2]]
+
+
+@pytest.mark.parametrize(("name", "p", "state", "average"), WHOLE)
 def test_whole_vectors_are_stored_and_nothing_widens(
     name: str, p: str, state: str | dict[str, str], average: bool, llvm: Callable[[Path], str]
 ) -> None:
@@ -283,4 +300,4 @@ def test_whole_vectors_are_stored_and_nothing_widens(
     text = llvm(kernel.path)
     assert "double" not in text
     for format in {format.name for array, format in kernel.formats.items() if array != "g"}:
-        assert re.search(rf"store <\d+ x {LLVM_TYPE[format]}>", text), f"{format} is not stored in vectors"
+        assert re.search(rf"store <\d+ x {llvm_type(format)}>", text), f"{format} is not stored in vectors"

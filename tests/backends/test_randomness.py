@@ -6,7 +6,7 @@ as independent as 2^15 blocks can show. Thresholds are for thousands of comparis
 
 import numpy as np
 import pytest
-from format_support import BLOCK, Driver, key, swap, words_of_blocks
+from format_support import BLOCK, Driver, key, swap, block_words
 
 from adamas import formats
 from adamas.backends.numba import compile_rule
@@ -18,7 +18,7 @@ BLOCKS = 1 << 15
 @pytest.fixture(scope="module")
 def drawn() -> np.ndarray:
     """The bits of both arrays, (2 * BLOCK, BLOCKS): of the first tensor in as many steps of one seed."""
-    first = np.stack([words_of_blocks(key(3, t), 0, BLOCK) for t in range(1, BLOCKS + 1)], axis=1)
+    first = np.stack([block_words(key(3, t), 0, BLOCK) for t in range(1, BLOCKS + 1)], axis=1)
     return np.concatenate([first, first << np.uint32(12)])
 
 
@@ -67,7 +67,7 @@ def test_kernels_draw_these_bits(signed: bool) -> None:
     driver = Driver(swap(signed), [np.zeros(n)], slots="float8")
     driver.step(values)
     stored = driver.slots[0][0]
-    bits = words_of_blocks(key(0, 1), 0, n)
+    bits = block_words(key(0, 1), 0, n)
     assert format.encode is not None
     inverse = (np.float32(1) / stored.scales)[stored.scale_of]
     np.testing.assert_array_equal(stored.codes, format.encode(values, inverse, bits))

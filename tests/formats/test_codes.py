@@ -16,7 +16,7 @@ from code_support import (
     magnitudes,
     smallest,
 )
-from format_support import TINY, Driver, Stored, bits_of, encode, encode_blocks, swap, words
+from format_support import TINY, Driver, Stored, bits_of, encode, encode_blocks, block_words, swap, words
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -184,7 +184,7 @@ def test_a_kernel_stores_the_very_bits_that_numpy_does(name: str, signed: bool, 
     driver = Driver(swap(signed), [np.zeros(x.size)], slots=name)
     driver.step(x)
     stored, format = driver.slots[0][0], formats.get(name, signed)
-    random = (words_of_blocks if formats.get(name).scaled else words)(int(driver.job._keys[0]), 0, x.size)
+    random = (block_words if format.scaled else words)(int(driver.job._keys[0]), 0, x.size)
     normal = np.where(np.abs(x) < TINY, np.float32(0), x)
     if format.largest is not None:
         normal = np.clip(normal, -np.float32(format.largest), np.float32(format.largest))
@@ -192,10 +192,9 @@ def test_a_kernel_stores_the_very_bits_that_numpy_does(name: str, signed: bool, 
         codes, scales = encode_blocks(format, x, random, stored.scale_of)
         np.testing.assert_array_equal(stored.scales, scales)
     else:
-        codes, scales = encode(format, normal, random), np.ones(1)
-    expected = decode(format, codes, 1) * (scales[stored.scale_of] if format.scaled else 1)
-    size = np.abs(expected)
-    np.testing.assert_array_equal(stored.codes[size != 0], codes[size != 0])
+        codes = encode(format, normal, random)
+    expected = decode(format, codes, stored.spread if format.scaled else 1)
+    np.testing.assert_array_equal(stored.codes[expected != 0], codes[expected != 0])
     np.testing.assert_array_equal(stored.values, expected)
 
 

@@ -149,8 +149,12 @@ def test_a_block_does_not_see_the_next(name: str, signed: bool) -> None:
 @both_signs
 @every_scaled
 def test_the_extremes_of_float32_in_one_format(name: str, signed: bool) -> None:
-    """Blocks of only zeros, of the smallest normal numbers, and of the largest."""
-    x = np.repeat(np.array([0.0, TINY * 4, 0.999 * np.finfo(np.float32).max], np.float32), BLOCK)
+    """Blocks of only zeros, of the smallest normal numbers, and of the largest.
+
+    Where a format has no zero, of the smallest below which its smallest code is normal.
+    """
+    least = 4 if 0 in numbers(name, signed) else 1.01 / smallest(name, signed) * magnitudes(name, signed)[-1]
+    x = np.repeat(np.array([0.0, TINY * least, 0.999 * np.finfo(np.float32).max], np.float32), BLOCK)
     driver = Driver(swap(signed), [x], slots=name)
     driver.step(x)
     np.testing.assert_allclose(driver.slots[0][0].values, x, rtol=MARGIN)

@@ -38,15 +38,21 @@ class Slot:
     """One state array of a parameter, of the parameter's shape.
 
     `signed`: whether values can be negative (a storage format spends no sign bit on a slot that
-    cannot be). `initial`: the value of every element before the first step.
+    cannot be). `initial`: the value of every element before the first step. `cancels`: whether `update`
+    takes its difference to something almost equal, of which rounding the slot would leave nothing.
     """
 
     signed: bool
     initial: float = 0.0
+    cancels: bool = False
 
     def filled(self, initial: float) -> Slot:
         """The same slot, starting at `initial` instead of zero."""
         return dataclasses.replace(self, initial=initial)
+
+    def cancelling(self) -> Slot:
+        """The same slot, of which `update` takes the difference to something almost equal."""
+        return dataclasses.replace(self, cancels=True)
 
 
 SIGNED = Slot(signed=True)

@@ -30,7 +30,7 @@ class RMSprop(Rule):
     def form(self) -> Form:
         slots: dict[str, Slot] = {"v": NONNEGATIVE}
         if self.centered:
-            slots["mean"] = SIGNED
+            slots = {"v": NONNEGATIVE.cancelling(), "mean": SIGNED.cancelling()}
         if self.momentum > 0:
             slots["b"] = SIGNED
         return Form(slots, _UPDATES[self.centered, self.momentum > 0])

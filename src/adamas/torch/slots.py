@@ -160,7 +160,7 @@ def allocate(p: Tensor, key: str, format: Format, slot: Slot) -> dict[str, Tenso
 
 def _empty(p: Tensor, format: Format) -> Tensor:
     if format.scaled and format.packs > 1:
-        return torch.empty(code_shape(p, format, memory_order(p)), dtype=torch.uint8, device=p.device)
+        return torch.empty(code_shape(p, format, memory_order(p)), dtype=torch_dtype(format), device=p.device)
     dtype = p.dtype if p.is_complex() else torch_dtype(format)
     return torch.empty_like(p, dtype=dtype, requires_grad=False)
 
@@ -212,5 +212,5 @@ def fits(held: Held, p: Tensor, format: Format) -> bool:
         return False
     flat = held.scales.is_contiguous() and held.scales.dtype == torch.float32
     if format.packs > 1:
-        return flat and held.codes.is_contiguous() and held.codes.dtype == torch.uint8
-    return flat and same_layout(held.codes, p, torch.uint8)
+        return flat and held.codes.is_contiguous() and held.codes.dtype == torch_dtype(format)
+    return flat and same_layout(held.codes, p, torch_dtype(format))

@@ -63,7 +63,8 @@ def torch_dtype(format: Format) -> torch.dtype:
     Raises:
         TypeError: an unscaled format has none of its own.
     """
-    dtype = torch.uint8 if format.torch_dtype is None else getattr(torch, format.torch_dtype)
+    own = format.stored.name if format.scaled else "uint8"
+    dtype = getattr(torch, own if format.torch_dtype is None else format.torch_dtype)
     if not format.scaled and (dtype is torch.uint8 or dtype.itemsize != format.stored.itemsize):
         raise TypeError(
             f"format {format.name!r} needs a torch_dtype of its own, such as 'int16', not {dtype}"
@@ -122,6 +123,11 @@ def check_fit(slots: Mapping[str, Slot], state_format: StateFormat | None) -> No
                 f"state_format={name!r} ends at {format.largest:g}, beyond which {key!r}, of squares or "
                 f"magnitudes of gradients, would stop its parameters for ever. Use 'bfloat16', or {name!r} "
                 f"for signed slots alone, as in {{'exp_avg': {name!r}}}"
+            )
+        if format.rounds and slot.cancels:
+            raise ValueError(
+                f"state_format={name!r} is too coarse for {key!r}: the step divides by a small difference of "
+                f"it to another slot, of which rounding would leave nothing. Keep it in 'float32'"
             )
         if format.needs_divisor and not divides:
             raise ValueError(

@@ -97,8 +97,11 @@ def _unpacked(name: str) -> list[str]:
 
 def _scaled(name: str, format: Format) -> list[str]:
     """The new scale of a block, and the values in its buffer where they are too small or too large for it."""
-    # The largest number times its scale, rounded up, must not be infinite.
-    largest = float(np.finfo(np.float32).max)
+    # What the largest code stands for, rounded up, must not be infinite.
+    limit = min(format.largest or np.inf, float(np.finfo(np.float32).max) * (1 - 2.0**-18))
+    # A format without a zero has one by its scale, from where its smallest code would be subnormal.
+    zero = float(_value_of_zero(format)) * format.scale_factor
+    least = f"tiny * real({1 / zero!r})" if zero else "tiny + tiny"
     lines = [
         f"top = xp.from_bits(top_{name})",
         f"scale = xp.maximum(top * real({format.scale_factor!r}), tiny)",
@@ -107,17 +110,23 @@ def _scaled(name: str, format: Format) -> list[str]:
         f"    for j in range({BLOCK}):",
         f"        x = load_buffer_{name}(buffer_{name}, j)",
         f"        store_buffer_{name}(buffer_{name}, j, where(abs(x) < tiny + tiny, real(0), x))",
-        f"if top > real({largest * (1 - 2.0**-18)!r}) and top <= real({largest!r}):",
-        f"    top = real({largest * (1 - 2.0**-18)!r})",
+        # An infinite scale would make NaN, or infinity, of all its elements.
+        f"if top > real({limit!r}):",
+        f"    top = real({limit!r})",
         f"    scale = top * real({format.scale_factor!r})",
         f"    for j in range({BLOCK}):",
         f"        x = load_buffer_{name}(buffer_{name}, j)",
         f"        store_buffer_{name}(buffer_{name}, j, xp.maximum(xp.minimum(x, top), -top))",
-        # A format without a zero has one by its scale.
-        f"store_scales_{name}(scales_{name}, scale_at, where(top < tiny + tiny, real(0), scale))",
+        f"store_scales_{name}(scales_{name}, scale_at, where(top < {least}, real(0), scale))",
         f"inverse_{name} = real(1) / scale",
     ]
     return lines
+
+
+def _value_of_zero(format: Format) -> np.float32:
+    """The value of code 0 at a scale of one."""
+    assert format.decode is not None
+    return np.float32(format.decode(np.uint8(0), np.float32(1)))
 
 
 def block_loop(
