@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import llvmlite.binding as llvm
 
-from .vectors import vectors
+from .machine import vectors
 
 __all__ = ["architecture", "low_bit_instructions", "vector_bits"]
 
@@ -20,8 +20,8 @@ def vector_bits() -> int:
 
 
 def low_bit_instructions() -> str:
-    """How kernels with state in 8 bits and fewer take roots and divide."""
-    found = vectors()
-    if found.reciprocal is None or found.root is None:
-        return "exact square root and division"  # ARM's NEON too: it has no estimates of 14 bits
-    return f"{found.root} and {found.reciprocal}, each with a Newton step"
+    """How kernels with state in 8 bits and fewer divide."""
+    reciprocal = vectors().reciprocal
+    if reciprocal is None:
+        return "exact division"  # ARM's NEON too: it has no estimate of 14 bits
+    return f"{reciprocal} with a Newton step"

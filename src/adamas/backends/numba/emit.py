@@ -77,7 +77,7 @@ def _step(
         held = [line.partition(" = ")[0] for line in block_buffers(formats, ())]
         arguments = ["key", *variables, *s, *held]
         written = [name for name in arrays if name != "g"]
-        function = block_function(formats, written, body, arguments, _random(formats))
+        function = block_function(formats, written, body, arguments, _random(formats), gradual is not None)
         loop, buffers = block_loop(formats, arrays, written, arguments), block_buffers(formats, list(arrays))
     elif not average and _all_packed(formats):
         scalar = f"short_nan({scalar})"
