@@ -267,7 +267,8 @@ def words(key: int, ordinal: int, n: int) -> Values:
 def words_of_blocks(key: int, ordinal: int, n: int, product: int = 0) -> Values:
     """The random bits of the first two scaled arrays of a tensor in a step, where its blocks are whole.
 
-    `product` 0 is of the first and second, 1 of the third and fourth. Of two, the second takes the lower 20 bits.
+    `product` 0 is of the first and second, 1 of the third and fourth; of two, the second takes the lower
+    20 bits.
     """
     place = np.arange(BLOCK, dtype=np.uint32) * np.uint32(0x9E3779B9)
     place ^= (place >> np.uint32(15)) & np.uint32(~(BLOCK - 1) & 0xFFFFFFFF)

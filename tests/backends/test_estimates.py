@@ -74,7 +74,10 @@ def test_zero_infinity_and_nan_are_as_in_an_exact_quotient() -> None:
     with np.errstate(all="ignore"):
         exact = x / y
     padded = [np.resize(part, MANY).astype(FLOAT32) for part in (x, y)]
-    for found in (quotients(*padded)[: x.size], np.array([over_one(a, b) for a, b in zip(x, y, strict=True)])):
+    for found in (
+        quotients(*padded)[: x.size],
+        np.array([over_one(a, b) for a, b in zip(x, y, strict=True)]),
+    ):
         np.testing.assert_array_equal(np.isnan(found), np.isnan(exact))
         np.testing.assert_allclose(found, exact, rtol=2.0**-23)
         np.testing.assert_array_equal(found == 0, exact == 0)
@@ -100,7 +103,9 @@ def test_without_an_estimate_quotients_are_exact(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_text_of_a_rule_with_its_quotients_approximated() -> None:
-    text = "@inline\ndef update(p, g, over):\n    r = g / (xp.sqrt(p) + p / over)\n    return (r / real(2.0),)"
+    text = (
+        "@inline\ndef update(p, g, over):\n    r = g / (xp.sqrt(p) + p / over)\n    return (r / real(2.0),)"
+    )
     assert approximated(text) == (
         "@inline\ndef update(p, g, over):\n    r = xp.over(g, xp.sqrt(p) + xp.over(p, over))\n"
         "    return (r / real(2.0),)"

@@ -1,4 +1,4 @@
-"""Vectors of kernels: as wide as the CPU's, on x86 and beyond; nothing kept for one CPU is loaded on another."""
+"""Vectors of kernels: as wide as the CPU's, on x86 and beyond; what is kept for one CPU is for no other."""
 
 import importlib.util
 import re
@@ -138,7 +138,9 @@ def test_no_quotient_of_float8_state_is_estimated_otherwise(name: str, tmp_path:
     slots = dict.fromkeys(FORMS[name].form().slots, "float8")
     if not slots:
         pytest.skip("it has no state")
-    assembly = fresh(compile_rule(FORMS[name], "float32", slots=slots).path, tmp_path).step._library.get_asm_str()
+    assembly = fresh(
+        compile_rule(FORMS[name], "float32", slots=slots).path, tmp_path
+    ).step._library.get_asm_str()
     assert not re.search(r"\bv?(rcp|rsqrt)[sp]s\b", assembly)
     vectors = [line for line in assembly.splitlines() if re.search(r"\bvdivps\b", line)]
     assert not vectors, "a quotient is divided"

@@ -33,7 +33,7 @@ scratch_v = scratch(128, numba.float32)
 def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside):
     m = beta1 * m + one_minus_beta1 * g
     v = beta2 * v + one_minus_beta2 * g * g
-    return (p - xp.over(step * m, xp.root(v + eps_inside) + eps), m, v)
+    return (p - xp.over(step * m, xp.sqrt(v + eps_inside) + eps), m, v)
 
 
 @inline_late
@@ -55,18 +55,18 @@ def block(first, count, scale_at, packed_at, key, at_p, at_g, at_m, scales_m, at
         store_buffer_v(buffer_v, k - first, new_v)
         top_v = max(top_v, numpy.uint32(xp.bits(new_v)))
     top = xp.from_bits(top_m)
-    scale = xp.maximum(top * real(0.5182191176935729), tiny)
+    scale = xp.maximum(top * real(0.5333425226647569), tiny)
     if scale < subnormal_scale:
         for j in range(128):
             x = load_buffer_m(buffer_m, j)
             store_buffer_m(buffer_m, j, where(abs(x) < tiny + tiny, real(0), x))
     if top > real(3.402810485643916e+38) and top <= real(3.4028234663852886e+38):
         top = real(3.402810485643916e+38)
-        scale = top * real(0.5182191176935729)
+        scale = top * real(0.5333425226647569)
         for j in range(128):
             x = load_buffer_m(buffer_m, j)
             store_buffer_m(buffer_m, j, xp.maximum(xp.minimum(x, top), -top))
-    store_scales_m(scales_m, scale_at, scale)
+    store_scales_m(scales_m, scale_at, where(top < tiny + tiny, real(0), scale))
     inverse_m = real(1) / scale
     top = xp.from_bits(top_v)
     scale = xp.maximum(top * real(0.5333338420920903), tiny)
@@ -80,7 +80,7 @@ def block(first, count, scale_at, packed_at, key, at_p, at_g, at_m, scales_m, at
         for j in range(128):
             x = load_buffer_v(buffer_v, j)
             store_buffer_v(buffer_v, j, xp.maximum(xp.minimum(x, top), -top))
-    store_scales_v(scales_v, scale_at, scale)
+    store_scales_v(scales_v, scale_at, where(top < tiny + tiny, real(0), scale))
     inverse_v = real(1) / scale
     for j in range(128):
         bits = scattered(block_key, j)

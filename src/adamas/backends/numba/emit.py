@@ -8,11 +8,10 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 
 from ...formats import BLOCK, Format
 from .blocks import block_buffers, block_function, block_loop, hold, indented, joined
-from .randomness import MULTIPLIERS
+from .draws import draws, in_blocks
 from .templates import CONVERT, FUNCTION, LOOP_OF_PAIRS, NORM, STEP
 
 __all__ = ["ENVELOPE", "columns", "emit_conversion", "emit_norm", "emit_step"]
@@ -66,7 +65,7 @@ def _step(
     gradual: Mapping[str, bool] | None,
 ) -> str:
     """The kernel with these names for its scalars."""
-    scaled = _in_blocks(formats)
+    scaled = in_blocks(formats)
     arrays = _sizes(formats, average)
     variables = _variables(formats, average)
     body = _body(formats, average, s, gradual=gradual)
@@ -77,7 +76,7 @@ def _step(
         held = [line.partition(" = ")[0] for line in block_buffers(formats, ())]
         arguments = ["key", *variables, *s, *held]
         written = [name for name in arrays if name != "g"]
-        function = block_function(formats, written, body, arguments, _random(formats))
+        function = block_function(formats, written, body, arguments, draws(formats))
         loop, buffers = block_loop(formats, arrays, written, arguments), block_buffers(formats, list(arrays))
     elif not average and _all_packed(formats):
         scalar = f"short_nan({scalar})"
@@ -171,10 +170,10 @@ def _body(
     """One element: decode, envelope, rule, encode."""
     slots = [name for name in formats if name not in ("p", "g")]
     scale, decay, factor, weight, *scalars = s
-    random = _random(formats)
+    random = draws(formats)
     values = [_value(name, formats[name], packed) for name in slots]
     results = ", ".join(["p", *(f"new_{name}" for name in slots)]) + ("" if slots else ",")
-    blocks = _in_blocks(formats)
+    blocks = in_blocks(formats)
     lines = [
         "bits = scattered(block_key, k - first)" if blocks else "bits = mixed(counter, key)",
         f"p = {_value('p', formats['p'], packed)}",
@@ -247,24 +246,6 @@ def _pair(formats: Mapping[str, Format], names: str, s: list[str], gradual: Mapp
     lines += [f"    store_pair_{name}(at_{name}, k, new_word_{name})" for name in changed]
     lines += ["else:", *(f"    store_{name}(at_{name}, k, half_of(new_word_{name}, 0))" for name in changed)]
     return FUNCTION.format(name="pair", names=f"k, whole, counter, key, {names}", lines=joined(4, lines))
-
-
-def _random(formats: Mapping[str, Format]) -> dict[str, str]:
-    """The random bits of each stored array of an element."""
-    rounded = [name for name, format in formats.items() if format.rounds and name != "g"]
-    if _in_blocks(formats):
-        # Those of blocks first: two of one loop then share a product.
-        rounded.sort(key=lambda name: not formats[name].scaled)
-        draws = [f"draw(bits, multiplier_of(block_key, {n // 2}))" for n in range(len(rounded))]
-        drawn = dict(zip(rounded, [f"lower_bits({x})" if n % 2 else x for n, x in enumerate(draws)], strict=True))
-    else:
-        multipliers = dict(zip(rounded, cycle(MULTIPLIERS), strict=False))
-        drawn = {name: f"draw(bits, numpy.uint32(0x{x:X}))" for name, x in multipliers.items()}
-    return {name: drawn.get(name, "bits") for name in formats}
-
-
-def _in_blocks(formats: Mapping[str, Format]) -> bool:
-    return any(format.scaled for format in formats.values())
 
 
 def _value(name: str, format: Format, packed: bool) -> str:

@@ -56,7 +56,7 @@ def over(typing_context: Any, x: Any, y: Any) -> Any:
         x, y = args
         if vectors().reciprocal is None:
             return builder.fdiv(x, y)
-        # LLVM takes its estimate only where infinities do not matter (`ninf`), since its own step breaks them.
+        # LLVM takes its estimate only where infinities do not matter (`ninf`): its own step breaks them.
         reciprocal = builder.fdiv(ir.Constant(ir.FloatType(), 1.0), y, flags=("arcp", "ninf"))
         quotient = builder.fmul(x, reciprocal)
         left = builder.fma(builder.fneg(y), quotient, x)
