@@ -3,9 +3,9 @@
 A code is the exponent and mantissa of |x| + o, cut off; o is the smallest number with that exponent, so that
 zero is a code, and steps become even below o instead of ending there. Both are rounded stochastically: a
 moving average that is rounded to nearest stops where a step no longer reaches half a code, and when
-gradients turn it goes on in the old direction. Other codes were measured beside these: one more bit of
-mantissa halves the noise of momentum, but one large element then drowns neighbours a thousand times
-smaller, and moves them too far.
+gradients turn it goes on in the old direction. `adamas bench codes` measures other codes beside these: one
+more bit of mantissa halves the noise of momentum, but one large element then drowns neighbours a thousand
+times smaller, and moves them too far.
 
 Non-negative values are second moments. The range is wide enough for their roots, and a positive one is a
 divisor and must not become zero: below the smallest positive code, 2^-34, the mean is not kept.
