@@ -20,8 +20,8 @@ def vector_bits() -> int:
 
 
 def low_bit_instructions() -> str:
-    """How kernels with state in 8 bits and fewer divide."""
+    """How kernels with state in 8 bits and fewer take roots and divide."""
     reciprocal = vectors().reciprocal
     if reciprocal is None:
-        return "exact division"  # ARM's NEON too: it has no estimate of 14 bits
-    return f"{reciprocal} with a Newton step"
+        return "exact square root and division"  # ARM's NEON too: it has no estimate of 14 bits
+    return f"exact square root; division by {reciprocal} and a Newton step"
