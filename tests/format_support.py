@@ -277,11 +277,15 @@ def words(key: int, ordinal: int, n: int) -> Values:
     return folded * np.uint32(MULTIPLIERS[0])
 
 
-def block_words(key: int, ordinal: int, n: int) -> Values:
-    """The same where a kernel computes in blocks, of a tensor of one row."""
+def block_words(key: int, ordinal: int, n: int, product: int = 0) -> Values:
+    """The same where a kernel computes in blocks, of a tensor of one row.
+
+    `product` 0 is of the first and second array, 1 of the third and fourth; of two, the second takes the
+    lower 20 bits.
+    """
     first = np.arange(n) // BLOCK * BLOCK
     weyl = (np.arange(n) % BLOCK).astype(np.uint32) * np.uint32(0x9E3779B9)
     place = weyl ^ (weyl >> np.uint32(15) & np.uint32(0xFFFFFFFF - BLOCK + 1))
     blocks = hashed(hashed(key, ordinal), np.arange(0, n, BLOCK))[first // BLOCK]
-    multiplier = hashed(blocks, 0).astype(np.uint32) | np.uint32(1)
+    multiplier = hashed(blocks, product).astype(np.uint32) | np.uint32(1)
     return (place ^ (blocks >> np.uint64(32)).astype(np.uint32)) * multiplier

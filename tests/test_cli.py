@@ -7,11 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner
 
 import adamas
 from adamas import cli
 from adamas._tools import modules
+from adamas._tools.machine import cpu_model
+from adamas.backends.numba import cpu
 from adamas.cli import app
 from adamas.experiments import figures
 from adamas.experiments.datasets import _download, mnist
@@ -56,14 +59,30 @@ def test_info_is_a_table_and_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert facts == {
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in packages},
-        "cpus": os.cpu_count(),
+        "cpu": cpu_model(),
+        "architecture": cpu.architecture(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "vector bits": cpu.vector_bits(),
+        "low-bit kernels": cpu.low_bit_instructions(),
         "cache": str(tmp_path),
     }
     code, out, _ = adamas_command("info")
     assert code == 0
-    rows = [line.split() for line in out.splitlines()]
+    assert max(map(len, out.splitlines())) <= 80
+    # a value that is too long goes on in the next line
+    shown = "".join(out.split())
     for name, value in facts.items():
-        assert [name, str(value)] in rows
+        assert f"{name}{value}".replace(" ", "") in shown
+
+
+def test_info_counts_its_own_threads_without_torch() -> None:
+    program = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['adamas', 'info', '--json'];"
+        "from adamas.__main__ import main; main()"
+    )
+    facts = json.loads(python(program).stdout)
+    assert facts["threads"] == facts["cores"]
 
 
 def test_info_names_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

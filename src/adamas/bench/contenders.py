@@ -1,21 +1,25 @@
-"""Optimizers to time: ours, torch's, and those of other libraries where they are installed."""
+"""Optimizers to time: ours, torch's, and those of other libraries where they can be had."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import importlib.util
-from collections.abc import Callable, Sequence
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 import adamas.torch
+from adamas import formats
 
 from .measure import Call
-from .pairs import Contender, parameters
+from .pairs import Contender, UnavailableError, parameters
 from .workloads import Shape
 
-__all__ = ["installed_peers", "ours", "theirs", "torch_peers"]
+__all__ = ["float32_fused", "low_bit", "ours", "peers", "theirs", "torch_peers"]
 
 # Reads of p, g, m and v, and writes of p, m and v, all float32.
 _FLOAT32_BYTES = 28.0
@@ -62,29 +66,114 @@ def torch_peers() -> list[Contender]:
     ]
 
 
-def _compiled(shapes: Sequence[Shape]) -> Call:
-    optimizer = torch.optim.Adam(parameters(shapes))
-    return torch.compile(optimizer.step)
+def float32_fused() -> Contender:
+    """Return torch's fused step in float32, by that name."""
+    return theirs("torch fused float32", lambda params: torch.optim.Adam(params, fused=True))
 
 
-# The module and its Adam; names with "8" store 8 bits.
-_OTHERS: dict[str, tuple[str, Callable[[Any], Make]]] = {
-    "torchao 8-bit": ("torchao.optim", lambda module: lambda params: module.Adam8bit(params)),
-    "torchao fp8": ("torchao.optim", lambda module: lambda params: module.AdamFp8(params)),
-    "bitsandbytes 8-bit": ("bitsandbytes.optim", lambda module: lambda params: module.Adam8bit(params)),
-    "pytorch_optimizer AdaBelief": (
-        "pytorch_optimizer",
-        lambda module: lambda params: module.AdaBelief(params, lr=1e-3),
+def low_bit() -> list[Contender]:
+    """Return our Adam with float32 parameters and state in each format of less than 16 bits."""
+    found = []
+    for name in formats.names():
+        state = [formats.get(name, signed).bytes for signed in (True, False)]
+        if max(state) < 2:
+            # Reads p, g and state; writes p and state.
+            moved = 12.0 + 2 * sum(state)
+            found.append(ours(f"adamas {name} state", bytes=moved, state_format=name))
+    return found
+
+
+@dataclass(frozen=True)
+class _Peer:
+    """Another library's Adam.
+
+    Attributes:
+        module: where it is.
+        make: returns the optimizer of these parameters, with the module.
+        install: the packages for pip.
+        needs: what else it takes, as the end of an error message.
+    """
+
+    module: str
+    make: Callable[[Any, list[torch.nn.Parameter]], torch.optim.Optimizer]
+    install: str
+    needs: str = ""
+
+
+# Names with "8" store 8 bits.
+_OTHERS: dict[str, _Peer] = {
+    "torchao 8-bit": _Peer("torchao.optim", lambda module, params: module.Adam8bit(params), "torchao"),
+    "torchao fp8": _Peer("torchao.optim", lambda module, params: module.AdamFp8(params), "torchao"),
+    "bitsandbytes 8-bit": _Peer(
+        "bitsandbytes.optim", lambda module, params: module.Adam8bit(params), "bitsandbytes"
     ),
-    "optimi": ("optimi", lambda module: lambda params: module.Adam(params, lr=1e-3)),
-    "heavyball": ("heavyball", lambda module: lambda params: module.AdamW(params, lr=1e-3)),
+    "pytorch_optimizer AdaBelief": _Peer(
+        "pytorch_optimizer", lambda module, params: module.AdaBelief(params, lr=1e-3), "pytorch_optimizer"
+    ),
+    "optimi": _Peer("optimi", lambda module, params: module.Adam(params, lr=1e-3), "torch-optimi"),
+    "heavyball": _Peer("heavyball", lambda module, params: module.AdamW(params, lr=1e-3), "heavyball"),
+    # Compiled when it is first made, which takes minutes.
+    "DeepSpeed CPUAdam": _Peer(
+        "deepspeed.ops.adam",
+        lambda module, params: module.DeepSpeedCPUAdam(params, adamw_mode=False),
+        "deepspeed ninja",
+        "; it needs ninja and a C++ compiler",
+    ),
 }
 
 
-def installed_peers() -> list[Contender]:
-    """Return a torch.compile'd step, and the Adam of each other library that is installed."""
-    found = [Contender("torch compiled", _compiled)]
-    for name, (module, make) in _OTHERS.items():
-        if importlib.util.find_spec(module.partition(".")[0]) is not None:
-            found.append(theirs(name, make(importlib.import_module(module))))
-    return found
+def peers() -> list[Contender]:
+    """Return a torch.compile'd step, and the Adam of each other library; one that is not here says so."""
+    return [Contender("torch compiled", _compiled), *(_other(name, peer) for name, peer in _OTHERS.items())]
+
+
+def _compiled(shapes: Sequence[Shape]) -> Call:
+    step = torch.compile(torch.optim.Adam(parameters(shapes)).step)
+    with _building("; it needs a C++ compiler"):
+        step()
+    return step
+
+
+def _other(name: str, peer: _Peer) -> Contender:
+    def build(shapes: Sequence[Shape]) -> Call:
+        with _building(peer.needs):
+            try:
+                module = importlib.import_module(peer.module)
+            except ImportError as error:
+                raise UnavailableError(f"{error}; pip install {peer.install}") from error
+            return theirs(name, lambda params: peer.make(module, params)).make(shapes)
+
+    return Contender(name, build)
+
+
+@contextlib.contextmanager
+def _building(needs: str) -> Iterator[None]:
+    """Within, what others write to standard output, also below Python, goes to standard error.
+
+    Standard output may be JSON, and compilers and loggers write to it.
+
+    Raises:
+        UnavailableError: anything fails: a compiler that is missing, a device that is not supported.
+    """
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except UnavailableError:
+        raise
+    except Exception as error:
+        raise UnavailableError(f"{_in_short(error)}{needs}") from error
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _in_short(error: BaseException) -> str:
+    """The error and its first cause, a line each, in one."""
+    cause = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    lines = [str(each).strip().partition("\n")[0] for each in (error, cause)]
+    return ": ".join(dict.fromkeys(line for line in lines if line)) or type(error).__name__

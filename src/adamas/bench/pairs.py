@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import platform
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,16 +10,19 @@ from typing import Any
 
 import torch
 
-import adamas
-
-from .measure import Call, interleave, ratio, triad
+from .machine import machine
+from .measure import Call, Ratio, Settled, Times, ratio, settle, triad, triad_bytes
+from .progress import tell
 from .workloads import WORKLOADS, Shape
 
-__all__ = ["Bench", "Contender", "Pair", "check_workloads", "compare", "machine", "parameters"]
+__all__ = ["Bench", "Contender", "Pair", "UnavailableError", "check_workloads", "compare", "parameters"]
 
 # Workloads of at least this many parameters are compared with the memory bandwidth.
 _LARGE = 10_000_000
-_TRIAD = 1 << 25
+
+
+class UnavailableError(Exception):
+    """A contender that cannot be had here; the message says why, and what would help."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Contender:
 
     Attributes:
         name: the name in the table.
-        make: returns the call for parameters of these shapes.
+        make: returns the call for parameters of these shapes, or raises `UnavailableError`.
         bytes: bytes read and written a parameter; None where that is unknown.
     """
 
@@ -48,6 +49,11 @@ class Pair:
     theirs: Contender
     by_bytes: bool = False
 
+    @property
+    def label(self) -> str:
+        """The pair in a few words."""
+        return f"{self.workload}, {self.ours.name} and {self.theirs.name}"
+
 
 @dataclass(frozen=True)
 class Bench:
@@ -64,57 +70,64 @@ class Bench:
 
 
 def compare(title: str, pairs: Iterable[Pair], rounds: int) -> Bench:
-    """Measure every pair; a ratio is their time over ours, the median over turns with its quartiles."""
-    rows, notes = [], []
-    for pair in pairs:
-        row, note = _measure(pair, rounds)
+    """Measure every pair; a ratio is their time over ours, the median over turns with its quartiles.
+
+    A pair is measured again until its quartiles are within 5 % of the median; one that never was gets a note,
+    as does a contender that cannot be had.
+    """
+    rows, notes, pairs = [], [], list(pairs)
+    for place, pair in enumerate(pairs, 1):
+        label = f"{place} of {len(pairs)}, {pair.label}"
+        tell(label)
+        try:
+            row, note = _measure(pair, rounds, label)
+        except UnavailableError as reason:
+            notes.append(f"not measured: {pair.theirs.name}: {reason}")
+            continue
         rows.append(row)
         notes += note
-    return Bench(title, rows, machine(), notes)
+    return Bench(title, rows, machine(), list(dict.fromkeys(notes)))
 
 
-def _measure(pair: Pair, rounds: int) -> tuple[dict[str, Any], list[str]]:
+def _measure(pair: Pair, rounds: int, label: str) -> tuple[dict[str, Any], list[str]]:
     shapes = WORKLOADS[pair.workload]()
     n = sum(torch.Size(shape).numel() for shape in shapes)
-    calls = {"ours": pair.ours.make(shapes), "theirs": pair.theirs.make(shapes)}
+    calls = {"theirs": pair.theirs.make(shapes), "ours": pair.ours.make(shapes)}
     if n >= _LARGE:
-        calls["triad"] = triad(_TRIAD)
-    seconds = interleave(calls, rounds)
+        calls["triad"] = triad()
+    found = settle(calls, rounds, lambda seconds: _ratio(pair, seconds), label)
     del calls
     gc.collect()  # the next pair may need the memory
-    ours, theirs = statistics.median(seconds["ours"]), statistics.median(seconds["theirs"])
+    if found.ratio.settled:
+        return _row(pair, n, found), []
+    low, high = (f"{x / found.ratio.median:.2f}" for x in (found.ratio.low, found.ratio.high))
+    never = f"quartiles never within 5 %, {low} to {high} of the median in the best of {found.repeats}"
+    return _row(pair, n, found), [f"{pair.label}: {never}"]
+
+
+def _ratio(pair: Pair, seconds: Times) -> Ratio:
     scale = 1.0
     if pair.by_bytes:
         assert pair.ours.bytes is not None
         assert pair.theirs.bytes is not None
         scale = pair.ours.bytes / pair.theirs.bytes
-    measured = ratio([scale * s for s in seconds["theirs"]], seconds["ours"])
+    return ratio([scale * s for s in seconds["theirs"]], seconds["ours"])
+
+
+def _row(pair: Pair, n: int, found: Settled) -> dict[str, Any]:
+    seconds = found.seconds
+    ours, theirs = statistics.median(seconds["ours"]), statistics.median(seconds["theirs"])
     row: dict[str, Any] = {"workload": pair.workload, "parameters": n, "ours": pair.ours.name}
     row |= {"theirs": pair.theirs.name, "ours µs": ours * 1e6, "theirs µs": theirs * 1e6}
-    row |= {"ratio": measured.median, "low": measured.low, "high": measured.high}
+    row |= {"ratio": found.ratio.median, "low": found.ratio.low, "high": found.ratio.high}
+    row |= {"settled": found.ratio.settled, "repeats": found.repeats}
     row |= {"bytes": pair.ours.bytes, "GB/s": None, "of triad": None}
     if pair.ours.bytes is not None:
         row["GB/s"] = pair.ours.bytes * n / ours / 1e9
         if "triad" in seconds:
-            moved = [pair.ours.bytes * n / (12 * _TRIAD) * t for t in seconds["triad"]]
+            moved = [pair.ours.bytes * n / triad_bytes() * t for t in seconds["triad"]]
             row["of triad"] = ratio(moved, seconds["ours"]).median
-    if not measured.noisy:
-        return row, []
-    return row, [f"{pair.workload}, {pair.ours.name} and {pair.theirs.name}: too noisy to tell a few percent"]
-
-
-def machine() -> dict[str, Any]:
-    """Return the facts that the figures depend on."""
-    seconds = statistics.median(interleave({"triad": triad(_TRIAD)}, 5)["triad"])
-    return {
-        "machine": platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "triad GB/s": 12 * _TRIAD / seconds / 1e9,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "adamas": adamas.__version__,
-    }
+    return row
 
 
 def parameters(shapes: Sequence[Shape], dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:

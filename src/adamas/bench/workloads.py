@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-__all__ = ["WORKLOADS", "Shape"]
+__all__ = ["WORKLOADS", "Shape", "gpt2"]
 
 Shape = tuple[int, ...]
 
@@ -26,20 +26,22 @@ def _resnet18() -> list[Shape]:
     return [*shapes, (1000, 512), (1000,)]
 
 
-def _gpt2_small() -> list[Shape]:
-    d = 768
+def gpt2(layers: int, d: int, vocabulary: int = 50257, context: int = 1024) -> list[Shape]:
+    """Return the shapes of a GPT-2 of so many layers of width `d`."""
     norm: list[Shape] = [(d,), (d,)]
     attention: list[Shape] = [(3 * d, d), (3 * d,), (d, d), (d,)]
     mlp: list[Shape] = [(4 * d, d), (4 * d,), (d, 4 * d), (d,)]
-    return [(50257, d), (1024, d), *12 * [*norm, *attention, *norm, *mlp], *norm]
+    return [(vocabulary, d), (context, d), *layers * [*norm, *attention, *norm, *mlp], *norm]
 
 
 # Smallest first. Functions, so that only requested shapes are built.
 WORKLOADS: dict[str, Callable[[], Sequence[Shape]]] = {
     "rl-mlp": lambda: _mlp(8, 64, 64, 2),
+    "one-100k": lambda: [(100_000,)],
     "many-small": lambda: [(100,)] * 1000,
     "mnist-mlp": lambda: _mlp(784, 1000, 1000, 10),
+    "gpt2-mini": lambda: gpt2(4, 256, 1024, 128),
     "resnet18": _resnet18,
     "one-81m": lambda: [(9000, 9000)],
-    "gpt2-small": _gpt2_small,
+    "gpt2-small": lambda: gpt2(12, 768),
 }

@@ -55,18 +55,20 @@ def ending(
         raise typer.Exit(INTERRUPTED) from None
 
 
-def console() -> Console:
-    """Return the console on standard output."""
-    # Without a terminal there is no width to fit, and rich would cut at 80 columns.
-    return Console(width=None if sys.stdout.isatty() else 140)
+def console(width: int = 140) -> Console:
+    """Return the console on standard output: as wide as the terminal, or this where there is none."""
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
 def table(title: str | None, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return rows of one form as a table; numbers have four digits, an absent value is a dash."""
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    """Return rows of one form as a table; numbers have four digits, an absent value is a dash.
+
+    What is too long for its column goes on in the next line, and is never cut.
+    """
+    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for name in rows[0]:
         numbers = any(isinstance(row[name], float) for row in rows)
-        shown.add_column(name.replace("_", " "), justify="right" if numbers else "left")
+        shown.add_column(name.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         shown.add_row(*(escape(format_value(value)) for value in row.values()))
     return shown

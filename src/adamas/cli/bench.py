@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from adamas._tools.modules import names
-from adamas._tools.text import format_value
 
 from ._app import Json, app
-from ._output import console, ending, progress_console, say, table
+from ._output import console, ending, progress_console, table
+
+if TYPE_CHECKING:
+    from adamas.bench.pairs import Bench
 
 SUITES = "adamas.bench.suites"
+WIDTH = 80
 
 
 @app.command(no_args_is_help=True)
@@ -26,39 +29,55 @@ def bench(
         list[str] | None,
         typer.Option(help="Which model's shapes; may be given again.", show_default="the suite's"),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender.")] = 20,
+    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender, each time.")] = 20,
     peers: Annotated[
-        bool, typer.Option(help="Beside other libraries too, those that are installed.")
+        bool, typer.Option(help="Beside other libraries too; one that cannot be had is named.")
     ] = False,
+    demo: Annotated[
+        bool, typer.Option(help="The suite's demonstration (memory: a training step of a GPT-2).")
+    ] = False,
+    size: Annotated[
+        str | None, typer.Option(help="Of the demonstration: tiny to xl.", show_default="the largest")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a roofline plot to this file.")] = None,
     as_json: Json = False,
 ) -> None:
     """Measure speed and memory beside torch and other libraries: contenders take turns, A B A B, in one run.
 
-    A ratio is their time over ours, the median over neighbouring turns, with its quartiles, low and high.
-    Workloads beyond the caches also show their share of the bandwidth of a triad (a = b + s c) in the same
-    run.
+    A ratio is their time over ours, the median over neighbouring turns, with its quartiles; a pair is
+    measured again, in longer turns, until they are within 5 % of the median, for at most a minute. Workloads
+    beyond the caches also show their share of the bandwidth of a triad (a = a + s b) in the same run.
 
-    Exit status: 0 measured; 2 bad input: an unknown suite or workload.
+    Exit status: 0 measured; 2 bad input: an unknown suite, workload or size.
     """
-    from adamas._tools.modules import load
-    from adamas.bench.pairs import check_workloads
+    from adamas.bench.progress import heard_by
     from adamas.bench.roofline import draw
+    from adamas.bench.run import demonstrate, run
 
     progress = progress_console()
     with ending(progress, ValueError, OSError):
-        chosen = load(SUITES, suite)
-        workloads = workload or list(chosen.WORKLOADS)
-        check_workloads(workloads)
-        with progress.status(f"measuring {suite}: other work on this machine spoils the figures"):
-            done = chosen.run(workloads, rounds, peers)
+        if size is not None and not demo:
+            raise ValueError(f"--size {size} is for --demo")
+        waiting = progress.status(f"measuring {suite}: other work on this machine spoils the figures")
+        with waiting, heard_by(lambda line: waiting.update(f"{suite}: {line}")):
+            done = demonstrate(suite, size) if demo else run(suite, workload, rounds, peers)
         if plot is not None:
             draw(done, plot)
     if as_json:
         print(json.dumps(done.plain(), indent=1))
         return
-    out = console()
-    out.print(table(done.title, done.rows))
-    out.print(", ".join(f"{name} {format_value(value)}" for name, value in done.machine.items()), style="dim")
+    _show(done)
+
+
+def _show(done: Bench) -> None:
+    from adamas.bench.machine import described
+    from adamas.bench.shown import tables
+
+    out = console(WIDTH)
+    out.print(done.title, markup=False, highlight=False)
+    for heading, rows in tables(done):
+        out.print(table(heading or None, rows))
+    for line in described(done.machine):
+        out.print(line, style="dim", markup=False, highlight=False)
     for note in done.notes:
-        say(out, f"note: {note}")
+        out.print(f"note: {note}", markup=False, highlight=False)

@@ -1,9 +1,9 @@
-"""`adamas info`: installed versions and the cache folder."""
+"""`adamas info`: installed versions, the CPU and what kernels use of it, and the cache folder."""
 
 from __future__ import annotations
 
 import json
-import os
+from typing import Any
 
 from ._app import Json, app
 from ._output import console, table
@@ -11,12 +11,39 @@ from ._output import console, table
 
 @app.command()
 def info(as_json: Json = False) -> None:
-    """Show versions, the number of CPUs, and the folder of downloads and preprocessed data."""
+    """Show versions, the CPU and what kernels use of it, and the folder of kernels and preprocessed data."""
     from adamas._tools.files import cache_folder
     from adamas._tools.versions import versions
 
-    facts = {**versions(), "cpus": os.cpu_count(), "cache": str(cache_folder())}
+    facts = {**versions(), **_cpu(), "cache": str(cache_folder())}
     if as_json:
         print(json.dumps(facts, indent=1))
-    else:
-        console().print(table(None, [{"what": name, "value": str(value)} for name, value in facts.items()]))
+        return
+    rows = [{"what": name, "value": str(value)} for name, value in facts.items()]
+    console(80).print(table(None, rows))
+
+
+def _cpu() -> dict[str, Any]:
+    from adamas._tools.machine import cpu_model
+    from adamas.backends.numba.cpu import architecture, low_bit_instructions, vector_bits
+    from adamas.backends.numba.pool import available_cpus
+
+    return {
+        "cpu": cpu_model(),
+        "architecture": architecture(),
+        "cores": available_cpus(),
+        "threads": _threads(),
+        "vector bits": vector_bits(),
+        "low-bit kernels": low_bit_instructions(),
+    }
+
+
+def _threads() -> int:
+    """The threads of a step: torch's, where it is installed."""
+    try:
+        from adamas.torch._openmp import default_pool
+    except ImportError:
+        from adamas.backends.numba import ThreadPool
+
+        return ThreadPool().size()
+    return default_pool().size()

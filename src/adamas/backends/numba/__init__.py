@@ -3,6 +3,7 @@
 from .cache import cache_folder
 from .job import Job, NormJob
 from .kernel import Kernel, compile_conversion, compile_rule
+from .machine import Vectors, vectors
 from .pool import Pool, ThreadPool
 from .source import RuleSourceError
 
@@ -13,7 +14,9 @@ __all__ = [
     "Pool",
     "RuleSourceError",
     "ThreadPool",
+    "Vectors",
     "cache_folder",
     "compile_conversion",
     "compile_rule",
+    "vectors",
 ]

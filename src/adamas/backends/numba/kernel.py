@@ -19,10 +19,9 @@ from numba.core.errors import NumbaError
 from ... import formats
 from ...formats import Format
 from ...rules import Rule
-from ...rules._base import Form
 from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
-from . import estimates, randomness, toolbox, vectors
+from . import estimates, halves, machine, randomness, toolbox
 from .cache import load_module
 from .emit import ENVELOPE, columns, emit_conversion, emit_norm, emit_step
 from .estimates import approximated
@@ -98,30 +97,25 @@ def compile_rule(
         raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
     title, inputs = type(rule).__name__, input_names(rule, form)
     text = arithmetic(title, form.update, inputs, 2 + len(form.slots))
-    if scaled:
-        text = approximated(text)
+    divides = not all(slot.signed for slot in form.slots.values())
     scalars = tuple(inputs[2 + len(form.slots) :])
     given = len(host_scalars(rule, 1, *host_carry(rule, 1, *rule.carried.values())))
     if given != len(scalars):
         raise TypeError(
             f"{title}: scalars(t) returns {given} with these options, and update takes {len(scalars)}"
         )
-    signs = (
-        None
-        if _eps_hides_subnormals(rule, form, chosen)
-        else tuple((k, x.signed) for k, x in form.slots.items())
-    )
+    hidden = _eps_hides_subnormals(rule, chosen)
+    if scaled and hidden and divides:
+        text = approximated(text)  # whose divisors are no smaller than ε
+    signs = None if hidden or not divides else tuple((k, x.signed) for k, x in form.slots.items())
     return _compile(title, text, tuple(chosen.items()), average, scalars, signs)
 
 
-def _eps_hides_subnormals(rule: Rule, form: Form, chosen: Mapping[str, Format]) -> bool:
+def _eps_hides_subnormals(rule: Rule, chosen: Mapping[str, Format]) -> bool:
     """Whether the rule's ε is so much larger than √(a subnormal number) that the sum is ε.
 
-    It is, by the digits of the type, and five more for the factor √(1 - β2^t) on ε. A rule without
-    second moments divides by none.
+    It is, by the digits of the type, and five more for the factor √(1 - β2^t) on ε.
     """
-    if all(slot.signed for slot in form.slots.values()):
-        return True
     real = np.finfo(max((format.compute for format in chosen.values()), key=lambda dtype: dtype.itemsize))
     hidden = float(real.tiny) ** 0.5 * 2.0 ** (real.nmant + 6)
     return bool(getattr(rule, "eps", 0.0) >= hidden)
@@ -175,7 +169,7 @@ def _compile(
 @functools.cache
 def _stamp() -> str:
     """Changes with the toolbox, the formats and the CPU's vectors, which Numba's own cache does not watch."""
-    files = [Path(str(module.__file__)) for module in (estimates, randomness, toolbox, vectors)]
+    files = [Path(str(module.__file__)) for module in (estimates, halves, machine, randomness, toolbox)]
     files += sorted(Path(str(formats.__file__)).parent.glob("*.py"))
-    content = [*(file.read_bytes() for file in files), repr(vectors.vectors()).encode()]
+    content = [*(file.read_bytes() for file in files), repr(machine.vectors()).encode()]
     return "toolbox " + hashlib.sha256(b"".join(content)).hexdigest()[:16]

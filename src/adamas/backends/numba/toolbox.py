@@ -15,8 +15,9 @@ from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .estimates import over, root
-from .vectors import widest_vectors
+from .estimates import over
+from .halves import half_of, with_half
+from .machine import widest_vectors
 
 __all__ = [
     "access",
@@ -106,9 +107,6 @@ def access(name: str, arrays: str, stored: Any, unit: int = 1) -> tuple[Any, Any
         return types.void(types.int64, types.int64, stored), generate
 
     return load, store
-
-
-_WORD = ir.IntType(32)
 
 
 @intrinsic
@@ -253,28 +251,6 @@ def short_nan(x):  # type: ignore[no-untyped-def]
     return xp.from_bits(where(x != x, np.uint32(0x7FC00000), xp.bits(x)))
 
 
-@intrinsic
-def half_of(typing_context: Any, word: Any, half: Any) -> Any:
-    """The lower (0) or upper (1) 16 bits of 32."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        shift = builder.shl(builder.trunc(args[1], _WORD), ir.Constant(_WORD, 4))
-        return builder.trunc(builder.lshr(args[0], shift), ir.IntType(16))
-
-    return types.uint16(types.uint32, types.int64), generate
-
-
-@intrinsic
-def with_half(typing_context: Any, word: Any, half: Any, code: Any) -> Any:
-    """A word with a 16-bit code put in a half that is zero."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        shift = builder.shl(builder.trunc(args[1], _WORD), ir.Constant(_WORD, 4))
-        return builder.or_(args[0], builder.shl(builder.zext(args[2], _WORD), shift))
-
-    return types.uint32(types.uint32, types.int64, types.uint16), generate
-
-
 @inline
 def _fma(x, y, z):  # type: ignore[no-untyped-def]
     return x * y + z  # contracted, by the options above
@@ -286,7 +262,7 @@ xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
 xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
 xp.u8, xp.u16, xp.u32, xp.i8, xp.i32, xp.f32 = np.uint8, np.uint16, np.uint32, np.int8, np.int32, np.float32
 xp.bits, xp.from_bits = _bitcast(types.float32, types.uint32), _bitcast(types.uint32, types.float32)
-xp.fma, xp.over, xp.root = _fma, over, root
+xp.fma, xp.over = _fma, over
 xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
 
 

@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Sequence
 from typing import Any
 
-from ..pairs import Bench, machine
+from ..machine import machine
+from ..pairs import Bench
 
 WORKLOADS = ("rl-mlp",)
 _PROGRAM = """

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from ..contenders import installed_peers, ours, torch_peers
+from .. import contenders
+from ..contenders import ours, torch_peers
 from ..pairs import Bench, Pair, compare
 
 # One that fits a cache, one with many tensors, one that fits the last-level cache, and two that fit none.
@@ -11,6 +12,6 @@ WORKLOADS = ("rl-mlp", "many-small", "mnist-mlp", "one-81m", "gpt2-small")
 
 def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
     """Measure every workload beside every peer."""
-    others = torch_peers() + (installed_peers() if peers else [])
+    others = torch_peers() + (contenders.peers() if peers else [])
     pairs = [Pair(name, ours(), other) for name in workloads for other in others]
     return compare("One step of Adam, float32", pairs, rounds)

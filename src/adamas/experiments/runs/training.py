@@ -46,8 +46,10 @@ class Training:
         seed: decides the order of the examples, the noise, the starting point and the rounding of the
             optimizer's state; the same for every rule.
         records_per_epoch: the number of records an epoch ("parts" in configurations).
+        epochs_per_record: the number of epochs a record, where it is more than one.
         phase: keyword arguments of `adamas.torch.Optimizer` beyond the rule, as sorted pairs.
         observers: keys of `METRICS`, measures of the optimizer.
+        nudge: 0, or the seed that moves each starting value up or down by one unit in its last place.
     """
 
     problem: str
@@ -62,6 +64,8 @@ class Training:
     records_per_epoch: int = field(default=1, metadata={"recorded_as": "parts"})
     phase: tuple[tuple[str, Option], ...] = ()
     observers: tuple[str, ...] = ()
+    epochs_per_record: int = 1
+    nudge: int = 0
 
     def configuration(self) -> dict[str, Any]:
         """Return the run as plain data, without fields at their default, as in records older than these."""
@@ -84,6 +88,7 @@ class Training:
         )
         rule = f"{type(self.rule).__name__} lr {self.rule.lr:g}{chosen} {self.schedule}"
         phase = "".join(f", {name} {value}" for name, value in self.phase)
+        phase += f", nudge {self.nudge}" if self.nudge else ""
         return f"{rule}{phase}, {self.problem} ({options}), seed {self.seed}"
 
     def execute(self) -> Outcome:
@@ -94,6 +99,8 @@ class Training:
         """
         start = time.perf_counter()
         problem, order, noise = problems.start(self.problem, self.options, self.seed)
+        if self.nudge:
+            _move(problem.parameters, self.nudge)
         phase: dict[str, Any] = dict(self.phase)
         optimizer = Optimizer(problem.parameters, self.rule, weight_decay=self.l2, seed=self.seed, **phase)
         schedule = LambdaLR(optimizer, SCHEDULES[self.schedule])
@@ -103,9 +110,8 @@ class Training:
             began = time.perf_counter()
             cost = _pass(problem, batches, optimizer, schedule, noise)
             clock.append(clock[-1] + time.perf_counter() - began)
-            epochs.append(
-                _measures(self, problem, optimizer, epoch=len(epochs) / self.records_per_epoch, cost=cost)
-            )
+            epoch = len(epochs) * self.epochs_per_record / self.records_per_epoch
+            epochs.append(_measures(self, problem, optimizer, epoch=epoch, cost=cost))
             diverged = None in epochs[-1].values()
             if diverged:
                 break
@@ -118,14 +124,24 @@ def _prepare(problem: str, options: tuple[tuple[str, Option], ...]) -> None:
     problems.load(problem).prepare(**dict(options))
 
 
+@torch.no_grad()
+def _move(parameters: Sequence[torch.Tensor], nudge: int) -> None:
+    """Move every parameter to a neighbouring number."""
+    chance = torch.Generator().manual_seed(nudge)
+    for p in parameters:
+        up = torch.rand(p.shape, generator=chance) < 0.5
+        p.copy_(torch.nextafter(p, torch.where(up, torch.inf, -torch.inf)))
+
+
 def _stretches(run: Training, examples: int, order: torch.Generator) -> Iterator[Sequence[torch.Tensor]]:
     """Yield the mini-batches between one record and the next, every epoch in a new order."""
-    for _ in range(run.epochs):
-        batches = torch.randperm(examples, generator=order).split(run.batch)
+    if run.epochs % run.epochs_per_record:
+        raise ExperimentError(f"{run.epochs} epochs have no record each {run.epochs_per_record}")
+    for _ in range(0, run.epochs, run.epochs_per_record):
+        shuffled = (torch.randperm(examples, generator=order) for _ in range(run.epochs_per_record))
+        batches = [batch for each in shuffled for batch in each.split(run.batch)]
         if run.records_per_epoch > len(batches):
-            raise ExperimentError(
-                f"an epoch of {len(batches)} mini-batches cannot have {run.records_per_epoch} records"
-            )
+            raise ExperimentError(f"{len(batches)} mini-batches cannot have {run.records_per_epoch} records")
         records = run.records_per_epoch
         ends = [len(batches) * part // records for part in range(records + 1)]
         yield from (batches[start:end] for start, end in pairwise(ends))

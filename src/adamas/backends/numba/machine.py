@@ -17,9 +17,9 @@ from numba.extending import intrinsic
 __all__ = ["Vectors", "vectors", "widest_vectors"]
 
 _WIDEST = '"prefer-vector-width"="512"'
-# The raw estimates of LLVM for vectors, without its refinement, which makes NaN of infinity: `root` and
-# `over` have their own. Scalars, which would be estimated by another instruction, stay exact.
-_ESTIMATES = '"reciprocal-estimates"="vec-divf:0,vec-sqrtf:0"'
+# The raw estimate of LLVM where a quotient of vectors is marked, without its refinement, which makes NaN of
+# infinity: `estimates.over` has its own. Scalars, which another instruction would estimate, stay exact.
+_ESTIMATES = '"reciprocal-estimates"="vec-divf:0"'
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,12 @@ class Vectors:
 
     Attributes:
         bits: the width of a vector.
-        reciprocal: the instruction from which kernels of low-bit state refine quotients; None where they
-            divide exactly.
-        root: the same of square roots.
+        reciprocal: the instruction from which kernels of 8-bit and 4-bit state refine quotients; None where
+            they divide exactly.
     """
 
     bits: int
     reciprocal: str | None
-    root: str | None
 
 
 def vectors() -> Vectors:
@@ -43,8 +41,8 @@ def vectors() -> Vectors:
     features = set(_features().split(","))
     # 512 bits also need instructions on bytes and words and on shorter vectors: all servers have these.
     if {"+avx512f", "+avx512bw", "+avx512dq", "+avx512vl"} <= features:
-        return Vectors(512, "vrcp14ps", "vrsqrt14ps")
-    return Vectors(256 if "+avx2" in features else 128, None, None)
+        return Vectors(512, "vrcp14ps")
+    return Vectors(256 if "+avx2" in features else 128, None)
 
 
 def _features() -> str:

@@ -1,0 +1,146 @@
+"""Vectors of kernels: as wide as the CPU's, on x86 and beyond; what is kept for one CPU is for no other."""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import llvmlite.binding as llvm
+import pytest
+from numba.core.codegen import CPUCodeLibrary
+from numba.core.registry import cpu_target
+from rule_cases import FORMS
+
+from adamas.backends.numba import Vectors, compile_rule, kernel, machine, vectors
+from adamas.rules import SGD, Adam, Rule
+
+SERVER = "+avx,+avx2,+avx512bw,+avx512dq,+avx512f,+avx512vl,+fma"
+wide_only = pytest.mark.skipif(vectors().bits < 512, reason="this CPU has no vectors of 512 bits")
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        (SERVER, Vectors(512, "vrcp14ps")),
+        ("+avx,+avx2,-avx512f,-avx512vl,-avx512bw,-avx512dq", Vectors(256, None)),
+        ("+avx,+avx2,+avx512f,-avx512bw,-avx512dq,-avx512vl", Vectors(256, None)),
+        ("+sse2,-avx2", Vectors(128, None)),
+        ("+neon,+fp-armv8", Vectors(128, None)),
+        ("", Vectors(128, None)),
+    ],
+)
+def test_the_vectors_of_a_cpu(features: str, expected: Vectors, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_features", lambda: features)
+    assert vectors() == expected
+
+
+def test_another_cpu_has_another_stamp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside Numba's own key, which has the CPU's name and features."""
+    stamps = set()
+    for features in (SERVER, "+avx2", "+neon"):
+        monkeypatch.setattr(machine, "_features", lambda features=features: features)
+        stamps.add(kernel._stamp.__wrapped__())
+    assert len(stamps) == 3
+
+
+def test_numbas_own_key_has_the_features() -> None:
+    """What is decided from them is then never loaded on a CPU with others."""
+    assert machine._features() in cpu_target.target_context.codegen().magic_tuple()
+
+
+def fresh(source: Path, folder: Path) -> ModuleType:
+    """A generated file, compiled anew: a kernel from the cache has neither LLVM's text nor assembly."""
+    path = folder / "fresh_vectors_kernel.py"
+    path.write_bytes(source.read_bytes())
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules[path.stem]
+    return module
+
+
+STATES = {
+    "float32": ("float32", "float32"),
+    "all bfloat16": ("bfloat16", "bfloat16"),
+    "float8": ("float32", "float8"),
+}
+
+
+@wide_only
+@pytest.mark.parametrize("state", STATES)
+def test_wide_vectors_are_used(state: str, tmp_path: Path) -> None:
+    p, slots = STATES[state]
+    kernel = compile_rule(Adam(), p, slots={"m": slots, "v": slots})
+    module = fresh(kernel.path, tmp_path)
+    assert '"prefer-vector-width"="512"' in module.step.inspect_llvm()
+    assembly = module.step._library.get_asm_str()
+    arithmetic = [line for line in assembly.splitlines() if re.search(r"vf?n?m(add|sub)\d+ps", line)]
+    assert sum("zmm" in line for line in arithmetic) > sum("ymm" in line for line in arithmetic)
+
+
+def unoptimized(make: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> str:
+    """LLVM's text of the last kernel that `make` compiles, before anything is decided for this CPU."""
+    texts: list[str] = []
+
+    def keep(library: CPUCodeLibrary) -> None:
+        texts.append(str(library._final_module))
+
+    monkeypatch.setattr(CPUCodeLibrary, "_optimize_functions", lambda library, module: None)
+    monkeypatch.setattr(CPUCodeLibrary, "_optimize_final_module", keep)
+    make()
+    return texts[-1]
+
+
+def compiled_for_arm(text: str) -> str:
+    """The assembly of an ARM server's CPU, of LLVM's text for any."""
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    triple = "aarch64-unknown-linux-gnu"
+    machine = llvm.Target.from_triple(triple).create_target_machine(cpu="neoverse-n1", opt=3)
+    text = re.sub(r'target triple = ".*"', f'target triple = "{triple}"', text)
+    text = re.sub(r'target datalayout = ".*"', f'target datalayout = "{machine.target_data}"', text)
+    module = llvm.parse_assembly(text)
+    options = llvm.create_pipeline_tuning_options(speed_level=3)
+    options.loop_vectorization = options.slp_vectorization = True
+    builder = llvm.create_pass_builder(machine, options)
+    builder.getModulePassManager().run(module, builder)
+    return str(machine.emit_assembly(module))
+
+
+@pytest.mark.filterwarnings("ignore:Cannot cache")  # what is not optimized
+@pytest.mark.parametrize("rule", [Adam(), SGD(momentum=0.9)], ids=lambda rule: type(rule).__name__)
+@pytest.mark.parametrize("state", STATES)
+def test_on_arm_the_same_text_becomes_vectors_that_divide_exactly(
+    state: str, rule: Rule, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(machine, "_features", lambda: "+neon")
+    p, slots = STATES[state]
+    source = compile_rule(rule, p, slots=dict.fromkeys(rule.form().slots, slots)).path
+    assembly = compiled_for_arm(unoptimized(lambda: fresh(source, tmp_path), monkeypatch))
+    assert re.search(r"fmla\s+v\d+\.4s", assembly), "not in vectors"
+    assert not re.search(r"\bfr(ecp|sqrt)[esx]\b", assembly), "estimates that differ from CPU to CPU"
+    if isinstance(rule, Adam):
+        assert re.search(r"fdiv\s+v\d+\.4s", assembly)
+        assert re.search(r"fsqrt\s+v\d+\.4s", assembly)
+    assert not re.search(r"\bbl\s+\w*(div|sqrt)f?\b", assembly)
+
+
+@wide_only
+@pytest.mark.parametrize("name", sorted(FORMS))
+def test_no_quotient_of_float8_state_is_estimated_otherwise(name: str, tmp_path: Path) -> None:
+    """By the 12 bits that scalars and shorter vectors have, and no lane differs from another."""
+    slots = dict.fromkeys(FORMS[name].form().slots, "float8")
+    if not slots:
+        pytest.skip("it has no state")
+    assembly = fresh(
+        compile_rule(FORMS[name], "float32", slots=slots).path, tmp_path
+    ).step._library.get_asm_str()
+    assert not re.search(r"\bv?(rcp|rsqrt)[sp]s\b", assembly)
+    vectors = [line for line in assembly.splitlines() if re.search(r"\bvdivps\b", line)]
+    assert not vectors, "a quotient is divided"
