@@ -31,7 +31,7 @@ from adamas.formats import BLOCK
 @pytest.mark.parametrize("special", [np.nan, np.inf, -np.inf], ids=str)
 @pytest.mark.parametrize("place", [0, 127, 128, 255, 299])
 def test_nan_stays_and_infinity_saturates(name: str, signed: bool, special: float, place: int) -> None:
-    """NaN may take its block with it, and no other; infinity becomes the largest number, and takes nothing."""
+    """NaN may take its block with it, and no other; infinity becomes the largest, and takes nothing."""
     x = np.linspace(0.5, 1.5, 300).astype(np.float32)
     x[place] = special if signed else abs(special)
     driver = Driver(swap(signed), [np.zeros(300)], slots=name)
