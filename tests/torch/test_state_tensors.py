@@ -77,7 +77,9 @@ def test_keys_shapes_and_dtypes(format: str, values: Tensor, shape: Any, order: 
 
 @every_scaled
 @every_layout
-def test_a_scale_is_that_of_the_largest_of_its_block(format: str, values: Tensor, shape: Any, order: Any) -> None:
+def test_a_scale_is_that_of_the_largest_of_its_block(
+    format: str, values: Tensor, shape: Any, order: Any
+) -> None:
     """In the rows that the layout has: a shard of whole rows has whole blocks."""
     p = leaf(values)
     opt = Adam([p], state_format=format, betas=(0.0, 0.999))
