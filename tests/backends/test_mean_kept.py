@@ -61,21 +61,22 @@ CASES = [(name, format) for name, rule in RULES.items() for format in SCALED if 
 
 def linear_slots(rule: Rule) -> list[bool]:
     """Of each slot whether its next value is, in the mean, that of the mean state: noise shifts others."""
-    form, g, p = rule.form(), np.array([0.37]), np.array([1.0])
+    form, p = rule.form(), np.array([1.0])
     carried = host_carry(rule, 5, *rule.carried.values())
     base = [np.array([0.3 + 0.1 * k]) for k in range(len(form.slots))]
 
-    def following(signs: tuple[float, ...]) -> list[float]:
+    def following(g: float, signs: tuple[float, ...]) -> list[float]:
         slots = [x * (1 + 0.3 * sign) for x, sign in zip(base, signs, strict=True)]
-        _, *after = reference.step(rule, 5, p, g, slots, carried=carried)
+        _, *after = reference.step(rule, 5, p, np.array([g]), slots, carried=carried)
         return [float(x[0]) for x in after]
 
-    plain = np.array(following((0.0,) * len(base)))
     found = np.ones(len(base), bool)
-    for k in range(2 ** len(base)):
-        signs = tuple(1.0 if k >> n & 1 else -1.0 for n in range(len(base)))
-        both = np.array([following(signs), following(tuple(-x for x in signs))])
-        found &= np.abs(both.mean(axis=0) - plain) <= 1e-9
+    for g in (0.02, 0.37, 0.7, 1.2, 3.0):
+        plain = np.array(following(g, (0.0,) * len(base)))
+        for k in range(2 ** len(base)):
+            signs = tuple(1.0 if k >> n & 1 else -1.0 for n in range(len(base)))
+            both = np.array([following(g, signs), following(g, tuple(-x for x in signs))])
+            found &= np.abs(both.mean(axis=0) - plain) <= 1e-9
     return list(found)
 
 
