@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import llvmlite.binding as llvm
 
-from .vectors import vectors
+from .machine import vectors
 
 __all__ = ["architecture", "low_bit_instructions", "vector_bits"]
 

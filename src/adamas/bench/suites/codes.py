@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from adamas import formats
 from adamas.formats import BLOCK, Format
 
-from ..pairs import Bench, machine
+from ..machine import machine
+from ..pairs import Bench
 
 WORKLOADS = ("rl-mlp",)
 _BLOCKS = 8
