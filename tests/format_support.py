@@ -280,8 +280,8 @@ def words(key: int, ordinal: int, n: int) -> Values:
 def block_words(key: int, ordinal: int, n: int, product: int = 0) -> Values:
     """The same where a kernel computes in blocks, of a tensor of one row.
 
-    `product` 0 is of the first and second array, 1 of the third and fourth; of two, the second takes the lower
-    20 bits.
+    `product` 0 is of the first and second array, 1 of the third and fourth; of two, the second takes the
+    lower 20 bits.
     """
     first = np.arange(n) // BLOCK * BLOCK
     weyl = (np.arange(n) % BLOCK).astype(np.uint32) * np.uint32(0x9E3779B9)

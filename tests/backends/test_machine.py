@@ -1,4 +1,4 @@
-"""Vectors of kernels: as wide as the CPU's, on x86 and beyond; nothing kept for one CPU is loaded on another."""
+"""Vectors of kernels: as wide as the CPU's, on x86 and beyond; what is kept for one CPU is for no other."""
 
 import importlib.util
 import re

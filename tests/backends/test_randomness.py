@@ -6,7 +6,7 @@ as independent as 2^15 blocks can show. Thresholds are for thousands of comparis
 
 import numpy as np
 import pytest
-from format_support import BLOCK, Driver, key, swap, block_words
+from format_support import BLOCK, Driver, block_words, key, swap
 
 from adamas import formats
 from adamas.backends.numba import compile_rule

@@ -16,7 +16,7 @@ from code_support import (
     magnitudes,
     smallest,
 )
-from format_support import TINY, Driver, Stored, bits_of, encode, encode_blocks, block_words, swap, words
+from format_support import TINY, Driver, Stored, bits_of, block_words, encode, encode_blocks, swap, words
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -66,8 +66,8 @@ class Format:
         scaled: whether each `BLOCK` elements share a scale, the largest magnitude times `scale_factor`; all
             codes are zero for zeros, and the smallest positive one is at least 2^-34.
         packs: how many codes share a stored element; with 2 the first is in its lower bits.
-        largest: the magnitude at which state saturates, where finite numbers of the type of the computation
-            can be larger; infinite there, they would never come back.
+        largest: the magnitude at which state saturates, if that is not the largest number of the type of the
+            computation: infinite, it would never come back.
         needs_divisor: whether it is fit only for rules that divide by the root of a second moment.
         packed16: `encode` for kernels that compute with formats that have this alone; two elements are
             then read as one word of 32 bits, and written as one.

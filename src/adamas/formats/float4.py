@@ -55,7 +55,9 @@ _ABOVE = 1 + 2.0**-20
 _COMMON = ("float4", np.dtype(np.uint8), np.dtype(np.float32))
 _NAMES: Any = {"rounds": True, "scaled": True, "packs": 2, "needs_divisor": True, "aliases": ("fp4",)}
 FORMATS = {
-    True: Format(*_COMMON, decode_signed, encode_signed, scale_factor=_ABOVE / 1.375, **_NAMES),
+    True: Format(
+        *_COMMON, decode_signed, encode_signed, scale_factor=_ABOVE / 1.375, largest=2.0**63, **_NAMES
+    ),
     False: Format(
         *_COMMON,
         decode_nonnegative,

@@ -9,6 +9,9 @@ times smaller, and moves them too far.
 
 Non-negative values are second moments. The range is wide enough for their roots, and a positive one is a
 divisor and must not become zero: below the smallest positive code, 2^-34, the mean is not kept.
+
+Both saturate, second moments at the largest number and others at 2^63, about its root, so that no step
+becomes longer by it: an infinite scale would take all elements of its block along.
 """
 
 from typing import Any
@@ -61,7 +64,14 @@ _ABOVE = 1 + 2.0**-20
 _COMMON = ("float8", np.dtype(np.uint8), np.dtype(np.float32))
 _NAMES: Any = {"rounds": True, "scaled": True, "aliases": ("fp8",)}
 FORMATS = {
-    True: Format(*_COMMON, decode_signed, encode_signed, scale_factor=_ABOVE / (1.875 - 2.0**-15), **_NAMES),
+    True: Format(
+        *_COMMON,
+        decode_signed,
+        encode_signed,
+        scale_factor=_ABOVE / (1.875 - 2.0**-15),
+        largest=2.0**63,
+        **_NAMES,
+    ),
     False: Format(
         *_COMMON,
         decode_nonnegative,

@@ -12,7 +12,7 @@ from ..rules._base import Slot
 from .conversion import widened
 from .options import AVERAGE
 from .packed import is_packed
-from .slots import find, keys_of, shape_fault
+from .slots import fault, find, keys_of
 from .state import slot_format
 
 __all__ = ["Checkpoints"]
@@ -73,30 +73,29 @@ class Checkpoints(torch.optim.Optimizer):
         Raises:
             ValueError: groups, shapes or slots do not match those of the parameters; nothing has changed.
         """
-
-        loaded: dict[str, Any] = {}
+        loaded: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
 
         def hold(_: torch.optim.Optimizer, final: dict[str, Any]) -> dict[str, Any]:
             self._check_loaded(final)
-            loaded.update(final)
-            return {**final, "state": {k: _held(v) for k, v in final["state"].items()}}
+            state = dict(final["state"])
+            for index, p in self._pairs(final):
+                if isinstance(state.get(index), dict):
+                    loaded[p] = _on_device(state[index], p)
+                    state[index] = _held(state[index])
+            return {**final, "state": state}
+
+        def release(_: torch.optim.Optimizer) -> None:
+            for p, tensors in loaded.items():
+                self.state[p].update(tensors)
 
         # Torch casts every tensor to its parameter's dtype, codes to four times their size among them.
         before = self.register_load_state_dict_pre_hook(hold)
-        after = self.register_load_state_dict_post_hook(lambda _: self._release(loaded), prepend=True)
+        after = self.register_load_state_dict_post_hook(release, prepend=True)
         try:
             super().load_state_dict(state_dict)
         finally:
             before.remove()
             after.remove()
-
-    def _release(self, state_dict: Mapping[str, Any]) -> None:
-        """Put every loaded tensor in its own dtype in the place of what torch took."""
-        for index, p in self._pairs(state_dict):
-            for key, value in state_dict["state"].get(index, {}).items():
-                if isinstance(value, torch.Tensor):
-                    # Cloned, because two optimizers must not share a counter.
-                    self.state[p][key] = value.to(p.device) if value.dim() > 0 else value.clone()
 
     def _pairs(self, state_dict: Mapping[str, Any]) -> list[tuple[Any, torch.Tensor]]:
         saved = [index for group in state_dict["param_groups"] for index in group["params"]]
@@ -106,24 +105,22 @@ class Checkpoints(torch.optim.Optimizer):
     def _check_loaded(self, state_dict: Mapping[str, Any]) -> None:
         slots = {name for group in self.param_groups for name in self._slot_keys(self.rule_of(group))}
         slots |= {*self.state_names.values(), AVERAGE}
-        foreign = _keys_of_others() - slots
+        foreign = {name: scaled for key in _keys_of_others() - slots for name, scaled in keys_of(key).items()}
         carried = {
             self.state_names.get(name, name) for g in self.param_groups for name in self.rule_of(g).carried
         }
         for index, p in self._pairs(state_dict):
             state = state_dict["state"].get(index, {})
             for key in slots:
-                held = find(state, key)
-                shape = None if held is None else shape_fault(held, p)
-                if shape is not None:
+                wrong = fault(state, key, p)
+                if wrong is not None:
                     raise ValueError(
-                        f"the loaded state {key!r} of parameter {index} has shape {shape}, "
-                        f"the parameter {tuple(p.shape)}; nothing was loaded"
+                        f"the loaded state {key!r} of parameter {index} {wrong}; nothing was loaded"
                     )
             for key, value in state.items():
                 if not isinstance(value, torch.Tensor):
                     continue
-                if key in foreign and value.dim() > 0 and value.shape == p.shape:
+                if key in foreign and value.dim() > 0 and (foreign[key] or value.shape == p.shape):
                     raise ValueError(
                         f"the loaded state {key!r} of parameter {index} is another optimizer's: "
                         f"{type(self).__name__} keeps {', '.join(sorted(slots - {AVERAGE})) or 'none'}; "
@@ -151,9 +148,14 @@ class _Held:
     """What stands for a loaded tensor where torch would cast it."""
 
 
-def _held(state: Any) -> Any:
+def _on_device(state: Mapping[str, Any], p: torch.Tensor) -> dict[str, torch.Tensor]:
+    """The tensors of one parameter's state where the parameter is, each in its own dtype."""
+    tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    # Counters are cloned, because two optimizers must not share one.
+    return {key: x.to(p.device) if x.dim() > 0 else x.clone() for key, x in tensors.items()}
+
+
+def _held(state: Mapping[str, Any]) -> dict[str, Any]:
     """The state of one parameter without its tensors, but for numbers such as "step": torch looks at it."""
-    if not isinstance(state, dict):
-        return state
     tensors = (key for key, value in state.items() if isinstance(value, torch.Tensor) and value.dim() > 0)
     return {**state, **{key: _Held() for key in tensors}}

@@ -139,10 +139,11 @@ def _decoded(values: Tensor, signed: bool) -> Tensor:
 
 def _coordinates(start: int, stop: int, p: Tensor, order: Order | None) -> tuple[Tensor, ...]:
     """The index in each dimension of the elements from a first to a last in an order."""
-    found = torch.unravel_index(torch.arange(start, stop, device="cpu"), in_order(p, order))
-    if order is None:
-        return tuple(found)
-    return tuple(found[order.index(k)] for k in range(p.dim()))
+    rest, dims = torch.arange(start, stop, device="cpu"), order or tuple(range(p.dim()))
+    found = {}
+    for k in reversed(dims):
+        found[k], rest = rest % p.shape[k], rest // p.shape[k]
+    return tuple(found[k] for k in range(p.dim()))
 
 
 def _gatherer(held: Held, p: Tensor, order: Order | None, signed: bool) -> _Read:
@@ -159,7 +160,9 @@ def _gatherer(held: Held, p: Tensor, order: Order | None, signed: bool) -> _Read
 
     def read(start: int, stop: int, out: Tensor | None) -> Tensor:
         coordinates = _coordinates(start, stop, p, order)
-        place = sum((c * s for c, s in zip(coordinates, strides, strict=True)), torch.tensor(0))
+        place = torch.zeros(stop - start, dtype=torch.int64, device="cpu")
+        for coordinate, stride in zip(coordinates, strides, strict=True):
+            place += coordinate * stride
         row, column = place // length, place % length
         found = codes[row * math.ceil(length / packs) + column // packs].numpy()
         spread = scales[row * math.ceil(length / BLOCK) + column // BLOCK].numpy()

@@ -19,7 +19,7 @@ from .conversion import convert
 from .gradients import check_grad, has_own_memory
 from .launchers import Launcher, ParamState, Request, choose
 from .options import AVERAGE, Groups
-from .slots import Held, allocate, array_keys, find, fits, shape_fault, slot_keys
+from .slots import Held, allocate, array_keys, fault, find, fits, slot_keys
 from .state import SMALLEST_SCALED, check_fit, slot_format
 
 __all__ = [
@@ -160,26 +160,13 @@ def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) ->
 
 def check_state(p: Tensor, state: Mapping[str, Any], kind: Kind) -> None:
     """Raise a ValueError for state that is not of this parameter, before anything has changed."""
-    for name, held in _all_held(state, kind):
-        if held.codes.is_meta and not p.is_meta:
+    for key in [key for key, *_ in kind.slots] + ([AVERAGE] if kind.average is not None else []):
+        wrong = fault(state, key, p)
+        if wrong is not None:
             raise ValueError(
-                f"the state {name!r} of a parameter is on the device 'meta', without values, and the "
-                f"parameter on {p.device}; delete that state, or load it"
+                f"the state {key!r} of a parameter {wrong}; delete the state of a parameter that has "
+                f"changed, or load it"
             )
-        shape = shape_fault(held, p)
-        if shape is not None:
-            raise ValueError(
-                f"the state {name!r} of a parameter has shape {shape}, the parameter "
-                f"{tuple(p.shape)}; delete the state of a parameter that has changed its shape"
-            )
-
-
-def _all_held(state: Mapping[str, Any], kind: Kind) -> Iterator[tuple[str, Held]]:
-    keys = [key for key, *_ in kind.slots] + ([AVERAGE] if kind.average is not None else [])
-    for key in keys:
-        held = find(state, key)
-        if held is not None:
-            yield key, held
 
 
 def missing_names(state: Mapping[str, Any], kind: Kind) -> list[str]:
@@ -197,7 +184,7 @@ def make_state(p: Tensor, index: int, kind: Kind, mine: dict[str, Any]) -> Param
     """The member with its state `mine`, made where missing and converted to its format and layout."""
     layout = p if kind.plain else _dense_like(p)
     for key, slot, format in kind.slots:
-        held = find(mine, key, format.name if format.scaled else "")
+        held = find(mine, key)
         if held is None:
             mine.update(allocate(layout, key, format, slot))
         elif not fits(held, layout, format):

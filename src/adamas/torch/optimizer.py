@@ -45,7 +45,7 @@ All optimizers of this package take these keyword arguments too:
 Args:
     backend: "auto", the fastest backend that can update a parameter, or one by name: {backends}.
     state_format: how slots are stored: "float32", "bfloat16", "float16", "float8" or "float4" (also "bf16",
-        "fp8", `torch.bfloat16`, ...) for all, or a mapping from the key of a slot in torch's `state[p]` to its
+        "fp8", `torch.bfloat16`, ...) for all, or a mapping from the key of a slot, as torch has it, to its
         format; float32 by default. Float64 and complex parameters keep state of their own type, and in float8
         and float4 tensors of fewer than 4,096 elements stay float32. Float16 is refused for slots of squares,
         and float4 for rules that do not divide by the root of one. A slot "exp_avg" in float8 is

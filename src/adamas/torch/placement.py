@@ -16,7 +16,7 @@ from .counters import Counters, counter_keys
 from .launchers import Launcher, ParamState, Request
 from .members import Kind, check_state, kinds_of, make_state, missing_names
 from .options import AVERAGE, Groups
-from .slots import find, shape_fault
+from .slots import fault, find
 
 __all__ = ["Made", "Placement", "place"]
 
@@ -92,10 +92,9 @@ def _has_state(p: Tensor, groups: Groups, request: Request, counters: Mapping[st
     """Whether a parameter without gradient has all that a step would make for it, and of its shape."""
     state = groups.state.get(p, {})
     slots = (*request.slot_keys, *([AVERAGE] if groups.options.average is not None else []))
-    held = [find(state, key) for key in slots]
     return (
         all(state.get(key) is not None for key in counters)
-        and all(each is not None and shape_fault(each, p) is None for each in held)
+        and all(find(state, key) is not None and fault(state, key, p) is None for key in slots)
         and not (p.layout == torch.strided and has_overlap(p))
     )
 

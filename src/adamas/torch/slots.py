@@ -14,6 +14,7 @@ nobody takes codes for values:
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,16 +36,19 @@ __all__ = [
     "allocate",
     "array_keys",
     "empty_arrays",
+    "fault",
     "find",
     "fits",
     "in_order",
     "keys_of",
     "memory_order",
-    "shape_fault",
     "slot_keys",
 ]
 
 Order = tuple[int, ...]
+
+# At which scaled state saturates, as in kernels.
+_LARGEST = float(np.finfo(np.float32).max) * (1 - 2.0**-18)
 
 
 def array_keys(key: str, format: Format) -> tuple[str, ...]:
@@ -91,22 +95,29 @@ class Held:
     order: Order | None = None
 
 
-def find(state: Mapping[str, Any], key: str, first: str = "") -> Held | None:
-    """What a state holds of the slot under `key`; if in several formats, in that named `first`."""
+def find(state: Mapping[str, Any], key: str) -> Held | None:
+    """What a state holds of the slot under `key`, in whatever format."""
     if keys_of(key).keys().isdisjoint(state):
         return None
     found = state.get(key)
-    if found is not None and not (first and state.get(f"{key}_{first}") is not None):
-        packed = is_packed(found)
-        return Held(PACKED if packed else "", (key,), found)
-    for name in dict.fromkeys([*([first] if first else []), *dict.fromkeys(keys_of(key).values())]):
+    if found is not None:
+        return Held(PACKED if is_packed(found) else "", (key,), found)
+    for name in dict.fromkeys(keys_of(key).values()):
         codes = state.get(f"{key}_{name}") if name else None
         if codes is not None:
             keys = slot_keys(key, formats.get(name))
-            order = state.get(keys[2])
-            dims = None if order is None else tuple(order.tolist())
-            return Held(name, tuple(k for k in keys if k in state), codes, state.get(keys[1]), dims)
+            order = _order_of(state.get(keys[2]))
+            return Held(name, tuple(k for k in keys if k in state), codes, state.get(keys[1]), order)
     return None
+
+
+def _order_of(order: Any) -> Order | None:
+    """The dimensions that a stored tensor names; none where it is not one of them."""
+    if order is None:
+        return None
+    if not torch.is_tensor(order) or order.dim() != 1 or order.is_meta or order.dtype.is_floating_point:
+        return ()
+    return tuple(order.tolist())
 
 
 def memory_order(p: Tensor) -> Order | None:
@@ -128,19 +139,39 @@ def code_shape(p: Tensor, format: Format, order: Order | None) -> tuple[int, ...
     return tuple(p.shape) if format.packs == 1 else formats.packed_shape(in_order(p, order), format.packs)
 
 
-def shape_fault(held: Held, p: Tensor) -> tuple[int, ...] | None:
-    """The shape of a tensor of this slot that is not one of a parameter like `p`; None where all are."""
-    shape = tuple(held.codes.shape)
-    if held.name == "":
-        return None if shape == p.shape else shape
+def fault(state: Mapping[str, Any], key: str, p: Tensor) -> str | None:
+    """What is wrong with what a state holds of a slot, as the state of `p`; None where nothing is."""
+    held, shape = find(state, key), tuple(p.shape)
+    present = [name for name in keys_of(key) if state.get(name) is not None]
+    if held is None:
+        return f"is incomplete: there is {present[0]!r}, without the codes" if present else None
+    if other := [name for name in present if name not in held.keys]:
+        return f"is there twice, in {held.keys[0]!r} and {other[0]!r}; delete one of them"
+    for tensor in (held.codes, held.scales):
+        if tensor is not None and tensor.is_meta and not p.is_meta:
+            return f"is on the device 'meta', without values, and the parameter on {p.device}"
     if held.name == PACKED:
-        return shape if packed_order(held.codes, p) is None else None
+        wrong = packed_order(held.codes, p) is None
+        return f"has shape {tuple(held.codes.shape)}, the parameter {shape}" if wrong else None
+    if held.name == "":
+        found = tuple(held.codes.shape)
+        return None if found == shape else f"has shape {found}, the parameter {shape}"
+    return _fault_of_scaled(held, p)
+
+
+def _fault_of_scaled(held: Held, p: Tensor) -> str | None:
+    format, shape = formats.get(held.name), tuple(p.shape)
     if held.order is not None and sorted(held.order) != list(range(p.dim())):
-        return held.order
-    if shape != code_shape(p, formats.get(held.name), held.order):
-        return shape
-    scales = () if held.scales is None else tuple(held.scales.shape)
-    return None if scales == formats.scales_shape(in_order(p, held.order)) else scales
+        return f"has its dimensions in the order {held.order}, and the parameter has {p.dim()}"
+    if held.scales is None:
+        return "is incomplete: its codes have no scales"
+    if held.codes.dtype != torch.uint8 or held.scales.dtype != torch.float32:
+        return f"has codes and scales of {held.codes.dtype} and {held.scales.dtype}, not uint8 and float32"
+    scales = formats.scales_shape(in_order(p, held.order))
+    for found, right in ((held.codes, code_shape(p, format, held.order)), (held.scales, scales)):
+        if tuple(found.shape) != right:
+            return f"has shape {tuple(found.shape)}, the parameter {shape}, of which it would be {right}"
+    return None
 
 
 # Making.
@@ -192,6 +223,7 @@ def _encoded(format: Format, value: float) -> tuple[np.float32, int]:
         return np.float32(0), int(code.view(f"i{format.stored.itemsize}"))
     if value == 0:
         return np.float32(0), 0
+    value = math.copysign(min(abs(value), format.largest or _LARGEST), value)
     scale = np.float32(abs(value) * format.scale_factor)
     single = int(format.encode(np.float32(value), np.float32(1) / scale, half))
     return scale, sum(single << (8 // format.packs * k) for k in range(format.packs))

@@ -45,6 +45,7 @@ def block_function(
     body: Sequence[str],
     arguments: Sequence[str],
     random: Mapping[str, str],
+    gradual: bool = False,
 ) -> str:
     """The function that updates the elements that share scales.
 
@@ -54,6 +55,7 @@ def block_function(
         body: the arithmetic on element k.
         arguments: the names it uses, beside those of its place.
         random: the random bits of each array.
+        gradual: whether no ε hides subnormal numbers.
     """
     scaled = [name for name, format in formats.items() if format.scaled]
     packed = [name for name in scaled if formats[name].packs > 1]
@@ -64,7 +66,7 @@ def block_function(
     lines += [f"top_{name} = numpy.uint32(0)" for name in changed]
     lines += ["block_key = tile_key(key, first)", f"for k in range(first, first + {BLOCK}):", *indented(body)]
     for name in changed:
-        lines += _scaled(name, formats[name])
+        lines += _scaled(name, formats[name], gradual)
     if changed:
         lines += [f"for j in range({BLOCK}):", "    bits = scattered(block_key, j)"]
     for name in changed:
@@ -95,13 +97,16 @@ def _unpacked(name: str) -> list[str]:
     ]
 
 
-def _scaled(name: str, format: Format) -> list[str]:
+def _scaled(name: str, format: Format, gradual: bool) -> list[str]:
     """The new scale of a block, and the values in its buffer where they are too small or too large for it."""
     # What the largest code stands for, rounded up, must not be infinite.
     limit = min(format.largest or np.inf, float(np.finfo(np.float32).max) * (1 - 2.0**-18))
     # A format without a zero has one by its scale, from where its smallest code would be subnormal.
     zero = float(_value_of_zero(format)) * format.scale_factor
-    least = f"tiny * real({1 / zero!r})" if zero else "tiny + tiny"
+    least = f"top < tiny * real({1 / zero!r})" if zero else "top < tiny + tiny"
+    flushed = "real(0)"
+    if gradual and not format.signed:  # a divisor that no ε adds to
+        least, flushed = "top <= real(0)", "where(x > real(0), xp.maximum(x, tiny), real(0))"
     lines = [
         f"top = xp.from_bits(top_{name})",
         f"scale = xp.maximum(top * real({format.scale_factor!r}), tiny)",
@@ -109,7 +114,7 @@ def _scaled(name: str, format: Format) -> list[str]:
         "if scale < subnormal_scale:",
         f"    for j in range({BLOCK}):",
         f"        x = load_buffer_{name}(buffer_{name}, j)",
-        f"        store_buffer_{name}(buffer_{name}, j, where(abs(x) < tiny + tiny, real(0), x))",
+        f"        store_buffer_{name}(buffer_{name}, j, where(abs(x) < tiny + tiny, {flushed}, x))",
         # An infinite scale would make NaN, or infinity, of all its elements.
         f"if top > real({limit!r}):",
         f"    top = real({limit!r})",
@@ -117,7 +122,7 @@ def _scaled(name: str, format: Format) -> list[str]:
         f"    for j in range({BLOCK}):",
         f"        x = load_buffer_{name}(buffer_{name}, j)",
         f"        store_buffer_{name}(buffer_{name}, j, xp.maximum(xp.minimum(x, top), -top))",
-        f"store_scales_{name}(scales_{name}, scale_at, where(top < {least}, real(0), scale))",
+        f"store_scales_{name}(scales_{name}, scale_at, where({least}, real(0), scale))",
         f"inverse_{name} = real(1) / scale",
     ]
     return lines

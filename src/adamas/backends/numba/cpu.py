@@ -21,7 +21,7 @@ def vector_bits() -> int:
 
 def low_bit_instructions() -> str:
     """How kernels with state in 8 bits and fewer take roots and divide."""
-    found = vectors()
-    if found.reciprocal is None or found.root is None:
-        return "exact square root and division"  # ARM's NEON too: it has no estimates of 14 bits
-    return f"{found.root} and {found.reciprocal}, each with a Newton step"
+    reciprocal = vectors().reciprocal
+    if reciprocal is None:
+        return "exact square root and division"  # ARM's NEON too: it has no estimate of 14 bits
+    return f"exact square root; division by {reciprocal} and a Newton step"

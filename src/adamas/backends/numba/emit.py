@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import cycle
 
 from ...formats import BLOCK, Format
 from .blocks import block_buffers, block_function, block_loop, hold, indented, joined
-from .randomness import MULTIPLIERS
+from .columns import columns, names_of_columns, reads_of_columns, real_of, sizes
+from .draws import draws, in_blocks
 from .templates import CONVERT, FUNCTION, LOOP_OF_PAIRS, NORM, STEP
 
 __all__ = ["ENVELOPE", "columns", "emit_conversion", "emit_norm", "emit_step"]
@@ -66,9 +66,9 @@ def _step(
     gradual: Mapping[str, bool] | None,
 ) -> str:
     """The kernel with these names for its scalars."""
-    scaled = _in_blocks(formats)
-    arrays = _sizes(formats, average)
-    variables = _variables(formats, average)
+    scaled = in_blocks(formats)
+    arrays = sizes(formats, average)
+    variables = names_of_columns(formats, average)
     body = _body(formats, average, s, gradual=gradual)
     scalar = "scalar_at(scalars, {} * row + {})"
     function, buffers = "", []
@@ -77,7 +77,7 @@ def _step(
         held = [line.partition(" = ")[0] for line in block_buffers(formats, ())]
         arguments = ["key", *variables, *s, *held]
         written = [name for name in arrays if name != "g"]
-        function = block_function(formats, written, body, arguments, _random(formats))
+        function = block_function(formats, written, body, arguments, draws(formats), gradual is not None)
         loop, buffers = block_loop(formats, arrays, written, arguments), block_buffers(formats, list(arrays))
     elif not average and _all_packed(formats):
         scalar = f"short_nan({scalar})"
@@ -88,42 +88,16 @@ def _step(
         title=f"{title} in {', '.join(dict.fromkeys(f.name for f in formats.values()))}",
         arrays=", ".join(formats),
         stamp=stamp,
-        real=_real(formats),
+        real=real_of(formats),
         **_head(formats, average),
         arithmetic=arithmetic,
         function=function,
         buffers=joined(4, buffers),
-        addresses=joined(8, _addresses(variables)),
+        addresses=joined(8, reads_of_columns(variables)),
         scalars=joined(8, [*reads, f"{s[0]} = {s[0]} * grad_scale"]),
         loop=joined(8, loop),
     )
     return re.sub(r" +$", "", text, flags=re.MULTILINE)
-
-
-def columns(formats: Mapping[str, Format], average: bool) -> tuple[str, ...]:
-    """The columns of a kernel's table: every array, one that is scaled followed by its scales."""
-    found = []
-    for name, format in formats.items():
-        found += [name, f"{name}_scales"] if format.scaled else [name]
-    return (*found, *(["average"] if average else []))
-
-
-def _variables(formats: Mapping[str, Format], average: bool) -> list[str]:
-    """The names of the columns' addresses in a kernel's text."""
-    found = []
-    for name, format in formats.items():
-        found += [f"at_{name}", f"scales_{name}"] if format.scaled else [f"at_{name}"]
-    return [*found, *(["at_average"] if average else [])]
-
-
-def _addresses(variables: Sequence[str]) -> list[str]:
-    return [f"{name} = int_at(table, {len(variables)} * tensor + {k})" for k, name in enumerate(variables)]
-
-
-def _sizes(formats: Mapping[str, Format], average: bool) -> dict[str, int]:
-    """The bytes of an element of each array, but for scales."""
-    sizes = {name: format.stored.itemsize for name, format in formats.items()}
-    return sizes | ({"average": 8 if _real(formats) == "float64" else 4} if average else {})
 
 
 def emit_conversion(source: Format, target: Format, stamp: str) -> str:
@@ -132,7 +106,7 @@ def emit_conversion(source: Format, target: Format, stamp: str) -> str:
     Values are rounded to nearest: a constant just below one half stands for the random bits.
     """
     formats = {"g": source, "x": target}
-    variables = _variables(formats, False)
+    variables = names_of_columns(formats, False)
     body = [f"new_x = {_value('g', source, False)}"]
     random = dict.fromkeys(formats, "numpy.uint32(0x7FFFFFFF)")
     if target.scaled:
@@ -147,8 +121,8 @@ def emit_conversion(source: Format, target: Format, stamp: str) -> str:
         **_head(formats, False),
         function=block_function(formats, ["x"], body, arguments, random),
         buffers=joined(4, block_buffers(formats, list(formats))),
-        addresses=joined(8, ["key = tile_key(0, 0)", *_addresses(variables)]),
-        loop=joined(8, block_loop(formats, _sizes(formats, False), ["x"], arguments)),
+        addresses=joined(8, ["key = tile_key(0, 0)", *reads_of_columns(variables)]),
+        loop=joined(8, block_loop(formats, sizes(formats, False), ["x"], arguments)),
     )
     return re.sub(r" +$", "", text, flags=re.MULTILINE)
 
@@ -160,7 +134,7 @@ def emit_norm(format: Format, stamp: str) -> str:
     squares = [line for value in values for line in (f"g = scale * numpy.float64({value})", "total += g * g")]
     return NORM.format(
         stamp=stamp,
-        real=_real(formats),
+        real=real_of(formats),
         g=_value("g", format, False),
         squares=joined(16, squares),
         **_head(formats, False),
@@ -177,10 +151,10 @@ def _body(
     """One element: decode, envelope, rule, encode."""
     slots = [name for name in formats if name not in ("p", "g")]
     scale, decay, factor, weight, *scalars = s
-    random = _random(formats)
+    random = draws(formats)
     values = [_value(name, formats[name], packed) for name in slots]
     results = ", ".join(["p", *(f"new_{name}" for name in slots)]) + ("" if slots else ",")
-    blocks = _in_blocks(formats)
+    blocks = in_blocks(formats)
     lines = [
         "bits = scattered(block_key, k - first)" if blocks else "bits = mixed(counter, key)",
         f"p = {_value('p', formats['p'], packed)}",
@@ -255,26 +229,6 @@ def _pair(formats: Mapping[str, Format], names: str, s: list[str], gradual: Mapp
     return FUNCTION.format(name="pair", names=f"k, whole, counter, key, {names}", lines=joined(4, lines))
 
 
-def _random(formats: Mapping[str, Format]) -> dict[str, str]:
-    """The random bits of each stored array of an element."""
-    rounded = [name for name, format in formats.items() if format.rounds and name != "g"]
-    if _in_blocks(formats):
-        # Those of blocks first: two of one loop then share a product.
-        rounded.sort(key=lambda name: not formats[name].scaled)
-        draws = [f"draw(bits, multiplier_of(block_key, {n // 2}))" for n in range(len(rounded))]
-        drawn = dict(
-            zip(rounded, [f"lower_bits({x})" if n % 2 else x for n, x in enumerate(draws)], strict=True)
-        )
-    else:
-        multipliers = dict(zip(rounded, cycle(MULTIPLIERS), strict=False))
-        drawn = {name: f"draw(bits, numpy.uint32(0x{x:X}))" for name, x in multipliers.items()}
-    return {name: drawn.get(name, "bits") for name in formats}
-
-
-def _in_blocks(formats: Mapping[str, Format]) -> bool:
-    return any(format.scaled for format in formats.values())
-
-
 def _value(name: str, format: Format, packed: bool, index: str = "k") -> str:
     """The decoded element k of an array."""
     code = f"half_of(word_{name}, half)" if packed else f"load_{name}(at_{name}, {index})"
@@ -288,7 +242,7 @@ def _value(name: str, format: Format, packed: bool, index: str = "k") -> str:
 def _head(formats: Mapping[str, Format], average: bool) -> dict[str, str]:
     """The imports and the typed accesses of a kernel's arrays."""
     imports, stored = [], {name: f"numba.{format.stored.name}" for name, format in formats.items()}
-    real = f"numba.{_real(formats)}"
+    real = f"numba.{real_of(formats)}"
     if average:
         stored["average"] = real
     scratches = []
@@ -321,8 +275,3 @@ def _head(formats: Mapping[str, Format], average: bool) -> dict[str, str]:
             two = f'access("codes_{name}", "{arrays}", numba.uint16)'
             accesses.append(f"load_two_codes_{name}, store_two_codes_{name} = {two}")
     return {"imports": "\n".join(sorted(set(imports))), "accesses": "\n".join(accesses + scratches)}
-
-
-def _real(formats: Mapping[str, Format]) -> str:
-    """The type of the computation: float64 where any format computes in it."""
-    return max(format.compute.name for format in formats.values())

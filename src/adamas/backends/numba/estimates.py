@@ -7,8 +7,8 @@ coarser than an error of the last bit here.
 
 A quotient is within one unit in the last place of the exact one, for dividends from 2^-120 and divisors from
 2^-126 to 2^126, and infinity, NaN and zero come out as they do exactly, but for the sign of a zero: where the
-step would make NaN of an infinite or zero estimate, the estimate stays. Divisors below 2^-128 have an infinite
-reciprocal: only rules with an ε far above that, in what they divide by, are approximated.
+step would make NaN of an infinite or zero estimate, the estimate stays. Divisors below 2^-128 have an
+infinite reciprocal: only rules with an ε far above that, in what they divide by, are approximated.
 
 CPUs of two vendors may estimate differently in the last bits, so their results may differ. On one CPU all
 elements get the same: scaled state is computed in blocks of one size, so that no element falls in the rest
@@ -57,7 +57,7 @@ def over(typing_context: Any, x: Any, y: Any) -> Any:
         x, y = args
         if vectors().reciprocal is None:
             return builder.fdiv(x, y)
-        # LLVM takes its estimate only where infinities do not matter (`ninf`), since its own step breaks them.
+        # LLVM takes its estimate only where infinities do not matter (`ninf`): its own step breaks them.
         reciprocal = builder.fdiv(ir.Constant(ir.FloatType(), 1.0), y, flags=("arcp", "ninf"))
         quotient = builder.fmul(x, reciprocal)
         left = builder.fma(builder.fneg(y), quotient, x)

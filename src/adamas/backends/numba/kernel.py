@@ -21,7 +21,7 @@ from ...formats import Format
 from ...rules import Rule
 from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
-from . import estimates, machine, randomness, toolbox
+from . import estimates, halves, machine, randomness, toolbox
 from .cache import load_module
 from .emit import ENVELOPE, columns, emit_conversion, emit_norm, emit_step
 from .estimates import approximated
@@ -169,7 +169,7 @@ def _compile(
 @functools.cache
 def _stamp() -> str:
     """Changes with the toolbox, the formats and the CPU's vectors, which Numba's own cache does not watch."""
-    files = [Path(str(module.__file__)) for module in (estimates, machine, randomness, toolbox)]
+    files = [Path(str(module.__file__)) for module in (estimates, halves, machine, randomness, toolbox)]
     files += sorted(Path(str(formats.__file__)).parent.glob("*.py"))
     content = [*(file.read_bytes() for file in files), repr(machine.vectors()).encode()]
     return "toolbox " + hashlib.sha256(b"".join(content)).hexdigest()[:16]

@@ -18,7 +18,7 @@ __all__ = ["Vectors", "vectors", "widest_vectors"]
 
 _WIDEST = '"prefer-vector-width"="512"'
 # The raw estimate of LLVM where a quotient of vectors is marked, without its refinement, which makes NaN of
-# infinity: `estimates.over` has its own. Scalars, which would be estimated by another instruction, stay exact.
+# infinity: `estimates.over` has its own. Scalars, which another instruction would estimate, stay exact.
 _ESTIMATES = '"reciprocal-estimates"="vec-divf:0"'
 
 

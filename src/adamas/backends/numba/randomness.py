@@ -7,8 +7,8 @@ are LLVM intrinsics because Numba would multiply 32-bit numbers in 64 bits, whic
 
 Where elements come in blocks, a block has a key of its own, hashed at no cost worth counting. Its upper half
 is mixed into a constant for each place in a block, and its lower half multiplies them: that makes the bits of
-any two places independent, since no two constants agree in their lower seven bits. Two arrays share a product:
-its upper bits, and its lower ones. That is 4 instructions of a vector for two arrays, where counters take 7.
+any two places independent, since no two constants agree in their lower seven bits. Two arrays share a
+product, its upper bits and its lower ones: 2 instructions of a vector for both, where counters take 5.
 """
 
 from __future__ import annotations

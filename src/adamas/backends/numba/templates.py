@@ -134,7 +134,6 @@ import numpy
 
 from adamas.backends.numba.randomness import *
 from adamas.backends.numba.toolbox import *
-from adamas.backends.numba.vectors import *
 {imports}
 
 real = numpy.float32

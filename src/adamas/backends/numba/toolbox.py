@@ -16,6 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .estimates import over
+from .halves import half_of, with_half
 from .machine import widest_vectors
 
 __all__ = [
@@ -106,9 +107,6 @@ def access(name: str, arrays: str, stored: Any, unit: int = 1) -> tuple[Any, Any
         return types.void(types.int64, types.int64, stored), generate
 
     return load, store
-
-
-_WORD = ir.IntType(32)
 
 
 @intrinsic
@@ -251,28 +249,6 @@ def packed(both):  # type: ignore[no-untyped-def]
 def short_nan(x):  # type: ignore[no-untyped-def]
     """A float32 unchanged, but NaN with an empty lower half."""
     return xp.from_bits(where(x != x, np.uint32(0x7FC00000), xp.bits(x)))
-
-
-@intrinsic
-def half_of(typing_context: Any, word: Any, half: Any) -> Any:
-    """The lower (0) or upper (1) 16 bits of 32."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        shift = builder.shl(builder.trunc(args[1], _WORD), ir.Constant(_WORD, 4))
-        return builder.trunc(builder.lshr(args[0], shift), ir.IntType(16))
-
-    return types.uint16(types.uint32, types.int64), generate
-
-
-@intrinsic
-def with_half(typing_context: Any, word: Any, half: Any, code: Any) -> Any:
-    """A word with a 16-bit code put in a half that is zero."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        shift = builder.shl(builder.trunc(args[1], _WORD), ir.Constant(_WORD, 4))
-        return builder.or_(args[0], builder.shl(builder.zext(args[2], _WORD), shift))
-
-    return types.uint32(types.uint32, types.int64, types.uint16), generate
 
 
 @inline
