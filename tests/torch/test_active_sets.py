@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from code_support import SCALED, STORED
+from state_support import fits
 from torch import Tensor
 from torch_support import DROP_IN, OPTIMIZERS, Make, assert_rounding, bits, everything, leaf, randn
 
@@ -104,8 +106,8 @@ FORMATS: list[tuple[torch.dtype, dict[str, Any]]] = [
     (torch.bfloat16, {}),
     (torch.float16, {}),
     (torch.bfloat16, {"state_format": "bfloat16"}),
-    (torch.float32, {"state_format": "float8"}),
-    (torch.float32, {"state_format": "float16", "average": 0.75}),
+    *((torch.float32, {"state_format": name}) for name in STORED if name != "bfloat16"),
+    (torch.float32, {"state_format": "bfloat16", "average": 0.75}),
     (torch.float32, {"average": 0.75}),
     (torch.float64, {}),
     (torch.complex64, {}),
@@ -122,6 +124,7 @@ CROSSED = [
     for k, (name, make) in enumerate(OPTIMIZERS.items())
     for n, format in enumerate(FORMATS)
     if name in KINDS or (n - k) % len(FORMATS) in (0, 4)
+    if "state_format" not in format[1] or fits(make, format[1]["state_format"])
 ]
 
 
@@ -129,7 +132,7 @@ CROSSED = [
 def test_each_parameter_steps_as_if_alone_in_every_format(
     make: Make, dtype: torch.dtype, options: dict[str, Any]
 ) -> None:
-    first = 4200 if options.get("state_format") == "float8" else 40  # large enough for scales
+    first = 4200 if options.get("state_format") in SCALED else 40  # large enough for scales
     beside_one_each(functools.partial(make, **options), dtype, random_halves(PARAMS, 5), first=first)
 
 

@@ -622,7 +622,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     *(({"seed": x}, "seed must be an integer") for x in (1.5, "0", None, True)),
     *(({"backend": x}, "backend must be one of 'auto', 'numba'") for x in ("cuda", None, 3)),
     *(
-        ({"state_format": x}, "state_format must be one of bfloat16, float16, float32, float8")
+        ({"state_format": x}, "state_format must be one of bfloat16, float16, float32, float4, float8")
         for x in ("int8", "float64", 8, b"float8", {"exp_avg": "fp9"}, {"exp_avg": None}, ["float8"])
     ),
     *(({"state_format": {x: "float8"}}, "exp_avg, exp_avg_sq, max_exp_avg_sq") for x in ("m", "step", 0)),

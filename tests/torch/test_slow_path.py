@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import torch
+from code_support import coarseness
+from state_support import STORED_FOR_ADAM
 from torch import Tensor
 from torch_support import (
     OPTIMIZERS,
@@ -238,7 +240,7 @@ def test_a_layout_of_a_half_is_rounded_within_a_spacing(
     torch.testing.assert_close(p.float(), wide, rtol=torch.finfo(dtype).eps, atol=1e-6)
 
 
-@pytest.mark.parametrize("format", ["bfloat16", "float16", "float8"])
+@pytest.mark.parametrize("format", STORED_FOR_ADAM)
 def test_state_formats_of_a_parameter_with_gaps(format: str) -> None:
     """It has them as any other, and they go into a checkpoint and out of it."""
     p = leaf(randn(90, 120, seed=1)[:, ::2])
@@ -247,7 +249,8 @@ def test_state_formats_of_a_parameter_with_gaps(format: str) -> None:
     assert warnings_of(lambda: train(opt, [p], range(3))) == []
     train(other, [wide], range(3))
     assert opt.backend == "numba"
-    torch.testing.assert_close(p, wide, rtol=0, atol=3e-4)
+    start = randn(90, 120, seed=1)[:, ::2]
+    assert ((p - wide).norm() / (wide - start).norm()).item() <= coarseness(format) ** 0.5 / 3
     assert sum(x.nbytes for x in opt.state[p].values()) < sum(x.nbytes for x in other.state[wide].values())
     q = leaf(p.detach().clone())
     again = OPTIMIZERS["Adam"]([q], state_format=format)
