@@ -24,7 +24,7 @@ class Adadelta(Rule):
     rho: Fraction = 0.9
     eps: NonNegative = 1e-6
 
-    # Steps are as long as the root of d, which is of their squares: a coarse d that is rounded up feeds itself.
+    # Steps are as long as the root of d, which is of their squares: a coarse d, rounded up, feeds itself.
     slots = {"v": NONNEGATIVE, "d": NONNEGATIVE.of_at_least(8)}
 
     def scalars(self, t: int) -> Scalars:
