@@ -138,9 +138,9 @@ def test_no_quotient_of_float8_state_is_estimated_otherwise(name: str, tmp_path:
     slots = dict.fromkeys(FORMS[name].form().slots, "float8")
     if not slots:
         pytest.skip("it has no state")
-    assembly = fresh(
-        compile_rule(FORMS[name], "float32", slots=slots).path, tmp_path
-    ).step._library.get_asm_str()
+    source = compile_rule(FORMS[name], "float32", slots=slots).path
+    assembly = fresh(source, tmp_path).step._library.get_asm_str()
     assert not re.search(r"\bv?(rcp|rsqrt)[sp]s\b", assembly)
-    vectors = [line for line in assembly.splitlines() if re.search(r"\bvdivps\b", line)]
-    assert not vectors, "a quotient is divided"
+    if "xp.over(" in source.read_text(encoding="utf-8"):  # a rule with a small ε divides exactly
+        assert "vrcp14ps" in assembly
+        assert not re.search(r"\bvdivps\b", assembly), "a quotient is divided"

@@ -6,7 +6,7 @@ import pytest
 pytest.importorskip("torch", reason="the benchmarks time torch optimizers")
 
 from adamas import formats
-from adamas.bench import pairs
+from adamas.bench import measure
 from adamas.bench.suites import codes
 from adamas.bench.suites.codes import Code, of_format, of_levels
 
@@ -52,9 +52,9 @@ def test_rounding_to_nearest_drifts_where_the_mean_is_kept_otherwise() -> None:
 
 
 def test_every_code_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pairs, "_TRIAD", 1000)
+    monkeypatch.setattr(measure, "_TRIAD", 1000)
     monkeypatch.setattr(codes, "_BLOCKS", 1)
-    monkeypatch.setattr(codes, "_SPIKES", (1e3,))
+    monkeypatch.setattr(codes, "_SPIKES", (3,))
     rows = codes.run(["rl-mlp"], 1, False).rows
     assert [row["code"] for row in rows] == [*SCALED, *LEVELS]
     assert all(np.isfinite(list(row.values())[1:]).all() for row in rows)

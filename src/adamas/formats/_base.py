@@ -92,6 +92,11 @@ class Format:
     aliases: tuple[str, ...] = field(default=(), kw_only=True)
 
     @property
+    def bits(self) -> int:
+        """The bits of a code."""
+        return 8 * self.stored.itemsize // self.packs
+
+    @property
     def bytes(self) -> float:
         """The size of an element, its share of a scale included."""
         return self.stored.itemsize / self.packs + (4 / BLOCK if self.scaled else 0)

@@ -38,21 +38,22 @@ class Slot:
     """One state array of a parameter, of the parameter's shape.
 
     `signed`: whether values can be negative (a storage format spends no sign bit on a slot that
-    cannot be). `initial`: the value of every element before the first step. `cancels`: whether `update`
-    takes its difference to something almost equal, of which rounding the slot would leave nothing.
+    cannot be). `initial`: the value of every element before the first step. `least_bits`: how many bits
+    an element needs, where rounding comes back through `update`: a difference to something almost equal, of
+    which nothing would be left, or a slot that is made of this one.
     """
 
     signed: bool
     initial: float = 0.0
-    cancels: bool = False
+    least_bits: int = 0
 
     def filled(self, initial: float) -> Slot:
         """The same slot, starting at `initial` instead of zero."""
         return dataclasses.replace(self, initial=initial)
 
-    def cancelling(self) -> Slot:
-        """The same slot, of which `update` takes the difference to something almost equal."""
-        return dataclasses.replace(self, cancels=True)
+    def of_at_least(self, bits: int) -> Slot:
+        """The same slot, of which an element needs so many bits."""
+        return dataclasses.replace(self, least_bits=bits)
 
 
 SIGNED = Slot(signed=True)

@@ -26,7 +26,8 @@ class AdaBelief(Rule):
     beta2: Decay = 0.999
     eps: NonNegative = 1e-16
 
-    slots = {"m": SIGNED, "s": NONNEGATIVE}
+    # s is of squares of g - m, which the rounding of a coarse m would outweigh.
+    slots = {"m": SIGNED.of_at_least(8), "s": NONNEGATIVE}
 
     def scalars(self, t: int) -> Scalars:
         root = (1 - self.beta2**t) ** 0.5

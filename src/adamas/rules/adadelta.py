@@ -24,7 +24,8 @@ class Adadelta(Rule):
     rho: Fraction = 0.9
     eps: NonNegative = 1e-6
 
-    slots = {"v": NONNEGATIVE, "d": NONNEGATIVE}
+    # Steps are as long as the root of d, which is of their squares: a coarse d, rounded up, feeds itself.
+    slots = {"v": NONNEGATIVE, "d": NONNEGATIVE.of_at_least(8)}
 
     def scalars(self, t: int) -> Scalars:
         return self.lr, self.rho, 1 - self.rho, self.eps

@@ -30,7 +30,8 @@ class RMSprop(Rule):
     def form(self) -> Form:
         slots: dict[str, Slot] = {"v": NONNEGATIVE}
         if self.centered:
-            slots = {"v": NONNEGATIVE.cancelling(), "mean": SIGNED.cancelling()}
+            # v - mean² may be a small difference, or by rounding a negative one.
+            slots = {"v": NONNEGATIVE.of_at_least(32), "mean": SIGNED.of_at_least(32)}
         if self.momentum > 0:
             slots["b"] = SIGNED
         return Form(slots, _UPDATES[self.centered, self.momentum > 0])

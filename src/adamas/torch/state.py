@@ -124,10 +124,11 @@ def check_fit(slots: Mapping[str, Slot], state_format: StateFormat | None) -> No
                 f"magnitudes of gradients, would stop its parameters for ever. Use 'bfloat16', or {name!r} "
                 f"for signed slots alone, as in {{'exp_avg': {name!r}}}"
             )
-        if format.rounds and slot.cancels:
+        if format.bits < slot.least_bits:
             raise ValueError(
-                f"state_format={name!r} is too coarse for {key!r}: the step divides by a small difference of "
-                f"it to another slot, of which rounding would leave nothing. Keep it in 'float32'"
+                f"state_format={name!r} is too coarse for {key!r}, of which an element needs "
+                f"{slot.least_bits} bits here: its rounding would come back through the step. Use "
+                f"{'float8' if slot.least_bits <= 8 else 'float32'!r} for it"
             )
         if format.needs_divisor and not divides:
             raise ValueError(

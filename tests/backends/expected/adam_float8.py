@@ -60,8 +60,8 @@ def block(first, count, scale_at, packed_at, key, at_p, at_g, at_m, scales_m, at
         for j in range(128):
             x = load_buffer_m(buffer_m, j)
             store_buffer_m(buffer_m, j, where(abs(x) < tiny + tiny, real(0), x))
-    if top > real(3.402810485643916e+38) and top <= real(3.4028234663852886e+38):
-        top = real(3.402810485643916e+38)
+    if top > real(9.223372036854776e+18):
+        top = real(9.223372036854776e+18)
         scale = top * real(0.5333425226647569)
         for j in range(128):
             x = load_buffer_m(buffer_m, j)
@@ -74,7 +74,7 @@ def block(first, count, scale_at, packed_at, key, at_p, at_g, at_m, scales_m, at
         for j in range(128):
             x = load_buffer_v(buffer_v, j)
             store_buffer_v(buffer_v, j, where(abs(x) < tiny + tiny, real(0), x))
-    if top > real(3.402810485643916e+38) and top <= real(3.4028234663852886e+38):
+    if top > real(3.402810485643916e+38):
         top = real(3.402810485643916e+38)
         scale = top * real(0.5333338420920903)
         for j in range(128):
