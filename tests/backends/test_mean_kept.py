@@ -11,13 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from code_support import SCALED
+from code_support import SCALED, fits_rule
 from format_support import Driver
 from rule_cases import FORMS, run_reference
 
-from adamas import formats
 from adamas.backends import host_carry, reference
-from adamas.formats import BLOCK
+from adamas.formats import BLOCK, Format
 from adamas.rules import SGD, Adam, Lion, Rule
 
 BLOCKS, STEPS = 256, 240
@@ -49,14 +48,7 @@ def in_turn(t: int) -> float:
 PATTERNS: list[Callable[[int], float]] = [turning, alternating, in_turn]
 
 
-def fit(rule: Rule, format: str) -> bool:
-    """As front ends have it: see `check_fit`."""
-    slots = rule.form().slots.values()
-    divides = any(not slot.signed for slot in slots)
-    return not any(slot.cancels for slot in slots) and (divides or not formats.get(format).needs_divisor)
-
-
-CASES = [(name, format) for name, rule in RULES.items() for format in SCALED if fit(rule, format)]
+CASES = [(name, format) for name, rule in RULES.items() for format in SCALED if fits_rule(rule, format)]
 
 
 def linear_slots(rule: Rule) -> list[bool]:
@@ -122,7 +114,7 @@ def test_state_and_parameters_follow_the_reference(
                 assert_mean(stored.values, float(exact[1]), allowed, f"step {t}, slot")
 
 
-def lowest(scale: float, format: formats.Format) -> float:
+def lowest(scale: float, format: Format) -> float:
     codes = np.arange(1 << 8 // format.packs).astype(format.stored)
     assert format.decode is not None
     values = format.decode(codes, np.float32(scale))
@@ -140,7 +132,7 @@ def moved(rule: Rule, format: str) -> float:
     return float(driver.params[0].values[~keepers].mean(dtype=np.float64))
 
 
-@pytest.mark.parametrize("format", [name for name in SCALED if fit(Lion(), name)])
+@pytest.mark.parametrize("format", [name for name in SCALED if fits_rule(Lion(), name)])
 def test_momentum_turns_with_the_gradient(format: str) -> None:
     """float32 ends at .122 and 9.80; to nearest, float8 ended at -.4 and -25.7."""
     lion, momentum = Lion(lr=1e-3), SGD(lr=1e-3, momentum=0.99)

@@ -19,7 +19,8 @@ __all__ = ["Vectors", "vectors", "widest_vectors"]
 _WIDEST = '"prefer-vector-width"="512"'
 # The raw estimate of LLVM where a quotient of vectors is marked, without its refinement, which makes NaN of
 # infinity: `estimates.over` has its own. Scalars, which another instruction would estimate, stay exact.
-_ESTIMATES = '"reciprocal-estimates"="vec-divf:0"'
+# Roots stay exact too: LLVM would make one estimate of a quotient by a root, and NaN where that is infinite.
+_ESTIMATES = '"reciprocal-estimates"="vec-divf:0,!vec-sqrtf"'
 
 
 @dataclass(frozen=True)
