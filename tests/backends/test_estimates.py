@@ -27,6 +27,13 @@ def over_one(x, y):
     return xp.over(x, y)
 
 
+@njit(error_model="numpy", fastmath={"nsz", "contract"})
+def over_roots(x, y, out):
+    widest_vectors()
+    for k in range(len(x) // 128 * 128):
+        out[k] = xp.over(x[k], xp.sqrt(y[k]))
+
+
 def quotients(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     out = np.empty(x.size, FLOAT32)
     over_all(x.astype(FLOAT32), y.astype(FLOAT32), out)
@@ -83,6 +90,20 @@ def test_zero_infinity_and_nan_are_as_in_an_exact_quotient() -> None:
         np.testing.assert_array_equal(found == 0, exact == 0)
         signed = ~np.isnan(exact) & (exact != 0)  # kernels have the sign of a zero nowhere
         np.testing.assert_array_equal(np.signbit(found[signed]), np.signbit(exact[signed]))
+
+
+def test_a_quotient_by_a_root_is_close_too() -> None:
+    """LLVM estimates the reciprocal of a root by an instruction of its own."""
+    random = np.random.default_rng(0)
+    y = np.ldexp(random.uniform(1, 2, MANY), random.integers(-126, 127, MANY)).astype(FLOAT32)
+    x, out = random.uniform(-2, 2, MANY).astype(FLOAT32), np.empty(MANY, FLOAT32)
+    over_roots(x, y, out)
+    np.testing.assert_allclose(out, x / np.sqrt(y), rtol=2.0**-23)
+    y[:8], x[:8] = [0, 0, np.inf, np.nan, -1, 0, np.inf, -0.0], [1, -1, 1, 1, 1, 0, np.inf, 1]
+    over_roots(x, y, out)
+    np.testing.assert_array_equal(out[:6], [np.inf, -np.inf, 0, np.nan, np.nan, np.nan])
+    assert np.isnan(out[6])
+    assert np.isinf(out[7])
 
 
 @pytest.mark.skipif(vectors().reciprocal is None, reason="this CPU divides exactly")

@@ -17,9 +17,10 @@ from numba.extending import intrinsic
 __all__ = ["Vectors", "vectors", "widest_vectors"]
 
 _WIDEST = '"prefer-vector-width"="512"'
-# The raw estimate of LLVM where a quotient of vectors is marked, without its refinement, which makes NaN of
-# infinity: `estimates.over` has its own. Scalars, which another instruction would estimate, stay exact.
-_ESTIMATES = '"reciprocal-estimates"="vec-divf:0"'
+# The raw estimates of LLVM where a quotient of vectors is marked (of the reciprocal of a root, another one),
+# without its refinement, which makes NaN of infinity: `estimates.over` has its own. Scalars, which another
+# instruction would estimate, stay exact.
+_ESTIMATES = '"reciprocal-estimates"="vec-divf:0,vec-sqrtf:0"'
 
 
 @dataclass(frozen=True)
