@@ -64,6 +64,13 @@ def smallest(name: str, signed: bool) -> float:
     return float(magnitudes(name, signed)[1])
 
 
+def limit_of(name: str, signed: bool) -> float:
+    """The magnitude at which state saturates, infinity too; infinite where it does not."""
+    format = formats.get(name, signed)
+    largest = np.inf if format.largest is None else format.largest
+    return min(largest, float(np.finfo(np.float32).max) * (1 - 2.0**-18)) if format.scaled else largest
+
+
 def spacing(format: Format, values: Values, scale: Any = 1.0) -> Values:
     """The distance of the two codes beside each value, of which it becomes one.
 

@@ -162,9 +162,9 @@ def encode_blocks(format: Format, values: Values, random: Any, scale_of: Values)
     values = np.asarray(values, np.float32)
     top = np.zeros(int(scale_of[-1]) + 1 if scale_of.size else 0, np.float32)
     np.maximum.at(top, scale_of, np.abs(values))
-    largest = np.finfo(np.float32).max
-    limit = np.float32(float(largest) * (1 - 2.0**-18))
-    clipped = (top > limit) & (top <= largest)
+    largest = np.inf if format.largest is None else format.largest
+    limit = np.float32(min(largest, float(np.finfo(np.float32).max) * (1 - 2.0**-18)))
+    clipped = top > limit
     top[clipped] = limit
     with np.errstate(over="ignore", invalid="ignore"):
         scales = np.maximum(top * np.float32(format.scale_factor), np.float32(TINY))

@@ -13,7 +13,7 @@ every_format = pytest.mark.parametrize("name", formats.names())
 def test_both_signs_say_the_same(name: str) -> None:
     one, other = formats.get(name, True), formats.get(name, False)
     assert one.name == name
-    same = ("name", "stored", "compute", "scaled", "packs", "bytes", "torch_dtype", "aliases", "largest")
+    same = ("name", "stored", "compute", "scaled", "packs", "bytes", "torch_dtype", "aliases")
     for attribute in (*same, "needs_divisor", "rounds"):
         assert getattr(one, attribute) == getattr(other, attribute), attribute
 

@@ -220,7 +220,7 @@ def test_a_step_of_nothing_before_a_checkpoint_is_loaded(format: str) -> None:
 
 
 @pytest.mark.parametrize("format", SCALED_FOR_ADAM)
-def test_infinite_state_is_loaded_as_what_it_is(format: str) -> None:
+def test_state_that_is_not_finite_is_loaded(format: str) -> None:
     p = leaf(randn(LARGE))
     opt = Adam([p], state_format="float32")
     train(opt, [p], range(1))
@@ -230,6 +230,6 @@ def test_infinite_state_is_loaded_as_what_it_is(format: str) -> None:
     other.load_state_dict(opt.state_dict())
     train(other, [p], range(1, 2))
     wide = other.torch_state_dict()["state"][0]
-    assert not wide["exp_avg"][5].isfinite()
-    assert not wide["exp_avg_sq"][200].isfinite()
+    assert wide["exp_avg"][5].abs() > 1e18  # saturated
+    assert wide["exp_avg_sq"][200].isnan()
     assert all(bool(wide[key][256:].isfinite().all()) for key in ("exp_avg", "exp_avg_sq"))

@@ -111,7 +111,7 @@ class Checkpoints(torch.optim.Optimizer):
         }
         for index, p in self._pairs(state_dict):
             state = state_dict["state"].get(index, {})
-            for key in slots:
+            for key in sorted(slots):
                 wrong = fault(state, key, p)
                 if wrong is not None:
                     raise ValueError(

@@ -224,8 +224,8 @@ def flush(x, zero):  # type: ignore[no-untyped-def]
 
 @inline
 def saturated(x, largest):  # type: ignore[no-untyped-def]
-    """A number brought into a range; NaN and infinity stay."""
-    return where(abs(x) == np.inf, x, xp.maximum(xp.minimum(x, largest), -largest))
+    """A number brought into a range; NaN stays."""
+    return xp.maximum(xp.minimum(x, largest), -largest)
 
 
 # Below it, a scale times the smallest code of any format, 2^-34, is subnormal.
