@@ -24,7 +24,7 @@ def architecture() -> str:
 
 
 def vector_bits() -> int:
-    """The width of the vectors of the CPU that Numba compiles for: this one unless its settings say another."""
+    """The width of the vectors of the CPU that Numba compiles for: this one, unless it is set to another."""
     features = set(_features().split(","))
     # 512 bits also need instructions on bytes and words and on shorter vectors: all servers have these.
     if {"+avx512f", "+avx512bw", "+avx512dq", "+avx512vl"} <= features:
