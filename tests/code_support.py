@@ -11,6 +11,7 @@ import pytest
 
 from adamas import formats
 from adamas.formats import Format
+from adamas.rules import Rule
 
 Values = npt.NDArray[Any]
 
@@ -88,6 +89,15 @@ def spacing(format: Format, values: Values, scale: Any = 1.0) -> Values:
     near = [np.searchsorted(points, size * factor, side="right") - 1 for factor in (1 - 1e-5, 1, 1 + 1e-5)]
     longest: Values = np.max(gaps[np.array(near)], axis=0) * scale
     return longest
+
+
+def fits_rule(rule: Rule, name: str) -> bool:
+    """Whether a format is fit for all slots of a rule, as front ends have it."""
+    slots, format = rule.form().slots.values(), formats.get(name)
+    divides = any(not slot.signed for slot in slots)
+    fine = all(format.bits >= slot.least_bits for slot in slots)
+    ends = format.largest is not None and not format.scaled and divides
+    return fine and not ends and (divides or not slots or not format.needs_divisor)
 
 
 def coarseness(name: str) -> float:

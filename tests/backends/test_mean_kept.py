@@ -11,13 +11,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from code_support import SCALED
+from code_support import SCALED, fits_rule
 from format_support import Driver
 from rule_cases import FORMS, run_reference
 
-from adamas import formats
 from adamas.backends import host_carry, reference
-from adamas.formats import BLOCK
+from adamas.formats import BLOCK, Format
 from adamas.rules import SGD, Adam, Lion, Rule
 
 BLOCKS, STEPS = 256, 240
@@ -49,33 +48,27 @@ def in_turn(t: int) -> float:
 PATTERNS: list[Callable[[int], float]] = [turning, alternating, in_turn]
 
 
-def fit(rule: Rule, format: str) -> bool:
-    """As front ends have it: see `check_fit`."""
-    slots = rule.form().slots.values()
-    divides = any(not slot.signed for slot in slots)
-    return not any(slot.cancels for slot in slots) and (divides or not formats.get(format).needs_divisor)
-
-
-CASES = [(name, format) for name, rule in RULES.items() for format in SCALED if fit(rule, format)]
+CASES = [(name, format) for name, rule in RULES.items() for format in SCALED if fits_rule(rule, format)]
 
 
 def linear_slots(rule: Rule) -> list[bool]:
     """Of each slot whether its next value is, in the mean, that of the mean state: noise shifts others."""
-    form, g, p = rule.form(), np.array([0.37]), np.array([1.0])
+    form, p = rule.form(), np.array([1.0])
     carried = host_carry(rule, 5, *rule.carried.values())
     base = [np.array([0.3 + 0.1 * k]) for k in range(len(form.slots))]
 
-    def following(signs: tuple[float, ...]) -> list[float]:
+    def following(g: float, signs: tuple[float, ...]) -> list[float]:
         slots = [x * (1 + 0.3 * sign) for x, sign in zip(base, signs, strict=True)]
-        _, *after = reference.step(rule, 5, p, g, slots, carried=carried)
+        _, *after = reference.step(rule, 5, p, np.array([g]), slots, carried=carried)
         return [float(x[0]) for x in after]
 
-    plain = np.array(following((0.0,) * len(base)))
     found = np.ones(len(base), bool)
-    for k in range(2 ** len(base)):
-        signs = tuple(1.0 if k >> n & 1 else -1.0 for n in range(len(base)))
-        both = np.array([following(signs), following(tuple(-x for x in signs))])
-        found &= np.abs(both.mean(axis=0) - plain) <= 1e-9
+    for g in (0.02, 0.37, 0.7, 1.2, 3.0):
+        plain = np.array(following(g, (0.0,) * len(base)))
+        for k in range(2 ** len(base)):
+            signs = tuple(1.0 if k >> n & 1 else -1.0 for n in range(len(base)))
+            both = np.array([following(g, signs), following(g, tuple(-x for x in signs))])
+            found &= np.abs(both.mean(axis=0) - plain) <= 1e-9
     return list(found)
 
 
@@ -121,7 +114,7 @@ def test_state_and_parameters_follow_the_reference(
                 assert_mean(stored.values, float(exact[1]), allowed, f"step {t}, slot")
 
 
-def lowest(scale: float, format: formats.Format) -> float:
+def lowest(scale: float, format: Format) -> float:
     codes = np.arange(1 << 8 // format.packs).astype(format.stored)
     assert format.decode is not None
     values = format.decode(codes, np.float32(scale))
@@ -139,7 +132,7 @@ def moved(rule: Rule, format: str) -> float:
     return float(driver.params[0].values[~keepers].mean(dtype=np.float64))
 
 
-@pytest.mark.parametrize("format", [name for name in SCALED if fit(Lion(), name)])
+@pytest.mark.parametrize("format", [name for name in SCALED if fits_rule(Lion(), name)])
 def test_momentum_turns_with_the_gradient(format: str) -> None:
     """float32 ends at .122 and 9.80; to nearest, float8 ended at -.4 and -25.7."""
     lion, momentum = Lion(lr=1e-3), SGD(lr=1e-3, momentum=0.99)

@@ -38,8 +38,8 @@ def test_what_a_rule_keeps_says_which_formats_it_takes(name: str, format: str) -
     slots, known = slots_of(name), formats.get(format)
     ends = format in ENDING and any(not slot.signed for slot in slots.values())
     coarse = known.needs_divisor and bool(slots) and all(slot.signed for slot in slots.values())
-    cancels = known.rounds and any(slot.cancels for slot in slots.values())
-    assert fits(OPTIMIZERS[name], format) == (not (ends or coarse or cancels))
+    short = any(known.bits < slot.least_bits for slot in slots.values())
+    assert fits(OPTIMIZERS[name], format) == (not (ends or coarse or short))
 
 
 # The message says what to do, and that works.
@@ -125,9 +125,8 @@ def test_a_difference_of_slots_keeps_them_in_float32(format: str, options: dict[
 def test_the_divisor_of_rmsprop_is_a_difference() -> None:
     """With gradients of mean 1 and spread .1, v - mean² is a hundredth of either."""
     slots = RMSprop(centered=True).form().slots
-    assert slots["v"].cancels
-    assert slots["mean"].cancels
-    assert not any(slot.cancels for slot in RMSprop(momentum=0.9).form().slots.values())
+    assert slots["v"].least_bits == slots["mean"].least_bits == 32
+    assert all(slot.least_bits <= 8 for slot in RMSprop(momentum=0.9).form().slots.values())
 
 
 # Later.
