@@ -12,5 +12,7 @@ hypothesis.settings.load_profile("adamas")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("huge") and "huge" not in item.config.getoption("markexpr"):
+        pytest.skip("needs 15 GiB of memory: ask for it with -m huge")
     if item.get_closest_marker("realdata") and not os.environ.get("ADAMAS_DATA"):
         pytest.skip("ADAMAS_DATA does not name a folder with the real data sets")

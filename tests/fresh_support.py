@@ -22,3 +22,30 @@ def fresh_python(program: str) -> str:
     if done.returncode:
         raise AssertionError(done.stderr)
     return done.stdout
+
+
+# For programs above: the most memory that was resident since the last `reset()`, in MiB beyond what was then.
+PEAKS = """
+import gc
+
+
+def _status(name):
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(name)) / 1024
+
+
+def reset():
+    gc.collect()
+    with open("/proc/self/clear_refs", "w") as file:
+        file.write("5")
+    return _status("VmRSS:")
+
+
+def peak_since(before):
+    return _status("VmHWM:") - before
+"""
+
+
+def has_peaks() -> bool:
+    """Whether the system says how much memory was resident at most, and forgets it when asked."""
+    return os.access("/proc/self/clear_refs", os.W_OK)
