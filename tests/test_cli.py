@@ -14,7 +14,7 @@ import adamas
 from adamas import cli
 from adamas._tools import modules
 from adamas._tools.machine import cpu_model
-from adamas.backends.numba import cpu
+from adamas.backends.numba import architecture, vector_bits
 from adamas.cli import app
 from adamas.experiments import figures
 from adamas.experiments.datasets import _download, mnist
@@ -60,11 +60,10 @@ def test_info_is_a_table_and_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in packages},
         "cpu": cpu_model(),
-        "architecture": cpu.architecture(),
+        "architecture": architecture(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "vector bits": cpu.vector_bits(),
-        "low-bit kernels": cpu.low_bit_instructions(),
+        "vector bits": vector_bits(),
         "cache": str(tmp_path),
     }
     code, out, _ = adamas_command("info")

@@ -176,3 +176,25 @@ def test_all_in_bfloat16_a_nan_stays_one(scale: float) -> None:
     expected = np.isnan(values) | np.isnan(scale)
     for array in driver.arrays:
         assert np.isnan(array.values[expected]).all()
+
+
+# Places.
+
+
+@pytest.mark.parametrize("n", [1, 15, 127, 128, 129, 300, 1000])
+def test_no_place_in_a_tensor_shows(n: int) -> None:
+    """Equal elements get equal steps: in whole blocks, in what is left of them, and alone."""
+    driver = Driver(Adam(), [np.full(n, 0.7)], slots="float8")
+    driver.step(np.full(n, 0.3))
+    assert len(set(driver.params[0].values.tolist())) == 1
+
+
+@pytest.mark.parametrize("eps", [0.0, 1e-40])
+@pytest.mark.parametrize("state", [name for name in formats.names() if formats.get(name).scaled])
+def test_a_second_moment_that_no_epsilon_adds_to_stays_positive(state: str, eps: float) -> None:
+    """When gradients end: 0 over a moment that was flushed to zero would be NaN."""
+    driver = Driver(Adam(eps=eps, beta1=0.5, beta2=0.5), [np.ones(300)], slots=state)
+    driver.step(np.ones(300))
+    for _ in range(300):
+        driver.step(np.zeros(300))
+    assert np.isfinite(driver.params[0].values).all()

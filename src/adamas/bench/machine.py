@@ -10,7 +10,7 @@ import torch
 
 import adamas
 from adamas._tools.machine import Load, cpu_model, memory_bytes
-from adamas.backends.numba.cpu import architecture, vector_bits
+from adamas.backends.numba import architecture, vector_bits
 from adamas.backends.numba.pool import available_cpus
 
 from .measure import interleave, triad, triad_bytes

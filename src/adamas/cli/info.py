@@ -25,7 +25,7 @@ def info(as_json: Json = False) -> None:
 
 def _cpu() -> dict[str, Any]:
     from adamas._tools.machine import cpu_model
-    from adamas.backends.numba.cpu import architecture, low_bit_instructions, vector_bits
+    from adamas.backends.numba import architecture, vector_bits
     from adamas.backends.numba.pool import available_cpus
 
     return {
@@ -34,7 +34,6 @@ def _cpu() -> dict[str, Any]:
         "cores": available_cpus(),
         "threads": _threads(),
         "vector bits": vector_bits(),
-        "low-bit kernels": low_bit_instructions(),
     }
 
 

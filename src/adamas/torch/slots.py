@@ -165,8 +165,9 @@ def _fault_of_scaled(held: Held, p: Tensor) -> str | None:
         return f"has its dimensions in the order {held.order}, and the parameter has {p.dim()}"
     if held.scales is None:
         return "is incomplete: its codes have no scales"
-    if held.codes.dtype != torch.uint8 or held.scales.dtype != torch.float32:
-        return f"has codes and scales of {held.codes.dtype} and {held.scales.dtype}, not uint8 and float32"
+    dtypes, right_dtypes = (held.codes.dtype, held.scales.dtype), (torch_dtype(format), torch.float32)
+    if dtypes != right_dtypes:
+        return f"has codes and scales of {dtypes}, not {right_dtypes}"
     scales = formats.scales_shape(in_order(p, held.order))
     for found, right in ((held.codes, code_shape(p, format, held.order)), (held.scales, scales)):
         if tuple(found.shape) != right:

@@ -33,7 +33,7 @@ scratch_v = scratch(128, numba.float32)
 def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside):
     m = beta1 * m + one_minus_beta1 * g
     v = beta2 * v + one_minus_beta2 * g * g
-    return (p - xp.over(step * m, xp.sqrt(v + eps_inside) + eps), m, v)
+    return (p - step * m / (xp.sqrt(v + eps_inside) + eps), m, v)
 
 
 @inline_late

@@ -3,7 +3,7 @@
 from .cache import cache_folder
 from .job import Job, NormJob
 from .kernel import Kernel, compile_conversion, compile_rule
-from .machine import Vectors, vectors
+from .machine import architecture, vector_bits
 from .pool import Pool, ThreadPool
 from .source import RuleSourceError
 
@@ -14,9 +14,9 @@ __all__ = [
     "Pool",
     "RuleSourceError",
     "ThreadPool",
-    "Vectors",
+    "architecture",
     "cache_folder",
     "compile_conversion",
     "compile_rule",
-    "vectors",
+    "vector_bits",
 ]

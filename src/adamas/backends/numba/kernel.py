@@ -21,10 +21,9 @@ from ...formats import Format
 from ...rules import Rule
 from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
-from . import estimates, halves, machine, randomness, toolbox
+from . import halves, machine, randomness, toolbox
 from .cache import load_module
 from .emit import ENVELOPE, columns, emit_conversion, emit_norm, emit_step
-from .estimates import approximated
 from .source import RuleSourceError, arithmetic
 
 __all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule"]
@@ -105,8 +104,6 @@ def compile_rule(
             f"{title}: scalars(t) returns {given} with these options, and update takes {len(scalars)}"
         )
     hidden = _eps_hides_subnormals(rule, chosen)
-    if scaled and hidden and divides:
-        text = approximated(text)  # whose divisors are no smaller than ε
     signs = None if hidden or not divides else tuple((k, x.signed) for k, x in form.slots.items())
     return _compile(title, text, tuple(chosen.items()), average, scalars, signs)
 
@@ -169,7 +166,7 @@ def _compile(
 @functools.cache
 def _stamp() -> str:
     """Changes with the toolbox, the formats and the CPU's vectors, which Numba's own cache does not watch."""
-    files = [Path(str(module.__file__)) for module in (estimates, halves, machine, randomness, toolbox)]
+    files = [Path(str(module.__file__)) for module in (halves, machine, randomness, toolbox)]
     files += sorted(Path(str(formats.__file__)).parent.glob("*.py"))
-    content = [*(file.read_bytes() for file in files), repr(machine.vectors()).encode()]
+    content = [*(file.read_bytes() for file in files), repr(machine.vector_bits()).encode()]
     return "toolbox " + hashlib.sha256(b"".join(content)).hexdigest()[:16]

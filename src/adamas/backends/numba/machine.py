@@ -6,44 +6,30 @@ ask for more. llvmlite knows a fixed list of attributes, which is extended on th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-from llvmlite import ir
+import llvmlite.binding as llvm
 from numba import types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["Vectors", "vectors", "widest_vectors"]
+__all__ = ["architecture", "vector_bits", "widest_vectors"]
 
 _WIDEST = '"prefer-vector-width"="512"'
-# The raw estimate of LLVM where a quotient of vectors is marked, without its refinement, which makes NaN of
-# infinity: `estimates.over` has its own. Scalars, which another instruction would estimate, stay exact.
-# Roots stay exact too: LLVM would make one estimate of a quotient by a root, and NaN where that is infinite.
-_ESTIMATES = '"reciprocal-estimates"="vec-divf:0,!vec-sqrtf"'
 
 
-@dataclass(frozen=True)
-class Vectors:
-    """What kernels are compiled for.
-
-    Attributes:
-        bits: the width of a vector.
-        reciprocal: the instruction from which kernels of 8-bit and 4-bit state refine quotients; None where
-            they divide exactly.
-    """
-
-    bits: int
-    reciprocal: str | None
+def architecture() -> str:
+    """LLVM's name of this CPU, by which it schedules instructions."""
+    return str(llvm.get_host_cpu_name())
 
 
-def vectors() -> Vectors:
-    """The vectors of the CPU that Numba compiles for, which is this one unless its settings say another."""
+def vector_bits() -> int:
+    """The width of the vectors of the CPU that Numba compiles for: this one, unless it is set to another."""
     features = set(_features().split(","))
     # 512 bits also need instructions on bytes and words and on shorter vectors: all servers have these.
     if {"+avx512f", "+avx512bw", "+avx512dq", "+avx512vl"} <= features:
-        return Vectors(512, "vrcp14ps")
-    return Vectors(256 if "+avx2" in features else 128, None)
+        return 512
+    return 256 if "+avx2" in features else 128
 
 
 def _features() -> str:
@@ -52,19 +38,15 @@ def _features() -> str:
     return features
 
 
-def _add(function: ir.Function, *attributes: str) -> None:
-    function.attributes._known = function.attributes._known | {*attributes}
-    for attribute in attributes:
-        function.attributes.add(attribute)
-
-
 @intrinsic
 def widest_vectors(typing_context: Any) -> Any:
     """Ask for vectors as wide as the CPU has, in the function that calls this."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if vectors().bits == 512:
-            _add(builder.function, _WIDEST, _ESTIMATES)
+        if vector_bits() == 512:
+            attributes = builder.function.attributes
+            attributes._known = attributes._known | {_WIDEST}
+            attributes.add(_WIDEST)
         return context.get_dummy_value()
 
     return types.void(), generate

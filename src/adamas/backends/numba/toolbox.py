@@ -15,7 +15,6 @@ from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from .estimates import over
 from .halves import half_of, with_half
 from .machine import widest_vectors
 
@@ -262,7 +261,7 @@ xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
 xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
 xp.u8, xp.u16, xp.u32, xp.i8, xp.i32, xp.f32 = np.uint8, np.uint16, np.uint32, np.int8, np.int32, np.float32
 xp.bits, xp.from_bits = _bitcast(types.float32, types.uint32), _bitcast(types.uint32, types.float32)
-xp.fma, xp.over = _fma, over
+xp.fma = _fma
 xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
 
 
