@@ -24,7 +24,7 @@ from state_support import (
 )
 from torch_support import DROP_IN, OPTIMIZERS, assert_rounding, bits, copies, everything, leaf, randn, train
 
-from adamas.torch import Adam
+from adamas.torch import SGD, Adam
 
 every_format = pytest.mark.parametrize("format", FOR_ADAM)
 # A rule of each kind: with two moments, without a count of steps, with a carried value, and a user's own.
@@ -233,3 +233,12 @@ def test_state_that_is_not_finite_is_loaded(format: str) -> None:
     assert wide["exp_avg"][5].abs() > 1e18  # saturated
     assert wide["exp_avg_sq"][200].isnan()
     assert all(bool(wide[key][256:].isfinite().all()) for key in ("exp_avg", "exp_avg_sq"))
+
+
+def test_a_slot_that_is_none_goes_to_torch() -> None:
+    """As older versions of torch save the momentum of an SGD without any."""
+    p = torch.zeros(5, requires_grad=True)
+    opt = SGD([p], lr=0.1)
+    saved = {**opt.state_dict(), "state": {0: {"momentum_buffer": None}}}
+    opt.load_state_dict(saved)
+    assert opt.torch_state_dict()["state"] == {0: {"momentum_buffer": None}}

@@ -22,9 +22,9 @@ PACKED = "packed"
 _BLOCK = 128
 
 
-def is_packed(state: Tensor) -> bool:
-    """Whether a tensor under a slot's own key holds codes and scales."""
-    return state.dtype == torch.uint8
+def is_packed(state: Any) -> bool:
+    """Whether what lies under a slot's own key is such a tensor."""
+    return isinstance(state, Tensor) and state.dtype == torch.uint8
 
 
 def _order_at(n: int) -> int:
