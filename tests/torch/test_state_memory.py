@@ -150,10 +150,7 @@ print(json.dumps({"made": peak_since(before)}))
 @pytest.mark.slow
 @every_scaled
 def test_another_layout_is_made_in_pieces(format: str) -> None:
-    """Element by element, of a million at a time with their indices.
-
-    Those take 260 MiB however many elements there are, to which a wide copy would add 320.
-    """
+    """Element by element, of a hundred thousand at a time with their indices; a wide copy would add 320."""
     found = measured(
         """
 options = {"dtype": torch.bfloat16, "state_format": format}
@@ -171,7 +168,7 @@ print(json.dumps({"step": peak_since(before)}))
 """,
         format=format,
     )
-    assert found["step"] <= 2 * state_of(format) + 300
+    assert found["step"] <= 2 * state_of(format) + PIECES
 
 
 @pytest.mark.huge

@@ -25,6 +25,8 @@ from .state import format_of_dtype, is_native, torch_dtype
 __all__ = ["convert", "widened"]
 
 _PIECE = 1 << 20
+# Of a change of layout, whose indices take up to 200 bytes an element.
+_GATHERED = 1 << 17
 
 # The values of elements from a first to a last in float32; written to the tensor given, where that is cheap.
 _Read = Callable[[int, int, Tensor | None], Tensor]
@@ -71,7 +73,8 @@ def _fill(codes: Tensor, scales: Tensor | None, held: Held, p: Tensor, format: F
         flat = torch.as_strided(codes, (n,), (1,), codes.storage_offset())
     wide = held.codes if held.name == "" else codes
     at_once = wide.dtype == torch.float32 and _flat(wide, p) is not None and _same_blocks(held, order)
-    for start, stop in [(0, n)] if at_once else _pieces(n, length):
+    piece = _PIECE if _same_layout(held, p, order) else _GATHERED
+    for start, stop in [(0, n)] if at_once else _pieces(n, length, piece):
         if flat is None:
             assert scales is not None
             _encode(read(start, stop, None), codes, scales, format, signed, start, length)
@@ -91,15 +94,15 @@ def _as_stored(values: Tensor, format: Format) -> Tensor:
     return torch.from_numpy(codes.view(f"i{format.stored.itemsize}")).view(torch_dtype(format))
 
 
-def _pieces(n: int, length: int) -> Iterator[tuple[int, int]]:
+def _pieces(n: int, length: int, piece: int) -> Iterator[tuple[int, int]]:
     """The pieces that `n` elements are converted in: whole rows, or whole blocks of one row."""
-    if length <= _PIECE:
-        size = _PIECE // length * length
+    if length <= piece:
+        size = piece // length * length
         yield from ((start, min(start + size, n)) for start in range(0, n, size))
         return
     for row in range(0, n, length):
         end = min(row + length, n)
-        yield from ((start, min(start + _PIECE, end)) for start in range(row, end, _PIECE))
+        yield from ((start, min(start + piece, end)) for start in range(row, end, piece))
 
 
 # Reading.
@@ -119,6 +122,11 @@ def _reader(held: Held, p: Tensor, order: Order | None, signed: bool) -> _Read:
 def _same_blocks(held: Held, order: Order | None) -> bool:
     """Whether blocks, if there are any, follow each other as in this order of the dimensions."""
     return held.name == "" or (held.name != PACKED and held.order == order)
+
+
+def _same_layout(held: Held, p: Tensor, order: Order | None) -> bool:
+    """Whether what is held is read from one end to the other, without a look for each element."""
+    return _flat(held.codes, p) is not None if held.name == "" else _same_blocks(held, order)
 
 
 def _flat(x: Tensor, p: Tensor) -> Tensor | None:
