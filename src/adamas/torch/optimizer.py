@@ -16,6 +16,8 @@ from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
+from .exchange import exchange_of
+from .mesh import spread_of
 from .options import AVERAGE, Groups, StepInfo, StepOptions, check_group
 from .state import check_fit
 from .step import Plan
@@ -27,6 +29,9 @@ _STEP_OPTIONS = {
     name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
     for name, parameter in inspect.signature(StepOptions).parameters.items()
 }
+
+# What GradScaler sets for the duration of a step.
+_OF_SCALER = ("grad_scale", "found_inf")
 
 
 def with_step_options(signature: inspect.Signature, without: str = "") -> inspect.Signature:
@@ -177,10 +182,12 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
                 loss = closure()
         try:
             plan = self._plan
+            if plan is not None and plan.exchange is not None:
+                plan.exchange.begin()
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
             # GradScaler sets these for the duration of a step that is to unscale and skip (fused=True).
-            if "grad_scale" in self.__dict__ or "found_inf" in self.__dict__:
+            if not self.__dict__.keys().isdisjoint(_OF_SCALER):
                 self.last_step = self._run_scaled(plan)
             else:
                 self.last_step = plan.run()
@@ -188,12 +195,26 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
                 self._count_skip(plan)
             else:
                 self._skips_in_a_row = 0
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._tell_others()
             if self._plan is not None:  # it references gradients, and may have allocated state
                 self._plan.rollback()
                 self._plan = None
             raise
         return loss
+
+    def _tell_others(self) -> None:
+        """Tell processes that wait for this one, if any do, that it cannot take the step."""
+        if not self.options.needs_grad_norm and self.__dict__.keys().isdisjoint(_OF_SCALER):
+            return
+        if self._plan is not None:
+            exchange = self._plan.exchange
+        else:
+            spreads = [spread_of(p) for group in self.param_groups for p in group["params"]]
+            exchange = exchange_of(spreads, self.options.process_group)
+        if exchange is not None:
+            exchange.fail()
 
     def _run_scaled(self, plan: Plan) -> StepInfo:
         """A step that unscales and skips for a GradScaler; a scale of 0 has lost the gradients."""
