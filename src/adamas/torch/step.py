@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends import host_carry, host_scalars, same_form, uses_names, watch
+from ..backends import exact, host_carry, host_scalars, same_form, uses_names, watch
 from ..rules import Rule
 from ._compat import is_fake
 from .counters import Selection
@@ -30,8 +30,6 @@ _params_of = operator.itemgetter("params")
 # Sentinel: otherwise moving a parameter to the next group leaves the flattened list equal.
 _END = (object(),)
 
-# Scaling by this or its inverse keeps the squares of any float64 gradients in range.
-_RESCALE = 2.0**-600
 # Sets of active members that a plan remembers.
 _REMEMBERED = 16
 # Scalars of steps that a plan keeps for parameters that have taken fewer.
@@ -227,19 +225,14 @@ class Plan:
 
     def _clip(self, unscale: float) -> tuple[float, float]:
         """The norm of all gradients, and the factor that clips it."""
-        only = self._only
-        norm = math.sqrt(self._grad_sumsq(1.0) if only is None else only.grad_sumsq(1.0).item())
-        if norm == 0 or norm == math.inf:  # squares left float64's range, perhaps no gradient did
-            rescale = _RESCALE if norm else 1 / _RESCALE
-            norm = math.sqrt(self._grad_sumsq(rescale)) / rescale
+        # Integers: whatever the order, the same bits.
+        words = [launcher.grad_squares().numpy(force=True) for launcher in self._launchers]
+        norm = exact.root(words[0] if len(words) == 1 else sum(words, exact.words_of(0)))
         norm *= unscale
         # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
         clip = self.groups.options.clip_norm
         factor = 1.0 if clip is None else clip / (norm + 1e-6)
         return norm, 1.0 if factor > 1 else factor
-
-    def _grad_sumsq(self, scale: float) -> float:
-        return sum([launcher.grad_sumsq(scale).item() for launcher in self._launchers])
 
     def _next(self) -> list[StepScalars]:
         """The scalars of this step, a row each."""

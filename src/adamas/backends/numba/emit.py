@@ -9,6 +9,8 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from ...formats import BLOCK, Format
 from .blocks import block_buffers, block_function, block_loop, hold, indented, joined
 from .columns import columns, names_of_columns, reads_of_columns, real_of, sizes
@@ -128,17 +130,50 @@ def emit_conversion(source: Format, target: Format, stamp: str) -> str:
 
 
 def emit_norm(format: Format, stamp: str) -> str:
-    """The kernel that sums squares of gradients; the scalars of its job are the sums, a float64 a tile."""
+    """The kernel that sums squares of gradients; the scalars of its job are the words of `exact`."""
     formats = {"g": format}
+    wide = format.compute == np.float64
     values = [_value("g", format, False, f"k + {k} * part") for k in range(4)]
-    squares = [line for value in values for line in (f"g = scale * numpy.float64({value})", "total += g * g")]
+    value = _value("g", format, False)
     return NORM.format(
         stamp=stamp,
         real=real_of(formats),
-        g=_value("g", format, False),
-        squares=joined(16, squares),
+        slices=joined(8, [line for value in values for line in _slices(value, wide)]),
+        slices_of_tail=joined(8, _slices(value, wide)),
+        squares=joined(
+            12, [line for n, value in enumerate(values) for line in _square(value, f"k - first + {n} * count", wide)]
+        ),
+        squares_of_tail=joined(12, _square(value, "k - tail + 4 * count", wide)),
+        scales="(-600, 0, 600)" if wide else "(0,)",
+        # The squares of 24 bits have 48, five less than the digits of float64.
+        exact_bits=0 if wide else 5,
         **_head(formats, False),
     )
+
+
+def _slices(value: str, wide: bool) -> list[str]:
+    """Two slices of one square, which is rounded first if it is not exact."""
+    square_plus = "g * g + {}" if wide else "fused(g, g, {})"
+    return [
+        f"g = numpy.float64({value})",
+        f"sliced = {square_plus.format('at_upper')}",
+        "high += float_bits(sliced)",
+        f"low += float_bits({square_plus.format('(at_both - sliced)')})",
+        "bits = float_bits(g) & MAGNITUDE",
+        "largest, smallest = max(largest, bits), min(smallest, bits - ONE)",
+    ]
+
+
+def _square(value: str, place: str, wide: bool) -> list[str]:
+    """One square in the buffer, zero for numbers of another scale."""
+    lines = [f"g = factor * numpy.float64({value})"]
+    if wide:
+        lines = [
+        f"g = numpy.float64({value})",
+        "of_scale = where(abs(g) < 2.0**-500, 600, where(abs(g) < 2.0**500, 0, -600))",
+        "g = where(of_scale == scale, factor * g, 0.0)",
+        ]
+    return [*lines, f"store_square(squares, {place}, g * g)"]
 
 
 def _body(

@@ -87,8 +87,7 @@ class NumbaLauncher:
         indices = [member.index for member in members]
         self._job = Job(kernel, floats, tensor_index=indices, lengths=lengths)
         self._norm = NormJob(self._job) if request.groups.options.needs_grad_norm else None
-        self._sumsq = torch.zeros((), dtype=torch.float64, device="cpu")
-        self._sumsq_memory = self._sumsq.numpy()
+        self._squares = torch.empty(0, device="cpu") if self._norm is None else torch.from_numpy(self._norm.words)
         self._key = request.groups.options.key if kernel.rounds else None
         self._idle: list[int] = []
         self._selections: dict[tuple[int, ...], _Selection] = {}
@@ -164,10 +163,10 @@ class NumbaLauncher:
             self._tensors[self._width * k + 1] = aligned
         return True
 
-    def grad_sumsq(self, scale: float) -> Tensor:
+    def grad_squares(self) -> Tensor:
         assert self._norm is not None
-        self._sumsq_memory[()] = self._norm.sum(self._pool, scale)
-        return self._sumsq
+        self._norm.run(self._pool)
+        return self._squares
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         for place, row in enumerate(self._selection.rows):
