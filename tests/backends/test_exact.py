@@ -36,7 +36,9 @@ def numbers(name: str, n: int, span: int, zeros: float, seed: int) -> Values:
     return Stored(format, values).values.astype(np.float64)
 
 
-def words_of(name: str, arrays: Sequence[Values], threads: int = 1, rows: Any = None, **options: Any) -> Values:
+def words_of(
+    name: str, arrays: Sequence[Values], threads: int = 1, rows: Any = None, **options: Any
+) -> Values:
     kernel = compile_rule(SGD(), name)
     stored = [Stored(kernel.formats["g"], x) for x in arrays]
     job = Job(kernel, [x.size for x in arrays], rows, **options)
@@ -134,7 +136,14 @@ def test_a_tensor_left_alone_does_not_count(name: str) -> None:
 
 def test_squares_beyond_float64() -> None:
     largest = np.finfo(np.float64).max
-    for values in ([3e200, 4e200], [3e-200, 4e-200], [largest], [5e-324], [5e-324, largest], [1e-160, 1e-170]):
+    for values in (
+        [3e200, 4e200],
+        [3e-200, 4e-200],
+        [largest],
+        [5e-324],
+        [5e-324, largest],
+        [1e-160, 1e-170],
+    ):
         x = np.array(values)
         assert exact.root(words_of("float64", [x])) == root_of_squares(x)
     assert exact.root(words_of("float64", [np.full(4, largest)])) == math.inf

@@ -105,7 +105,9 @@ def test_what_is_not_finite(bad: float, backend: str) -> None:
 
 
 @every_launcher
-@pytest.mark.parametrize("values", [[], [0.0, 0.0], [5e-324], [1e-170, 3e-160], [1e300, 1e-300, 1.0]], ids=str)
+@pytest.mark.parametrize(
+    "values", [[], [0.0, 0.0], [5e-324], [1e-170, 3e-160], [1e300, 1e-300, 1.0]], ids=str
+)
 def test_float64_of_any_size(values: Any, backend: str) -> None:
     """Neither over- nor underflows: as the norm of the values times a power of two that brings them near one."""
     g = torch.tensor(values, dtype=torch.float64)

@@ -141,7 +141,12 @@ def emit_norm(format: Format, stamp: str) -> str:
         slices=joined(8, [line for value in values for line in _slices(value, wide)]),
         slices_of_tail=joined(8, _slices(value, wide)),
         squares=joined(
-            12, [line for n, value in enumerate(values) for line in _square(value, f"k - first + {n} * count", wide)]
+            12,
+            [
+                line
+                for n, value in enumerate(values)
+                for line in _square(value, f"k - first + {n} * count", wide)
+            ],
         ),
         squares_of_tail=joined(12, _square(value, "k - tail + 4 * count", wide)),
         scales="(-600, 0, 600)" if wide else "(0,)",
@@ -169,9 +174,9 @@ def _square(value: str, place: str, wide: bool) -> list[str]:
     lines = [f"g = factor * numpy.float64({value})"]
     if wide:
         lines = [
-        f"g = numpy.float64({value})",
-        "of_scale = where(abs(g) < 2.0**-500, 600, where(abs(g) < 2.0**500, 0, -600))",
-        "g = where(of_scale == scale, factor * g, 0.0)",
+            f"g = numpy.float64({value})",
+            "of_scale = where(abs(g) < 2.0**-500, 600, where(abs(g) < 2.0**500, 0, -600))",
+            "g = where(of_scale == scale, factor * g, 0.0)",
         ]
     return [*lines, f"store_square(squares, {place}, g * g)"]
 
