@@ -152,5 +152,6 @@ def test_squares_beyond_float64() -> None:
 @given(st.integers(0, 1 << 4400))
 def test_words_of_an_integer(total: int) -> None:
     words = exact.words_of(total)
-    assert words.size == exact.LENGTH and words.dtype == np.int64
+    assert words.size == exact.LENGTH
+    assert words.dtype == np.int64
     assert sum(word << 32 * j for j, word in enumerate(words.tolist())) == total

@@ -19,12 +19,13 @@ from numba.core.errors import NumbaError
 from ... import formats
 from ...formats import Format
 from ...rules import Rule
-from .._bind import host_carry, host_scalars
 from .. import exact
+from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
 from . import halves, machine, randomness, slices, toolbox
 from .cache import load_module
-from .emit import ENVELOPE, columns, emit_conversion, emit_norm, emit_step
+from .emit import ENVELOPE, columns, emit_conversion, emit_step
+from .norm import emit_norm
 from .source import RuleSourceError, arithmetic
 
 __all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule"]

@@ -1,7 +1,7 @@
 """Exact sums of float64 numbers by slices of 51 bits, in kernels.
 
-A number plus 1.5 x 2^e is rounded to a multiple of 2^(e - 52), and counts these in its bits: integers, whose sum
-does not depend on the order. What the rounding took off is exact, and makes the next slice, 51 bits lower.
+A number plus 1.5 x 2^e is rounded to a multiple of 2^(e - 52), and its bits count these multiples: integers,
+whose sum does not depend on the order. What rounding took off is exact, and makes the next slice, 51 bits lower.
 A grid is named by the exponent field of its 1.5 x 2^e: that of grid b has steps of 2^(b - 1075).
 """
 
@@ -21,36 +21,37 @@ from .toolbox import access, bitcast, scratch
 
 __all__ = [
     "BITS",
+    "INFINITE",
     "INFINITY",
     "MAGNITUDE",
+    "NAN",
     "ONE",
     "PART",
+    "ZERO",
     "add_sum",
+    "add_words",
     "added",
+    "clear_words",
     "exactly",
     "exponent",
     "field",
-    "fused",
     "float_bits",
     "from_float_bits",
+    "fused",
     "kernel_of_sums",
+    "load_square",
+    "load_word",
     "magic",
     "scratch_squares",
     "scratch_words",
-    "load_square",
     "store_square",
     "store_word",
-    "load_word",
-    "clear_words",
-    "add_words",
-    "INFINITE",
-    "NAN",
-    "ZERO",
 ]
 
 # The bits of a slice.
 BITS = 51
-# The elements of a block in each of its four places, and of a whole block; few enough to stay in the L1 cache.
+# The elements of a block in each of its four places, and of a whole block: few enough for the L1 cache, and
+# for a sum of as many slices to fit in an int64.
 PART = 1 << 10
 WHOLE = 4 * PART + 3
 INFINITE, NAN = exact.INFINITE, exact.NAN
@@ -131,6 +132,7 @@ def add_sum(words, bits, count, grid, doubled):  # type: ignore[no-untyped-def]
 
 @exactly
 def clear_words(words):  # type: ignore[no-untyped-def]
+    """Set the words of one thread to zero."""
     for j in range(exact.LENGTH):
         store_word(words, j, np.int64(0))
 
@@ -141,4 +143,4 @@ def add_words(total, words):  # type: ignore[no-untyped-def]
     for j in range(exact.LENGTH):
         word = load_word(words, j)
         if word != 0:
-            added(total, j, word)
+            added(total, j, word)  # type: ignore[call-arg]
