@@ -165,9 +165,9 @@ class Launcher(Protocol):
         ...
 
     def grad_squares(self) -> Tensor:
-        """The exact sum of squares of the gradients in the words of `backends.exact`, where the gradients are.
+        """The exact sum of squares of the gradients, in the int64 words of `backends.exact`, on their device.
 
-        It may be overwritten by the next.
+        The next call may overwrite it.
         """
         ...
 
