@@ -1,4 +1,4 @@
-"""What processes of the tests of sharded parameters run: in a module of their own, for new processes import it."""
+"""What processes of the tests of sharded parameters run: in a module of its own, which processes import."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def placements() -> dict[str, tuple[Any, Sequence[Any]]]:
 
 
 def placing(mesh: Any, wanted: Sequence[Any]) -> Place:
-    """Distribute tensors that every process has whole; along a dimension that one lacks they are replicated."""
+    """Distribute tensors that every process has whole; replicate along a dimension that one lacks."""
     from torch.distributed.tensor import Replicate, Shard, distribute_tensor
 
     def place(x: Tensor) -> Tensor:

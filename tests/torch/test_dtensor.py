@@ -1,4 +1,4 @@
-"""Sharded parameters (FSDP2, DTensor) step as whole ones do, with every extra; of the bits see test_shards."""
+"""Sharded parameters (FSDP2, DTensor) step as whole ones do, with every extra; for bits see test_shards."""
 
 from __future__ import annotations
 

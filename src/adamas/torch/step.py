@@ -245,7 +245,7 @@ class Plan:
         return bool(self._made)
 
     def _measure(self, found_inf: bool | None) -> tuple[Any, bool]:
-        """The sum of squares of all gradients in all processes, if it is wanted; whether one must not step."""
+        """The sum of squares over all processes, if it is wanted, and whether one of them must not step."""
         for _, member in self._shards:
             member.gather_grad()
         words = None

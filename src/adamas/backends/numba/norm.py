@@ -1,8 +1,8 @@
 """The text of the kernel that sums the squares of gradients exactly.
 
-One pass over a block cuts its squares into two slices, on the grids that fitted the block before, and finds the
-largest and the smallest number. Where these say that the slices did not hold every digit, it runs again on the
-grids that do; where no two would, `all_slices` takes as many as there are digits.
+One pass over a block cuts its squares into two slices, on the grids that fitted the block before, and finds
+the largest and the smallest number. Where these say that the slices did not hold every digit, it runs again
+on the grids that do; where no two would, `all_slices` takes as many as there are digits.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ...backends import bind, check_rule
-from .._compat import foreach, foreach_copy
+from .._compat import foreach_copy
 from ..gradients import dense_grad
 from . import IDLE, Member, ParamState, Request, StepScalars
 from ._lists import Lists, lists_xp
