@@ -16,51 +16,21 @@ from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
-from .options import AVERAGE, Groups, StepInfo, StepOptions, check_group
+from .options import (
+    AVERAGE,
+    OPTIONS_DOC,
+    STEP_OPTIONS,
+    Groups,
+    StepInfo,
+    StepOptions,
+    check_group,
+    with_step_options,
+)
+from .report import Report, report_of
 from .state import check_fit
 from .step import Plan
 
 __all__ = ["FusedOptimizer"]
-
-# The keyword arguments of all optimizers beyond torch's.
-_STEP_OPTIONS = {
-    name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-    for name, parameter in inspect.signature(StepOptions).parameters.items()
-}
-
-
-def with_step_options(signature: inspect.Signature, without: str = "") -> inspect.Signature:
-    """A constructor's signature with the keyword arguments of all optimizers, less `**` and the one named."""
-    own = [
-        parameter
-        for name, parameter in signature.parameters.items()
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name != without
-    ]
-    return signature.replace(parameters=[*own, *_STEP_OPTIONS.values()])
-
-
-OPTIONS_DOC = """
-All optimizers of this package take these keyword arguments too:
-
-Args:
-    backend: "auto", the fastest backend that can update a parameter, or one by name: {backends}.
-    state_format: how slots are stored: "float32", "bfloat16", "float16", "float8" or "float4" (also "bf16",
-        "fp8", `torch.bfloat16`, ...) for all, or a mapping from the key of a slot, as torch has it, to its
-        format; float32 by default. Float64 and complex parameters keep state of their own type, and in float8
-        and float4 tensors of fewer than 4,096 elements stay float32. Float16 is refused for slots of squares,
-        and float4 for rules that do not divide by the root of one. A slot "exp_avg" in float8 is
-        `state[p]["exp_avg_float8"]`, its codes, and `"exp_avg_float8_scale"`, their scales.
-    clip_norm: the maximum global 2-norm of the gradients, as in `torch.nn.utils.clip_grad_norm_`, without
-        writing to `p.grad`. `last_step.grad_norm` is the norm before clipping; `math.inf` computes it and
-        clips nothing.
-    skip_nonfinite: a step with a NaN or infinite gradient changes nothing, and is counted in
-        `skipped_steps`.
-    average: the decay β of a running average of the parameters after each step (Kingma & Ba 2014,
-        section 7.2), with its bias correction; see `averaged_parameters`.
-    seed: the seed of the stochastic rounding in 16, 8 and 4 bits.
-    warn_after_skips: warn after this many consecutive skipped steps, with the name of the first parameter
-        whose gradient is not finite; None never warns.
-"""
 
 
 class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
@@ -87,7 +57,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     _plan: Plan | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        given = {name: kwargs.pop(name) for name in _STEP_OPTIONS if name in kwargs}
+        given = {name: kwargs.pop(name) for name in STEP_OPTIONS if name in kwargs}
         known = (launchers.AUTO, *launchers.names())
         if given.get("backend", launchers.AUTO) not in known:
             raise ValueError(
@@ -260,7 +230,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         defaults = StepOptions()
         chosen = [
             f"{name}: {getattr(self.options, name)}"
-            for name in _STEP_OPTIONS
+            for name in STEP_OPTIONS
             if getattr(self.options, name) != getattr(defaults, name)
         ]
         text = super().__repr__()
@@ -283,6 +253,13 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         if "_step_supports_amp_scaling" in self.__dict__:
             kept["_step_supports_amp_scaling"] = self.__dict__["_step_supports_amp_scaling"]
         return {**super().__getstate__(), **kept}
+
+    def report(self) -> Report:
+        """What each parameter is stepped with: its group's options, backend, and the formats of its state.
+
+        `print(optimizer.report())` shows it as a table of 80 columns; before the first step too.
+        """
+        return report_of(type(self).__name__, self._groups(), self.rule_of)
 
     @contextlib.contextmanager
     def averaged_parameters(self) -> Iterator[None]:
