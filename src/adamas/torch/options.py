@@ -42,12 +42,14 @@ class StepInfo(NamedTuple):
         grad_norm: the global 2-norm of the gradients, unscaled and before clipping; None where neither
             clipping nor skipping needs it. `clip_norm=math.inf` measures it and clips nothing.
         clip_factor: the factor that clipping applied to the gradients; 1 if the norm was within `clip_norm`.
-        skipped: whether the step was skipped because a gradient was not finite.
+        skipped: whether the step was skipped.
+        reason: why: "nonfinite", a gradient was not finite; "spike", see `skip_spikes`; None if it was not.
     """
 
     grad_norm: float | None
     clip_factor: float
     skipped: bool
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class StepOptions:
     state_format: StateFormat | None = None
     clip_norm: float | None = None
     skip_nonfinite: bool = False
+    skip_spikes: float | None = None
     average: float | None = None
     seed: int = 0
     warn_after_skips: int | None = 10
@@ -71,6 +74,7 @@ class StepOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "state_format", checked_state_format(self.state_format))
         self._check_number("clip_norm", "(0, inf]", lambda x: x > 0)
+        self._check_number("skip_spikes", "(0, inf)", lambda x: 0 < x < math.inf)
         self._check_number("average", "[0, 1)", lambda x: 0 <= x < 1)
         skip: Any = self.skip_nonfinite
         if not isinstance(skip, bool):
@@ -97,7 +101,7 @@ class StepOptions:
     @functools.cached_property
     def needs_grad_norm(self) -> bool:
         """Whether a step needs the norm of the gradients."""
-        return self.clip_norm is not None or self.skip_nonfinite
+        return self.clip_norm is not None or self.skip_nonfinite or self.skip_spikes is not None
 
     def average_weight(self, t: int) -> float:
         """The weight of step t in the average, (1 - β) / (1 - β^t): the bias correction of section 3."""
@@ -142,11 +146,14 @@ Args:
         clips nothing.
     skip_nonfinite: a step with a NaN or infinite gradient changes nothing, and is counted in
         `skipped_steps`.
+    skip_spikes: a step whose norm of the gradients, before clipping, lies more than this many standard
+        deviations above the mean of the last 128 is skipped in the same way; 6.0, say. None is before there
+        are 32. A norm that is not finite is no spike.
     average: the decay β of a running average of the parameters after each step (Kingma & Ba 2014,
         section 7.2), with its bias correction; see `averaged_parameters`.
     seed: the seed of the stochastic rounding in 16, 8 and 4 bits.
     warn_after_skips: warn after this many consecutive skipped steps, with the name of the first parameter
-        whose gradient is not finite; None never warns.
+        whose gradient is not finite, or the norm that is a spike; None never warns.
 """
 
 

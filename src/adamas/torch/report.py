@@ -17,6 +17,7 @@ from .._tools.text import format_value
 from ..rules import SIGNED, Rule
 from .launchers import Request, choose
 from .options import AVERAGE, Groups, StepOptions
+from .skips import WINDOW_KEY
 from .state import asked_format, slot_format, why_wide
 
 __all__ = ["GroupReport", "ParamReport", "Report", "report_of"]
@@ -111,7 +112,7 @@ def report_of(optimizer: str, groups: Groups, rule_of: Callable[[Mapping[str, An
 def _options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a group, those that every optimizer of its class has first."""
     keys = dict.fromkeys([*(key for key in defaults if key in group), *group])
-    return {key: group[key] for key in keys if key not in ("params", "param_names")}
+    return {key: group[key] for key in keys if key not in ("params", "param_names", WINDOW_KEY)}
 
 
 def _differing(options: Sequence[Mapping[str, Any]]) -> set[str]:

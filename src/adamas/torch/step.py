@@ -21,6 +21,7 @@ from .launchers import IDLE, Request, StepScalars
 from .members import check_params
 from .options import Groups, StepInfo, group_envelope, is_constant
 from .placement import Made, place
+from .skips import reason_to_skip, record
 
 __all__ = ["Plan"]
 
@@ -192,10 +193,8 @@ class Plan:
             found_inf: whether GradScaler has found a gradient that is not finite.
         """
         norm, factor = self._clip(unscale) if self._needs_grad_norm else (None, 1.0)
-        skipped = found_inf or (
-            norm is not None and self.groups.options.skip_nonfinite and not math.isfinite(norm)
-        )
-        if not skipped:
+        reason = reason_to_skip(self.groups, norm, found_inf)
+        if reason is None:
             scale = unscale * factor
             if scale > _LARGEST:
                 raise ValueError(f"the factor on the gradients is too large for float32: {scale!r}")
@@ -210,7 +209,8 @@ class Plan:
             self._made = []
         for launcher in self._launchers:
             launcher.unbind()
-        return StepInfo(norm, factor, skipped)
+        record(self.groups, None if found_inf else norm)
+        return StepInfo(norm, factor, reason is not None, reason)
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
