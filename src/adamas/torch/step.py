@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
@@ -17,12 +15,12 @@ from ..rules import Rule
 from ._compat import is_distributed, is_fake, local_tensor, same_sharding
 from .counters import Selection
 from .exchange import exchange_of
-from .gradients import dense_grad
 from .launchers import IDLE, Request, StepScalars
 from .members import check_params, member_of
-from .mesh import check_grad_placements, local
+from .mesh import check_grad_placements
 from .options import Groups, StepInfo, group_envelope, is_constant
 from .placement import Made, place
+from .skips import reason_to_skip, record
 
 __all__ = ["Plan"]
 
@@ -210,11 +208,10 @@ class Plan:
             unscale: the factor on all gradients, one over the loss scale.
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
         """
-        words, skipped = self._measure(found_inf)
+        words, found_inf = self._measure(found_inf)
         norm, factor = (None, 1.0) if words is None else self._clip(words, unscale)
-        if norm is not None and self.groups.options.skip_nonfinite and not math.isfinite(norm):
-            skipped = True
-        if not skipped:
+        reason = reason_to_skip(self.groups, norm, found_inf)
+        if reason is None:
             scale = unscale * factor
             if scale > _LARGEST:
                 raise ValueError(f"the factor on the gradients is too large for float32: {scale!r}")
@@ -229,7 +226,8 @@ class Plan:
             self._made = []
         for launcher in self._launchers:
             launcher.unbind()
-        return StepInfo(norm, factor, skipped)
+        record(self.groups, None if found_inf else norm)
+        return StepInfo(norm, factor, reason is not None, reason)
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
@@ -292,16 +290,6 @@ class Plan:
                 envelope = (*envelope[:3], self.groups.options.average_weight(taken))
             rows.append((rule, envelope, scalars, taken, carried))
         return rows
-
-    def first_nonfinite(self) -> str | None:
-        """The name, or the place, of the first parameter whose gradient is not finite."""
-        for k, group in enumerate(self.groups.param_groups):
-            given = map(repr, group.get("param_names", ()))
-            names = itertools.chain(given, (f"parameter {n} of group {k}" for n in itertools.count()))
-            for name, p in zip(names, group["params"], strict=False):
-                if p.grad is not None and not bool(dense_grad(local(p.grad), True).isfinite().all()):
-                    return name
-        return None
 
 
 def _items(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
