@@ -16,6 +16,7 @@ from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
+from .in_backward import InBackward
 from .options import AVERAGE, Groups, StepInfo, StepOptions, check_group
 from .state import check_fit
 from .step import Plan
@@ -63,7 +64,7 @@ Args:
 """
 
 
-class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
+class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
     """A torch optimizer whose step is one compiled pass of a rule over all parameters.
 
     Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
@@ -121,7 +122,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     @property
     def backend(self) -> str:
         """The backends of the last step, joined by "and"; before it, the one asked for."""
-        return self.options.backend if self._plan is None else self._plan.backend
+        return (self._in_backward or self._plan or self.options).backend
 
     def _groups(self) -> Groups:
         rounds = self.options.state_format not in (None, "float32") or any(
@@ -169,6 +170,9 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._in_backward is not None:
+            self.last_step = self._in_backward.close(self)
+            return loss
         try:
             plan = self._plan
             if plan is None or not plan.bind(self):
@@ -280,9 +284,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         own = ("options", "last_step", "skipped_steps", "_skips_in_a_row", "_told")
         kept = {name: getattr(self, name) for name in own}
-        if "_step_supports_amp_scaling" in self.__dict__:
-            kept["_step_supports_amp_scaling"] = self.__dict__["_step_supports_amp_scaling"]
-        return {**super().__getstate__(), **kept}
+        return {**super().__getstate__(), **kept, **self._own_scaling()}
 
     @contextlib.contextmanager
     def averaged_parameters(self) -> Iterator[None]:

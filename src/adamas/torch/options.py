@@ -16,7 +16,9 @@ from torch import Tensor
 from ..rules import Rule
 from .state import StateFormat, checked_state_format
 
-__all__ = ["AVERAGE", "Groups", "StepInfo", "StepOptions", "as_float", "group_envelope"]
+__all__ = ["AVERAGE", "Groups", "RuleOf", "StepInfo", "StepOptions", "as_float", "group_envelope"]
+
+RuleOf = Callable[[Mapping[str, Any]], Rule]
 
 # The key in `state[p]` of the running average of a parameter.
 AVERAGE = "average"
@@ -86,6 +88,12 @@ class StepOptions:
         """Whether a step needs the norm of the gradients."""
         return self.clip_norm is not None or self.skip_nonfinite
 
+    def clip_factor(self, norm: float) -> float:
+        """The factor on gradients whose global norm is this."""
+        # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
+        factor = 1.0 if self.clip_norm is None else self.clip_norm / (norm + 1e-6)
+        return 1.0 if factor > 1 else factor
+
     def average_weight(self, t: int) -> float:
         """The weight of step t in the average, (1 - β) / (1 - β^t): the bias correction of section 3."""
         return 0.0 if self.average is None else (1 - self.average) / (1 - math.pow(self.average, t))
@@ -113,6 +121,7 @@ class Groups:
         takes_sparse: whether a sparse gradient may be made dense.
         upstream: the class of torch.optim that the optimizer stands in for, if there is one.
         told: the reasons for a slow path already reported; each is warned of once.
+        first: the number of the first parameter, which keys its random bits.
     """
 
     param_groups: list[dict[str, Any]]
@@ -124,6 +133,7 @@ class Groups:
     takes_sparse: bool
     upstream: type[torch.optim.Optimizer] | None
     told: set[str]
+    first: int = 0
 
     def slot_keys(self, rule: Rule) -> list[str]:
         """The keys in `state[p]` of the rule's slots, in the rule's order."""

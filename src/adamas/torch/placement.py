@@ -61,7 +61,7 @@ def place(
         made: is appended to, so that the caller can roll back.
     """
     keys = counter_keys(groups, rules)
-    index = {id(p): n for n, (_, p) in enumerate(found)}
+    index = {id(p): n for n, (_, p) in enumerate(found, groups.first)}
     active = [
         p.grad is not None or (id(p) in known and _has_state(p, groups, requests[k], keys)) for k, p in found
     ]

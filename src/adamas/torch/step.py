@@ -19,7 +19,7 @@ from .counters import Selection
 from .gradients import dense_grad
 from .launchers import IDLE, Request, StepScalars
 from .members import check_params
-from .options import Groups, StepInfo, group_envelope, is_constant
+from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant
 from .placement import Made, place
 
 __all__ = ["Plan"]
@@ -39,9 +39,6 @@ _SCALARS_KEPT = 4096
 _LARGEST = torch.finfo(torch.float32).max
 
 
-RuleOf = Callable[[Mapping[str, Any]], Rule]
-
-
 class Plan:
     """The parameters of an optimizer that have had a gradient, in launchers, and their counters.
 
@@ -50,8 +47,15 @@ class Plan:
     which parameters have a gradient, the options of the groups and all addresses are read at every step.
     """
 
-    def __init__(self, groups: Groups, rule_of: RuleOf, before: Plan | None = None) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        rule_of: RuleOf,
+        before: Plan | None = None,
+        clip_factor: Callable[[float], float] | None = None,
+    ) -> None:
         self.groups = groups
+        self._clip_factor = clip_factor or groups.options.clip_factor
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
         self._options_of = _items(list(groups.defaults))
@@ -233,10 +237,7 @@ class Plan:
             rescale = _RESCALE if norm else 1 / _RESCALE
             norm = math.sqrt(self._grad_sumsq(rescale)) / rescale
         norm *= unscale
-        # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
-        clip = self.groups.options.clip_norm
-        factor = 1.0 if clip is None else clip / (norm + 1e-6)
-        return norm, 1.0 if factor > 1 else factor
+        return norm, self._clip_factor(norm)
 
     def _grad_sumsq(self, scale: float) -> float:
         return sum([launcher.grad_sumsq(scale).item() for launcher in self._launchers])
