@@ -29,6 +29,8 @@ _SCALES = "_step_supports_amp_scaling"
 _SCALED = ("grad_scale", "found_inf")
 # Sentinel: otherwise moving a parameter to the next group leaves the flattened list equal.
 _END = object()
+# All that there are, to find two on one parameter.
+_ALIVE: weakref.WeakSet[Stepper] = weakref.WeakSet()
 
 
 class InBackward(torch.optim.Optimizer):
@@ -157,6 +159,7 @@ class Stepper:
         groups = optimizer._groups()
         found = [(group, p) for group in groups.param_groups for p in _unique(group["params"])]
         check_groups(optimizer, groups)
+        self._check_alone([p for _, p in found])
         members = {}
         loaded = optimizer.state is not self._state
         if loaded:  # the step that was begun is gone
@@ -170,7 +173,14 @@ class Stepper:
         self._members, self._groups, self._state = members, groups, optimizer.state
         self._found = _flat(optimizer)
         optimizer.__dict__[_SCALES] = True
+        _ALIVE.add(self)
         self._add_hooks()
+
+    def _check_alone(self, params: list[Tensor]) -> None:
+        """Raise where another optimizer steps a parameter in backward: this one would find no gradient."""
+        others = [other for other in _ALIVE if other is not self]
+        if any(p in other._hooks for other in others for p in params):
+            raise RuntimeError("another optimizer steps these parameters in backward; call its remove()")
 
     def _add_hooks(self) -> None:
         """Put a hook on each parameter that has none; torch allows none on a frozen one."""
@@ -190,12 +200,8 @@ class Stepper:
             member = self._members.get(p)
             if member is None:  # it has left the optimizer
                 return
-            if p.grad is None:
-                raise RuntimeError(
-                    f"the gradient of a parameter of shape {tuple(p.shape)} is gone before it was used: "
-                    f"another optimizer steps in backward too, or a hook has freed it"
-                )
-            self._take(member, optimizer)
+            if p.grad is not None:  # a function may give none
+                self._take(member, optimizer)
 
     def _begin(self, optimizer: Any) -> None:
         """Begin a step, or go on with it."""
