@@ -1,16 +1,47 @@
-"""What the processes of the tests of stepping in backward run: a module that a new process can import."""
+"""What the tests of stepping in backward share, and what their processes run: a new process imports this."""
 
 from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch_support import copies, give_gradients, randn
 
 import adamas.torch
+
+# For one process.
+
+
+def backward(params: Iterable[Tensor], seed: int) -> None:
+    """A backward that brings the gradients of `give_gradients`, one parameter after the other."""
+    params = list(params)
+    like = copies(params)
+    give_gradients(like, seed)
+    torch.autograd.backward(params, [q.grad for q in like])
+
+
+def train_in_backward(opt: Any, params: Sequence[Tensor], seeds: Iterable[int]) -> None:
+    for seed in seeds:
+        backward(params, seed)
+        assert all(p.grad is None for p in params)
+        opt.step()
+
+
+def model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3))
+
+
+def loss_of(net: nn.Module, seed: int) -> Tensor:
+    return net(randn(8, 6, seed=seed)).square().mean()
+
+
+# For each of several.
 
 
 def _sharded() -> nn.Module:
@@ -58,7 +89,9 @@ def shards_step_in_backward(rank: int) -> None:
                 _step(net, opt, rank, seed, way, stepper)
             for p, q in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
                 assert torch.equal(p.to_local(), q.to_local()), (cls, way)
-                assert {float(opt.state[x].get("step", seed + 1)) for opt, x in zip(opts, (p, q))} == {seed + 1}
+                assert {
+                    float(opt.state[x].get("step", seed + 1)) for opt, x in zip(opts, (p, q), strict=True)
+                } == {seed + 1}
 
 
 def _refusal(action: Any) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import in_backward_support
-import pytest
 import process_support
+import pytest
 
 
 def test_shards_have_the_bits_of_plain_steps(tmp_path: Path) -> None:
