@@ -23,7 +23,6 @@ OPTIONS = tuple(sorted(MODEL.items()))
 BATCH, EPOCHS = 32, 4
 OPTIMIZERS: dict[str, tuple[Any, dict[str, Any], float]] = {
     "AdamW, lr 2e-3, clip_norm 0.25": (adamas.torch.AdamW, {"lr": 2e-3}, 0.25),
-    "SGD, lr 0.1, momentum 0.9, clip_norm 0.25": (adamas.torch.SGD, {"lr": 0.1, "momentum": 0.9}, 0.25),
 }
 WAYS = ("none", "exact", "running")
 # Every so many steps the loss is this many times as large: what clipping is to withstand.

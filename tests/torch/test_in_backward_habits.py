@@ -1,4 +1,4 @@
-"""Stepping in backward beside what users do: hooks, checkpoints, copies; and what is refused, with its reason."""
+"""Stepping in backward beside what users do: hooks, checkpoints, copies; and refusals, with their reasons."""
 
 from __future__ import annotations
 
