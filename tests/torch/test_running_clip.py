@@ -38,7 +38,7 @@ def expected_factors(steps: Sequence[Sequence[Tensor]], clip: float) -> list[lis
         for g in grads:
             sofar += g.double().square().sum().item()
             row.append(min(1.0, clip / (max(past, math.sqrt(sofar)) + 1e-6)))
-        norms.append(math.sqrt(sofar))
+        norms.append(min(math.sqrt(sofar), 2 * past) if past else math.sqrt(sofar))
         factors.append(row)
     return factors
 
@@ -79,6 +79,21 @@ def test_a_gradient_larger_than_all_before_is_bounded() -> None:
         moved = [(p - q).norm().item() for p, q in zip(ours, before, strict=True)]
     assert max(moved) <= 1.001
     assert math.hypot(*moved) <= math.sqrt(1 + math.log(len(SHAPES)) + 1)
+
+
+def test_a_spike_holds_few_steps_down() -> None:
+    """The running norm after it, and from then on, is near that of the other steps."""
+    p = leaf(torch.ones(2))
+    opt = SGD([p], lr=1.0, clip_norm=1.0)
+    opt.step_in_backward(clip="running")
+    factors = []
+    for k in range(40):
+        p.backward(torch.tensor([3.0, 4.0]) * (1e6 if k == 20 else 1.0))
+        opt.step()
+        factors.append(opt.last_step.clip_factor)
+    assert factors[20] < 1e-6
+    assert factors[21] > 0.8 * factors[19]
+    assert factors[-1] > 0.95 * factors[19]
 
 
 @every_optimizer

@@ -15,11 +15,13 @@ import torch
 from torch import Tensor
 
 from ._compat import disable_dynamo
-from .members import check_params
-from .options import Groups, StepInfo, StepOptions
+from .keywords import StepOptions
+from .members import check_params, member_of
+from .numbering import numbers_of
+from .options import Groups, StepInfo
 from .refusals import check_groups, check_options, check_pre_hooks, check_replicas
 from .running_norm import RunningNorm
-from .single import Member
+from .single import Single
 from .step import Plan
 
 __all__ = ["InBackward", "Stepper"]
@@ -101,7 +103,7 @@ class Stepper:
         self._optimizer = weakref.ref(optimizer)
         self._hook = functools.partial(_arrived, weakref.ref(self))
         self._hooks: dict[Tensor, Any] = {}
-        self._members: dict[Tensor, Member] = {}
+        self._members: dict[Tensor, Single] = {}
         self._groups: Groups | None = None
         self._state: Any = None
         self._found: list[Any] = []
@@ -158,16 +160,17 @@ class Stepper:
         """
         groups = optimizer._groups()
         found = [(group, p) for group in groups.param_groups for p in _unique(group["params"])]
-        check_groups(optimizer, groups)
+        check_groups(optimizer, groups, self._norm is not None)
+        numbers = numbers_of([p for _, p in found], groups)
         self._check_alone([p for _, p in found])
         members = {}
         loaded = optimizer.state is not self._state
         if loaded:  # the step that was begun is gone
             self._open, self._number = False, self._number + 1
-        for index, (group, p) in enumerate(found):
-            old = self._members.get(p)
-            same = old is not None and old.group is group and old.index == index and not loaded
-            members[p] = old if old is not None and same else Member(p, group, index)
+        for group, p in found:
+            old, number = self._members.get(p), numbers[id(p)]
+            same = old is not None and old.group is group and old.number == number and not loaded
+            members[p] = old if old is not None and same else Single(p, group, number)
         for p in self._hooks.keys() - members.keys():
             self._hooks.pop(p).remove()
         self._members, self._groups, self._state = members, groups, optimizer.state
@@ -219,13 +222,13 @@ class Stepper:
             self._norm.begin(optimizer.param_groups[0])
         self._open, self._number = True, self._number + 1
 
-    def _take(self, member: Member, optimizer: Any) -> None:
+    def _take(self, member: Single, optimizer: Any) -> None:
         self._check_first(member)
         assert self._groups is not None
         member.step(optimizer, self._groups, self._clip_factor)
         member.taken = self._number
 
-    def _check_first(self, member: Member) -> None:
+    def _check_first(self, member: Single) -> None:
         if member.taken == self._number:
             raise RuntimeError(
                 f"a parameter of shape {tuple(member.p.shape)} has another gradient after it has taken this "
@@ -245,7 +248,7 @@ class Stepper:
             self._begin(optimizer)
             assert self._groups is not None
             late = [member for member in self._members.values() if member.p.grad is not None]
-            check_params([(0, member.p) for member in late], self._groups)
+            check_params([(0, member_of(member.p)) for member in late], self._groups)
             for member in late:
                 self._check_first(member)
             for member in late:

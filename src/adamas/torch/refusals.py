@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import gc
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ._compat import is_flat
+from .keywords import StepOptions
 from .launchers import Request
-from .members import check_params, kinds_of
-from .options import Groups, StepOptions
+from .members import check_params, kinds_of, member_of
+from .options import Groups
 
 __all__ = ["check_groups", "check_options", "check_pre_hooks", "check_replicas"]
 
@@ -37,14 +38,20 @@ def check_options(options: StepOptions, clip: str | None) -> None:
         )
 
 
-def check_groups(optimizer: Any, groups: Groups) -> None:
+def check_groups(optimizer: Any, groups: Groups, running: bool) -> None:
     """Raise for parameters, groups and hooks that stepping in backward cannot serve."""
     check_pre_hooks(optimizer)
     found = [
-        (k, p)
+        (k, member_of(p))
         for k, group in enumerate(groups.param_groups)
         for p in {id(p): p for p in group["params"]}.values()
     ]
+    if running and (groups.options.process_group or any(member.spread for _, member in found)):
+        raise ValueError(
+            "clip='running' adds up norms as gradients arrive, and processes that share parameters would "
+            "wait for each other at every one; do without clip_norm there"
+        )
+    check_replicas([member.p for _, member in found])
     check_params(found, groups)
     requests = []
     for group in groups.param_groups:
@@ -54,7 +61,6 @@ def check_groups(optimizer: Any, groups: Groups) -> None:
         requests.append(Request(groups, group, rule, groups.slot_keys(rule)))
     for _ in kinds_of(found, requests, groups):  # raises where a backend or format cannot be had
         pass
-    check_replicas([p for _, p in found])
 
 
 def check_pre_hooks(optimizer: Any) -> None:
@@ -69,8 +75,7 @@ def check_pre_hooks(optimizer: Any) -> None:
 def check_replicas(params: Iterable[Tensor]) -> None:
     """Raise a RuntimeError where gradients are summed over processes only after hooks have run."""
     params = list(params)
-    fsdp = sys.modules.get("torch.distributed.fsdp")
-    if fsdp is not None and any(isinstance(p, fsdp.FlatParameter) for p in params):
+    if any(map(is_flat, params)):
         raise RuntimeError(
             "FullyShardedDataParallel reduces gradients after stepping in backward would use them; shard the "
             "model with fully_shard"

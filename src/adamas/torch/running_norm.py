@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .options import StepInfo, StepOptions
+from .keywords import StepOptions
+from .options import StepInfo
 
 __all__ = ["RunningNorm"]
 
@@ -13,6 +14,8 @@ __all__ = ["RunningNorm"]
 _KEY = "running_clip"
 # The weight of the past in that mean.
 _DECAY = 0.9
+# A norm joins the mean as at most so many times the root of it: one spike would else hold the next steps down.
+_MOST = 2.0
 
 
 class RunningNorm:
@@ -41,8 +44,8 @@ class RunningNorm:
 
     def end(self, group: dict[str, Any]) -> StepInfo:
         """End the step. Its norm joins the mean if it is finite: another would stay there for ever."""
-        sumsq = self._sofar * self._sofar
-        if 0 < sumsq < math.inf:
-            mean = _DECAY * self._mean + (1 - _DECAY) * sumsq
+        norm = min(self._sofar, _MOST * self._past) if self._past else self._sofar
+        if 0 < self._sofar < math.inf:
+            mean = _DECAY * self._mean + (1 - _DECAY) * norm * norm
             group[_KEY] = (mean, _DECAY * self._weight + (1 - _DECAY))
         return StepInfo(self._sofar, self._smallest, False)

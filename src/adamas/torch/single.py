@@ -12,7 +12,7 @@ from torch import Tensor
 from .options import Groups, RuleOf
 from .step import Plan
 
-__all__ = ["Member"]
+__all__ = ["Single"]
 
 
 class _Part(NamedTuple):
@@ -23,11 +23,11 @@ class _Part(NamedTuple):
     rule_of: RuleOf
 
 
-class Member:
+class Single:
     """A parameter with a plan of its own, which reads the options of its group and shares its state."""
 
-    def __init__(self, p: Tensor, group: dict[str, Any], index: int) -> None:
-        self.p, self.group, self.index = p, group, index
+    def __init__(self, p: Tensor, group: dict[str, Any], number: int) -> None:
+        self.p, self.group, self.number = p, group, number
         self.taken = -1  # the number of the last step that it took
         self.plan: Plan | None = None
         self._params, self._options = [p], dict[str, Any]()
@@ -49,7 +49,7 @@ class Member:
             plan = self.plan
             if plan is None or not plan.bind(part):
                 own = dataclasses.replace(
-                    groups, param_groups=self._groups, state=self._state, first=self.index
+                    groups, param_groups=self._groups, state=self._state, numbers={id(p): self.number}
                 )
                 self.plan = plan = Plan(own, part.rule_of, plan, clip_factor)
                 if not plan.bind(part):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
@@ -12,15 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends import host_carry, host_scalars, same_form, uses_names, watch
+from ..backends import exact, host_carry, host_scalars, same_form, uses_names, watch
 from ..rules import Rule
-from ._compat import is_fake
+from ._compat import is_distributed, is_fake, local_tensor, same_sharding
 from .counters import Selection
-from .gradients import dense_grad
+from .exchange import exchange_of
 from .launchers import IDLE, Request, StepScalars
-from .members import check_params
+from .members import check_params, member_of
+from .mesh import check_grad_placements
 from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant
 from .placement import Made, place
+from .skips import reason_to_skip, record
 
 __all__ = ["Plan"]
 
@@ -30,8 +30,6 @@ _params_of = operator.itemgetter("params")
 # Sentinel: otherwise moving a parameter to the next group leaves the flattened list equal.
 _END = (object(),)
 
-# Scaling by this or its inverse keeps the squares of any float64 gradients in range.
-_RESCALE = 2.0**-600
 # Sets of active members that a plan remembers.
 _REMEMBERED = 16
 # Scalars of steps that a plan keeps for parameters that have taken fewer.
@@ -72,19 +70,22 @@ class Plan:
         self._differentiable = [request.differentiable for request in self._requests]
         self._envelopes = [group_envelope(group) for group in param_groups]
         found = [
-            (k, p)
+            (k, member_of(p))
             for k, params in enumerate(self._lists)
             for p in dict(zip(map(id, params), params, strict=True)).values()
         ]
         check_params(found, groups)
         self._made: Made = []
+        self.exchange = exchange_of((each.spread for _, each in found), groups.options.process_group)
+        counts = self.exchange is None or self.exchange.counts_plain
         known = set() if before is None else set(map(id, before._params))
         try:
-            placed = place(groups, self._requests, rules, found, known, self._made)
+            placed = place(groups, self._requests, rules, found, known, self._made, counts)
         except BaseException:
             self.rollback()
             raise
-        self._params: list[Tensor] = placed.params
+        self._params: list[Tensor] = [each.p for each in placed.states]
+        self._shards = [(n, each) for n, each in enumerate(placed.states) if each.spread is not None]
         self._counted, self._idle = placed.counted, placed.idle
         self._launchers, self._slices = placed.launchers, placed.slices
         self._counters = placed.counters
@@ -134,6 +135,8 @@ class Plan:
             if changed and not self._read_options(k, group, options, optimizer.rule_of):
                 return False
         grads = list(map(_grad, self._params))
+        if self._shards and not self._localize(grads):
+            return False
         if (
             self._mask is None
             or (self._resting and _any_given(map(grads.__getitem__, self._resting)))
@@ -147,6 +150,20 @@ class Plan:
             return False
         self._select(mask)
         return self._bind_launchers(grads)
+
+    def _localize(self, grads: list[Tensor | None]) -> bool:
+        """Replace the gradients of DTensors by those of their shards; False where a shard is another one."""
+        for n, member in self._shards:
+            g = grads[n]
+            if local_tensor(member.p) is not member.local:
+                return False
+            if g is not None:
+                if not is_distributed(g) or not same_sharding(member.p, g):
+                    check_grad_placements(member.p, g)
+                grads[n] = here = local_tensor(g) if member.whole_grad is None else member.whole_grad
+                if here.dtype != g.dtype:
+                    return False
+        return True
 
     def _bind_launchers(self, grads: list[Tensor | None]) -> bool:
         return all(
@@ -188,18 +205,17 @@ class Plan:
         self._options[k] = options if is_constant(options) else None
         return True
 
-    def run(self, unscale: float = 1.0, found_inf: bool = False) -> StepInfo:
+    def run(self, unscale: float = 1.0, found_inf: bool | None = None) -> StepInfo:
         """Execute the step that `bind` prepared; a scalar that cannot be computed raises before any change.
 
         Args:
             unscale: the factor on all gradients, one over the loss scale.
-            found_inf: whether GradScaler has found a gradient that is not finite.
+            found_inf: whether GradScaler has found a gradient that is not finite; None without one.
         """
-        norm, factor = self._clip(unscale) if self._needs_grad_norm else (None, 1.0)
-        skipped = found_inf or (
-            norm is not None and self.groups.options.skip_nonfinite and not math.isfinite(norm)
-        )
-        if not skipped:
+        words, found_inf = self._measure(found_inf)
+        norm, factor = (None, 1.0) if words is None else self._clip(words, unscale)
+        reason = reason_to_skip(self.groups, norm, found_inf)
+        if reason is None:
             scale = unscale * factor
             if scale > _LARGEST:
                 raise ValueError(f"the factor on the gradients is too large for float32: {scale!r}")
@@ -214,7 +230,8 @@ class Plan:
             self._made = []
         for launcher in self._launchers:
             launcher.unbind()
-        return StepInfo(norm, factor, skipped)
+        record(self.groups, None if found_inf else norm)
+        return StepInfo(norm, factor, reason is not None, reason)
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
@@ -229,18 +246,24 @@ class Plan:
                 self.groups.state.pop(p, None)
         return bool(self._made)
 
-    def _clip(self, unscale: float) -> tuple[float, float]:
-        """The norm of all gradients, and the factor that clips it."""
-        only = self._only
-        norm = math.sqrt(self._grad_sumsq(1.0) if only is None else only.grad_sumsq(1.0).item())
-        if norm == 0 or norm == math.inf:  # squares left float64's range, perhaps no gradient did
-            rescale = _RESCALE if norm else 1 / _RESCALE
-            norm = math.sqrt(self._grad_sumsq(rescale)) / rescale
-        norm *= unscale
-        return norm, self._clip_factor(norm)
+    def _measure(self, found_inf: bool | None) -> tuple[Any, bool]:
+        """The sum of squares over all processes, if it is wanted, and whether one of them must not step."""
+        for _, member in self._shards:
+            member.gather_grad()
+        words = None
+        if self._needs_grad_norm:
+            # Integers: whatever the order, the same bits.
+            parts = [launcher.grad_squares().numpy(force=True) for launcher in self._launchers]
+            words = parts[0] if len(parts) == 1 else sum(parts, exact.words_of(0))
+        if self.exchange is None or (words is None and found_inf is None):
+            return words, bool(found_inf)
+        total, skipped = self.exchange.sum(exact.words_of(0) if words is None else words, bool(found_inf))
+        return None if words is None else total, skipped
 
-    def _grad_sumsq(self, scale: float) -> float:
-        return sum([launcher.grad_sumsq(scale).item() for launcher in self._launchers])
+    def _clip(self, words: Any, unscale: float) -> tuple[float, float]:
+        """The norm of all gradients, and the factor that clips it."""
+        norm = exact.root(words) * unscale
+        return norm, self._clip_factor(norm)
 
     def _next(self) -> list[StepScalars]:
         """The scalars of this step, a row each."""
@@ -268,16 +291,6 @@ class Plan:
                 envelope = (*envelope[:3], self.groups.options.average_weight(taken))
             rows.append((rule, envelope, scalars, taken, carried))
         return rows
-
-    def first_nonfinite(self) -> str | None:
-        """The name, or the place, of the first parameter whose gradient is not finite."""
-        for k, group in enumerate(self.groups.param_groups):
-            given = map(repr, group.get("param_names", ()))
-            names = itertools.chain(given, (f"parameter {n} of group {k}" for n in itertools.count()))
-            for name, p in zip(names, group["params"], strict=False):
-                if p.grad is not None and not bool(dense_grad(p, True).isfinite().all()):
-                    return name
-        return None
 
 
 def _items(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

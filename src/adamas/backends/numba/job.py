@@ -5,15 +5,17 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ...formats import BLOCK
+from .. import exact
 from .kernel import Kernel, compile_norm
 from .pool import Pool
 
-__all__ = ["CHUNK", "IDLE", "Job", "NormJob"]
+__all__ = ["CHUNK", "IDLE", "Job", "NormJob", "Runs"]
 
 # Elements a chunk: long enough for the prefetchers to get going, short enough to share out evenly.
 CHUNK = 1 << 16
@@ -21,6 +23,14 @@ CHUNK = 1 << 16
 SERIAL = 1 << 16
 # The row of a tensor that a step leaves alone.
 IDLE = -1
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The elements that a shard has of a tensor: stretches of `length`, each with the number of its first."""
+
+    length: int
+    firsts: Sequence[int]
 
 
 class _Pass:
@@ -66,12 +76,14 @@ class Job(_Pass):
         *,
         tensor_index: Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
+        runs: Sequence[Runs | None] | None = None,
         chunk: int = CHUNK,
     ) -> None:
         """`rows` are all 0 and `tensor_index`, which keys the random bits, is 0, 1, ... unless given.
 
         `lengths` are the elements of a row of each tensor, of those from which blocks of scaled formats
-        begin (see `formats.row_length`), one row unless given. `chunk` is a multiple of such blocks.
+        begin (see `formats.row_length`), one row unless given. `runs` says which elements of a larger one
+        each tensor has; None for all. `chunk` is a multiple of blocks.
         """
         scaled = any(format.scaled for format in kernel.formats.values())
         if chunk % BLOCK and scaled:
@@ -81,9 +93,11 @@ class Job(_Pass):
             size if lengths is None or lengths[k] % BLOCK == 0 else lengths[k] for k, size in enumerate(sizes)
         ]
         chunks = [
-            (k, start, stop)
+            (k, *each)
             for k, size in enumerate(sizes)
-            for start, stop in _chunks(size, lengths[k] if scaled else size, chunk)
+            for each in _chunks_of_runs(
+                size, lengths[k] if scaled else size, chunk, runs[k] if runs else None
+            )
         ]
         count = len(sizes)
         table = np.zeros((count, len(kernel.arrays)), np.int64)
@@ -95,7 +109,7 @@ class Job(_Pass):
         self._info[:, 3] = lengths
         self._keys = np.zeros(max(count, 1), np.int64)
         self._grad_scale_cell = np.ones(1, kernel.dtype)
-        chunk_list = np.array(chunks, np.int64).reshape(-1, 3)
+        chunk_list = np.array(chunks, np.int64).reshape(-1, 4)
         buffers = (table, chunk_list, scalars, self._info, self._keys, self._grad_scale_cell)
         super().__init__(kernel, sum(sizes) >= SERIAL and len(chunks) > 1, buffers)
         self._addresses: Sequence[int] = ()
@@ -149,6 +163,17 @@ class Job(_Pass):
         self._keys[row] = key
 
 
+def _chunks_of_runs(size: int, length: int, chunk: int, runs: Runs | None) -> Iterator[tuple[int, int, int]]:
+    """The first element of each chunk, that after its last, and what is added for the number in the whole."""
+    if runs is None or not size:
+        yield from ((start, stop, 0) for start, stop in _chunks(size, length, chunk))
+        return
+    for n, number in enumerate(runs.firsts):
+        first = n * runs.length
+        for start, stop in _chunks(runs.length, min(length, runs.length), chunk):
+            yield first + start, first + stop, number - first
+
+
 def _chunks(size: int, length: int, chunk: int) -> Iterator[tuple[int, int]]:
     """The first element of each chunk and that after its last: of whole rows, or of a part of one row."""
     if length <= chunk:
@@ -162,22 +187,23 @@ def _chunks(size: int, length: int, chunk: int) -> Iterator[tuple[int, int]]:
 
 
 class NormJob(_Pass):
-    """The sum of squares of the gradients of a job; a sum for each chunk, so no thread count shows."""
+    """The exact sum of the squares of a job's gradients, whatever the chunks and the threads."""
 
-    def __init__(self, job: Job) -> None:
-        table, chunks, _, info, *_ = job._buffers
-        sums, self._scale = np.zeros(len(chunks)), np.ones(1)
+    def __init__(self, job: Job, only: Sequence[bool] | None = None) -> None:
+        """Of all tensors of the job that are not left alone, or of those alone that `only` names."""
+        table, chunks, _, self._rows, *_ = job._buffers
+        info = self._rows if only is None else self._rows.copy()
+        self._info, self._others = info, None if only is None else np.flatnonzero(~np.array(only, bool))
+        self.words = np.zeros(exact.LENGTH, np.int64)
         kernel = compile_norm(job.kernel.formats["g"].name)
         column = job.kernel.arrays.index("g")
-        buffers = (table, chunks, sums, info, self._scale)
+        buffers = (table, chunks, self.words, info)
         super().__init__(kernel, job._parallel, buffers, table.shape[1], column)
-        self._sums = sums.data
 
-    def sum(self, pool: Pool, scale: float = 1.0) -> float:
-        """The sum of squares in float64 of the gradients in the job's table, each times `scale`.
-
-        NaN or infinite where a gradient is, or where a square is too large for float64.
-        """
-        self._scale[0] = scale
-        self.run(pool)
-        return sum(self._sums, 0.0)
+    def run(self, pool: Pool) -> None:
+        """Sum the squares of the gradients in the job's table in `words`; see `exact`."""
+        self.words.fill(0)
+        if self._others is not None:
+            self._info[:, 2] = self._rows[:, 2]
+            self._info[self._others, 2] = IDLE
+        super().run(pool)

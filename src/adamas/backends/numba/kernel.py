@@ -19,11 +19,13 @@ from numba.core.errors import NumbaError
 from ... import formats
 from ...formats import Format
 from ...rules import Rule
+from .. import exact
 from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
-from . import halves, machine, randomness, toolbox
+from . import halves, machine, randomness, slices, toolbox
 from .cache import load_module
-from .emit import ENVELOPE, columns, emit_conversion, emit_norm, emit_step
+from .emit import ENVELOPE, columns, emit_conversion, emit_step
+from .norm import emit_norm
 from .source import RuleSourceError, arithmetic
 
 __all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule"]
@@ -39,8 +41,9 @@ class Kernel:
     the index that keys its random bits, its row of scalars, negative where the tensor is to be left
     alone, and the elements of a row, from each of which blocks begin; a row of `scalars` has `n_scalars`
     values of `dtype`, and one of `keys` the key of its random bits; `grad_scale` is one value of `dtype`;
-    a chunk is (tensor, first element, last element + 1), and begins with a block. Any number of threads
-    may run a job at once.
+    a chunk is (tensor, first element, last element + 1, shift), and begins with a block; element k of a
+    tensor draws the random bits of element k + shift, which is its number in a tensor of which this one is
+    a shard. Any number of threads may run a job at once.
     """
 
     address: int
@@ -120,7 +123,7 @@ def _eps_hides_subnormals(rule: Rule, chosen: Mapping[str, Format]) -> bool:
 
 @functools.cache
 def compile_norm(g: str) -> Kernel:
-    """The kernel that sums the squares of gradients in the format `g`, a float64 for each tile."""
+    """The kernel that sums the squares of gradients in the format `g` exactly, to the words of `exact`."""
     format = formats.get(g)
     module = load_module(f"norm_{g}", emit_norm(format, _stamp()))
     path = Path(str(module.__file__))
@@ -166,7 +169,7 @@ def _compile(
 @functools.cache
 def _stamp() -> str:
     """Changes with the toolbox, the formats and the CPU's vectors, which Numba's own cache does not watch."""
-    files = [Path(str(module.__file__)) for module in (halves, machine, randomness, toolbox)]
+    files = [Path(str(module.__file__)) for module in (exact, halves, machine, randomness, slices, toolbox)]
     files += sorted(Path(str(formats.__file__)).parent.glob("*.py"))
     content = [*(file.read_bytes() for file in files), repr(machine.vector_bits()).encode()]
     return "toolbox " + hashlib.sha256(b"".join(content)).hexdigest()[:16]

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ...backends import bind, check_rule
-from .._compat import foreach, foreach_copy, local
+from .._compat import foreach_copy
 from ..gradients import dense_grad
-from . import IDLE, ParamState, Request, StepScalars
+from . import IDLE, Member, ParamState, Request, StepScalars
 from ._lists import Lists, lists_xp
 from ._rounding import round_to
+from ._squares import sum_of_counted
 
 __all__ = ["LAUNCHER"]
 
@@ -26,17 +27,19 @@ class EagerLauncher:
     keeps_state = True
 
     @classmethod
-    def unsupported(cls, p: Tensor, request: Request) -> str | None:
+    def unsupported(cls, member: Member, request: Request) -> str | None:
         check_rule(request.rule)
+        if request.differentiable and member.spread is not None:
+            return "a step of a DTensor cannot be differentiated"
         if request.groups.options.state_format not in (None, "float32"):
             return f"backend={cls.name!r} keeps state in float32"
         return None
 
     @classmethod
-    def key(cls, p: Tensor, request: Request) -> Hashable:
+    def key(cls, member: Member, request: Request) -> Hashable:
         return request.differentiable
 
-    def __init__(self, members: list[ParamState], requests: Sequence[Request]) -> None:
+    def __init__(self, members: list[ParamState], requests: Sequence[Request], key: Any) -> None:
         self._members, self._differentiable = members, requests[0].differentiable
         self._key = requests[0].groups.options.key
         self._takes_sparse = requests[0].groups.takes_sparse
@@ -55,15 +58,16 @@ class EagerLauncher:
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
         if list(map(_layout, self._members)) != self._layouts:
             return False
-        members = [member for _, member in self._active]
-        if any(member.p.grad is None or member.p.grad.shape != member.p.shape for member in members):
+        pairs = zip(self._rows, self._members, grads, strict=True)
+        active = [(member, g) for row, member, g in pairs if row != IDLE]
+        if any(g is None or g.shape != member.local.shape for member, g in active):
             return False
-        self._grads = [local(dense_grad(member.p, self._takes_sparse)) for member in members]
+        self._grads = [dense_grad(g, self._takes_sparse) for _, g in active if g is not None]
         return True
 
-    def grad_sumsq(self, scale: float) -> Tensor:
+    def grad_squares(self) -> Tensor:
         with torch.no_grad():
-            return sum_of_squares([_real(g.detach()) for g in self._grads], scale)
+            return sum_of_counted(self._grads, [member.counts for _, member in self._active])
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         self._steps = rows
@@ -81,7 +85,7 @@ class EagerLauncher:
 
     def _dtype(self, member: ParamState) -> torch.dtype:
         """The type of the computation: at least float32, and at least that of the parameter and its state."""
-        dtype = torch.promote_types(member.p.dtype, torch.float32)
+        dtype = torch.promote_types(member.local.dtype, torch.float32)
         for name in member.slots:
             dtype = torch.promote_types(dtype, member.state[name].dtype)
         return dtype
@@ -96,8 +100,8 @@ class EagerLauncher:
         # Autograd saves its inputs, and p and the state are overwritten below: copy them.
         copy = self._differentiable
         keys, slots = members[0][0].slots, len(step[0].form().slots)
-        targets = [[local(m.p) for m, _ in members]]
-        targets += [[local(m.state[key]) for m, _ in members] for key in keys]
+        targets = [[m.local for m, _ in members]]
+        targets += [[m.state[key] for m, _ in members] for key in keys]
         sources = [targets[0], [g for _, g in members], *targets[1:]]
         p, g, *values = (_in_type(column, dtype, copy) for column in sources)
         mean = values.pop() if len(keys) > slots else None
@@ -116,7 +120,7 @@ class EagerLauncher:
             if not copy and _all_are(column, dtype):
                 foreach_copy(column, value.tensors)
             else:
-                _store(column, value, [self._key(t) + m.index for m, _ in members])
+                _store(column, value, self._key(t), [m for m, _ in members])
 
 
 LAUNCHER = EagerLauncher
@@ -139,29 +143,20 @@ def _in_type(tensors: list[Tensor], dtype: torch.dtype, copy: bool) -> Lists:
     return Lists([_real(x.to(dtype, copy=copy)) for x in tensors])
 
 
-def _store(targets: Sequence[Tensor], values: Lists, keys: Sequence[int]) -> None:
-    for target, value, key in zip(targets, values.tensors, keys, strict=True):
-        new = torch.view_as_complex(value) if target.is_complex() else round_to(target, value, key)
+def _store(targets: Sequence[Tensor], values: Lists, key: int, members: Sequence[ParamState]) -> None:
+    for target, value, member in zip(targets, values.tensors, members, strict=True):
+        new = torch.view_as_complex(value) if target.is_complex() else value
+        if not target.is_complex():
+            runs = None if member.spread is None else member.spread.runs
+            new = round_to(target, value, key, member.index, runs)
         target.copy_(new)
 
 
 def _layout(member: ParamState) -> tuple[object, ...]:
     states = [member.state[name].shape for name in member.slots]
-    return member.p.dtype, member.p.stride(), member.p.shape, *states
+    return member.local.dtype, member.local.stride(), member.local.shape, *states
 
 
 def _real(x: Tensor) -> Tensor:
     """A complex tensor as pairs of reals, which the rules update independently, as torch does."""
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
-
-
-def sum_of_squares(grads: Sequence[Tensor], scale: float) -> Tensor:
-    """The sum of squares of real tensors times `scale`, in float64, 0-d, on the device of the first."""
-    # Apple's GPUs have no float64.
-    grads = [g.cpu() if g.device.type == "mps" else g for g in grads if g.numel() > 0]
-    wide = [g.double() * scale for g in grads]
-    if not wide:
-        return torch.zeros((), dtype=torch.float64, device="cpu")
-    norms = foreach("norm", wide)
-    first = norms[0].device
-    return torch.stack([norm.to(first) for norm in norms]).square().sum()
