@@ -14,7 +14,7 @@ __all__ = ["RunningNorm"]
 _KEY = "running_clip"
 # The weight of the past in that mean.
 _DECAY = 0.9
-# A norm joins the mean as at most so many times the root of it: one spike would else hold the next steps down.
+# A norm joins the mean as at most so many times its root: one spike would hold the next steps down.
 _MOST = 2.0
 
 
