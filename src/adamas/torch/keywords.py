@@ -112,6 +112,12 @@ class StepOptions:
         """Whether a step needs the norm of the gradients."""
         return self.clip_norm is not None or self.skip_nonfinite or self.skip_spikes is not None
 
+    def clip_factor(self, norm: float) -> float:
+        """The factor on gradients whose global norm is this."""
+        # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
+        factor = 1.0 if self.clip_norm is None else self.clip_norm / (norm + 1e-6)
+        return 1.0 if factor > 1 else factor
+
     def average_weight(self, t: int) -> float:
         """The weight of step t in the average, (1 - β) / (1 - β^t): the bias correction of section 3."""
         return 0.0 if self.average is None else (1 - self.average) / (1 - math.pow(self.average, t))

@@ -18,6 +18,7 @@ from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
 from .exchange import exchange_of
+from .in_backward import InBackward
 from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .mesh import spread_of
 from .options import AVERAGE, Groups, StepInfo, check_group
@@ -32,7 +33,7 @@ __all__ = ["FusedOptimizer"]
 _OF_SCALER = ("grad_scale", "found_inf")
 
 
-class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
+class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
     """A torch optimizer whose step is one compiled pass of a rule over all parameters.
 
     Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
@@ -90,7 +91,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     @property
     def backend(self) -> str:
         """The backends of the last step, joined by "and"; before it, the one asked for."""
-        return self.options.backend if self._plan is None else self._plan.backend
+        return (self._in_backward or self._plan or self.options).backend
 
     def _groups(self) -> Groups:
         rounds = self.options.state_format not in (None, "float32") or any(
@@ -138,6 +139,9 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._in_backward is not None:
+            self.last_step = self._in_backward.close(self)
+            return loss
         try:
             plan = self._plan
             if plan is not None and plan.exchange is not None:
@@ -262,9 +266,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         own = ("options", "last_step", "skipped_steps", "_skips_in_a_row", "_told")
         kept = {name: getattr(self, name) for name in own}
-        if "_step_supports_amp_scaling" in self.__dict__:
-            kept["_step_supports_amp_scaling"] = self.__dict__["_step_supports_amp_scaling"]
-        return {**super().__getstate__(), **kept}
+        return {**super().__getstate__(), **kept, **self._own_scaling()}
 
     def report(self) -> Report:
         """What each parameter is stepped with: its group's options, backend, and the formats of its state.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,12 +17,15 @@ from .keywords import StepOptions
 __all__ = [
     "AVERAGE",
     "Groups",
+    "RuleOf",
     "StepInfo",
     "as_float",
     "check_group",
     "group_envelope",
     "is_constant",
 ]
+
+RuleOf = Callable[[Mapping[str, Any]], Rule]
 
 # The key in `state[p]` of the running average of a parameter.
 AVERAGE = "average"
@@ -62,6 +65,7 @@ class Groups:
         takes_sparse: whether a sparse gradient may be made dense.
         upstream: the class of torch.optim that the optimizer stands in for, if there is one.
         told: the reasons for a slow path already reported; each is warned of once.
+        numbers: the numbers of parameters by their identity, where they are not to be counted here.
     """
 
     param_groups: list[dict[str, Any]]
@@ -73,6 +77,7 @@ class Groups:
     takes_sparse: bool
     upstream: type[torch.optim.Optimizer] | None
     told: set[str]
+    numbers: Mapping[int, int] | None = None
 
     def slot_keys(self, rule: Rule) -> list[str]:
         """The keys in `state[p]` of the rule's slots, in the rule's order."""

@@ -18,7 +18,7 @@ from .exchange import exchange_of
 from .launchers import IDLE, Request, StepScalars
 from .members import check_params, member_of
 from .mesh import check_grad_placements
-from .options import Groups, StepInfo, group_envelope, is_constant
+from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant
 from .placement import Made, place
 from .skips import reason_to_skip, record
 
@@ -37,9 +37,6 @@ _SCALARS_KEPT = 4096
 _LARGEST = torch.finfo(torch.float32).max
 
 
-RuleOf = Callable[[Mapping[str, Any]], Rule]
-
-
 class Plan:
     """The parameters of an optimizer that have had a gradient, in launchers, and their counters.
 
@@ -48,8 +45,15 @@ class Plan:
     which parameters have a gradient, the options of the groups and all addresses are read at every step.
     """
 
-    def __init__(self, groups: Groups, rule_of: RuleOf, before: Plan | None = None) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        rule_of: RuleOf,
+        before: Plan | None = None,
+        clip_factor: Callable[[float], float] | None = None,
+    ) -> None:
         self.groups = groups
+        self._clip_factor = clip_factor or groups.options.clip_factor
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
         self._options_of = _items(list(groups.defaults))
@@ -259,10 +263,7 @@ class Plan:
     def _clip(self, words: Any, unscale: float) -> tuple[float, float]:
         """The norm of all gradients, and the factor that clips it."""
         norm = exact.root(words) * unscale
-        # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
-        clip = self.groups.options.clip_norm
-        factor = 1.0 if clip is None else clip / (norm + 1e-6)
-        return norm, 1.0 if factor > 1 else factor
+        return norm, self._clip_factor(norm)
 
     def _next(self) -> list[StepScalars]:
         """The scalars of this step, a row each."""
