@@ -189,8 +189,11 @@ def _chunks(size: int, length: int, chunk: int) -> Iterator[tuple[int, int]]:
 class NormJob(_Pass):
     """The exact sum of the squares of a job's gradients, whatever the chunks and the threads."""
 
-    def __init__(self, job: Job) -> None:
-        table, chunks, _, info, *_ = job._buffers
+    def __init__(self, job: Job, only: Sequence[bool] | None = None) -> None:
+        """Of all tensors of the job that are not left alone, or of those alone that `only` names."""
+        table, chunks, _, self._rows, *_ = job._buffers
+        info = self._rows if only is None else self._rows.copy()
+        self._info, self._others = info, None if only is None else np.flatnonzero(~np.array(only, bool))
         self.words = np.zeros(exact.LENGTH, np.int64)
         kernel = compile_norm(job.kernel.formats["g"].name)
         column = job.kernel.arrays.index("g")
@@ -200,4 +203,7 @@ class NormJob(_Pass):
     def run(self, pool: Pool) -> None:
         """Sum the squares of the gradients in the job's table in `words`; see `exact`."""
         self.words.fill(0)
+        if self._others is not None:
+            self._info[:, 2] = self._rows[:, 2]
+            self._info[self._others, 2] = IDLE
         super().run(pool)

@@ -2,8 +2,7 @@
 
 A number plus 1.5 x 2^e is rounded to a multiple of 2^(e - 52), and its bits count these multiples: integers,
 whose sum does not depend on the order. What rounding took off is exact, and makes the next slice, 49 bits
-lower.
-A grid is named by the exponent field of its 1.5 x 2^e: that of grid b has steps of 2^(b - 1075).
+lower. A grid is named by the exponent field of its 1.5 x 2^e: that of grid b has steps of 2^(b - 1075).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...backends import exact
 
-__all__ = ["sum_of_squares"]
+__all__ = ["sum_of_counted", "sum_of_squares"]
 
 # Elements taken together: a few numbers of each such bucket go to the host.
 _BUCKET = 1 << 24
@@ -32,6 +32,16 @@ def sum_of_squares(grads: Sequence[Tensor]) -> Tensor:
     words = exact.words_of(total)
     words[exact.INFINITE], words[exact.NAN] = bad
     return torch.from_numpy(words).to(grads[0].device)
+
+
+def sum_of_counted(grads: Sequence[Tensor], counted: Sequence[bool]) -> Tensor:
+    """The same of those that count; of the others, whether they are finite."""
+    words = sum_of_squares([g for g, on in zip(grads, counted, strict=True) if on])
+    others = [g for g, on in zip(grads, counted, strict=True) if not on]
+    if others:
+        flags = sum_of_squares(others).to(words.device)
+        words[exact.INFINITE :] += flags[exact.INFINITE :]
+    return words
 
 
 def _buckets(grads: Sequence[Tensor]) -> Iterator[Tensor]:

@@ -14,7 +14,7 @@ from ..gradients import dense_grad
 from . import IDLE, Member, ParamState, Request, StepScalars
 from ._lists import Lists, lists_xp
 from ._rounding import round_to
-from ._squares import sum_of_squares
+from ._squares import sum_of_counted
 
 __all__ = ["LAUNCHER"]
 
@@ -67,7 +67,7 @@ class EagerLauncher:
 
     def grad_squares(self) -> Tensor:
         with torch.no_grad():
-            return sum_of_squares(self._grads)
+            return sum_of_counted(self._grads, [member.counts for _, member in self._active])
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         self._steps = rows
