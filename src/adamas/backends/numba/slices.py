@@ -1,7 +1,7 @@
-"""Exact sums of float64 numbers by slices of 49 bits, in kernels.
+"""Exact sums of float64 numbers by slices of 51 bits, in kernels.
 
 A number plus 1.5 x 2^e is rounded to a multiple of 2^(e - 52), and its bits count these multiples: integers,
-whose sum does not depend on the order. What rounding took off is exact, and makes the next slice, 49 bits
+whose sum does not depend on the order. What rounding took off is exact, and makes the next slice, 51 bits
 lower. A grid is named by the exponent field of its 1.5 x 2^e: that of grid b has steps of 2^(b - 1075).
 """
 
@@ -50,11 +50,11 @@ __all__ = [
 ]
 
 # The bits of a slice, and how far its grid is above the exponent field of the largest number at least.
-BITS = 49
+BITS = 51
 ABOVE = 54 - BITS
 # The elements of a block in each of its four places, and of a whole block: few enough for the L1 cache, and
 # for a sum of as many slices to fit in an int64.
-PART = 1 << 12
+PART = 1 << 10
 WHOLE = 4 * PART + 3
 INFINITE, NAN = exact.INFINITE, exact.NAN
 ZERO, ONE = np.uint64(0), np.uint64(1)
