@@ -182,10 +182,9 @@ def spread_of(p: Tensor) -> Spread | None:
 
 def check_grad_placements(p: Tensor, g: Tensor) -> None:
     """Raise a RuntimeError for a gradient that does not lie as its parameter does."""
-    wanted = sharding(p)
-    found = sharding(g) if is_distributed(g) else None
-    if found is not None and same_sharding(p, g):
+    if is_distributed(g) and same_sharding(p, g):
         return
+    wanted, found = sharding(p), sharding(g) if is_distributed(g) else None
     shape, remedy = tuple(p.shape), "redistribute it to the parameter's placements before the step"
     if found is None:
         raise RuntimeError(
