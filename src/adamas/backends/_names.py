@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..rules._base import Rule, Update
+from ..rules._base import Form, Rule, Update
 
 __all__ = [
     "FUNCTIONS",
