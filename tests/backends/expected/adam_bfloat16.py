@@ -77,8 +77,8 @@ def step(job):
         chunk = claim_chunk(job)
         if chunk >= n_chunks:
             break
-        tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
-        stop = int_at(chunks, 3 * chunk + 2)
+        tensor, start = int_at(chunks, 4 * chunk), int_at(chunks, 4 * chunk + 1)
+        stop, shift = int_at(chunks, 4 * chunk + 2), int_at(chunks, 4 * chunk + 3)
         row = int_at(tensor_info, 4 * tensor + 2)
         if row < 0:
             continue
@@ -99,7 +99,7 @@ def step(job):
         eps = short_nan(scalar_at(scalars, 11 * row + 9))
         eps_inside = short_nan(scalar_at(scalars, 11 * row + 10))
         g_scale = g_scale * grad_scale
-        counter, pairs = counter_at(key, start), (stop - start) >> 1
+        counter, pairs = counter_at(key, start + shift), (stop - start) >> 1
         for j in range(pairs):
             pair(start + 2 * j, True, counter, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)
             counter = next_counter(next_counter(counter))

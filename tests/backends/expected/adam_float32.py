@@ -32,8 +32,8 @@ def step(job):
         chunk = claim_chunk(job)
         if chunk >= n_chunks:
             break
-        tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
-        stop = int_at(chunks, 3 * chunk + 2)
+        tensor, start = int_at(chunks, 4 * chunk), int_at(chunks, 4 * chunk + 1)
+        stop, shift = int_at(chunks, 4 * chunk + 2), int_at(chunks, 4 * chunk + 3)
         row = int_at(tensor_info, 4 * tensor + 2)
         if row < 0:
             continue
@@ -54,7 +54,7 @@ def step(job):
         eps = scalar_at(scalars, 11 * row + 9)
         eps_inside = scalar_at(scalars, 11 * row + 10)
         g_scale = g_scale * grad_scale
-        counter = counter_at(key, start)
+        counter = counter_at(key, start + shift)
         for k in range(start, stop):
             bits = mixed(counter, key)
             p = real(load_p(at_p, k))

@@ -37,13 +37,13 @@ def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps
 
 
 @inline_late
-def block(first, count, scale_at, packed_at, key, at_p, at_g, at_m, scales_m, at_v, scales_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, buffer_v):
+def block(first, shift, count, scale_at, packed_at, key, at_p, at_g, at_m, scales_m, at_v, scales_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, buffer_v):
     widest_vectors()
     scale_m = load_scales_m(scales_m, scale_at)
     scale_v = load_scales_v(scales_v, scale_at)
     top_m = numpy.uint32(0)
     top_v = numpy.uint32(0)
-    block_key = tile_key(key, first)
+    block_key = tile_key(key, first + shift)
     for k in range(first, first + 128):
         bits = scattered(block_key, k - first)
         p = real(load_p(at_p, k))
@@ -103,8 +103,8 @@ def step(job):
         chunk = claim_chunk(job)
         if chunk >= n_chunks:
             break
-        tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
-        stop = int_at(chunks, 3 * chunk + 2)
+        tensor, start = int_at(chunks, 4 * chunk), int_at(chunks, 4 * chunk + 1)
+        stop, shift = int_at(chunks, 4 * chunk + 2), int_at(chunks, 4 * chunk + 3)
         row = int_at(tensor_info, 4 * tensor + 2)
         if row < 0:
             continue
@@ -151,7 +151,7 @@ def step(job):
                 from_g = pad_g - 4 * first
                 from_m = pad_m - 1 * first
                 from_v = pad_v - 1 * first
-            block(first, count, scale_at, packed_at, key, from_p, from_g, from_m, scales_m, from_v, scales_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, buffer_v)
+            block(first, shift, count, scale_at, packed_at, key, from_p, from_g, from_m, scales_m, from_v, scales_v, g_scale, coupled_decay, decay_factor, average_weight, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside, buffer_m, buffer_v)
             if count < 128:
                 copy_bytes(at_p + 4 * first, pad_p, 4 * count)
                 copy_bytes(at_m + 1 * first, pad_m, 1 * count)

@@ -72,7 +72,7 @@ def _step(
     body = _body(formats, average, s, gradual=gradual)
     scalar = "scalar_at(scalars, {} * row + {})"
     function, buffers = "", []
-    loop = ["counter = counter_at(key, start)", "for k in range(start, stop):", *indented(body)]
+    loop = ["counter = counter_at(key, start + shift)", "for k in range(start, stop):", *indented(body)]
     if scaled:
         held = [line.partition(" = ")[0] for line in block_buffers(formats, ())]
         arguments = ["key", *variables, *s, *held]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from ...formats import BLOCK
 from .kernel import Kernel, compile_norm
 from .pool import Pool
 
-__all__ = ["CHUNK", "IDLE", "Job", "NormJob"]
+__all__ = ["CHUNK", "IDLE", "Job", "NormJob", "Runs"]
 
 # Elements a chunk: long enough for the prefetchers to get going, short enough to share out evenly.
 CHUNK = 1 << 16
@@ -21,6 +22,14 @@ CHUNK = 1 << 16
 SERIAL = 1 << 16
 # The row of a tensor that a step leaves alone.
 IDLE = -1
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The elements that a shard has of a tensor: stretches of `length`, each with the number of its first."""
+
+    length: int
+    firsts: Sequence[int]
 
 
 class _Pass:
@@ -66,12 +75,14 @@ class Job(_Pass):
         *,
         tensor_index: Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
+        runs: Sequence[Runs | None] | None = None,
         chunk: int = CHUNK,
     ) -> None:
         """`rows` are all 0 and `tensor_index`, which keys the random bits, is 0, 1, ... unless given.
 
         `lengths` are the elements of a row of each tensor, of those from which blocks of scaled formats
-        begin (see `formats.row_length`), one row unless given. `chunk` is a multiple of such blocks.
+        begin (see `formats.row_length`), one row unless given. `runs` says which elements of a larger one
+        each tensor has; None for all. `chunk` is a multiple of blocks.
         """
         scaled = any(format.scaled for format in kernel.formats.values())
         if chunk % BLOCK and scaled:
@@ -81,9 +92,11 @@ class Job(_Pass):
             size if lengths is None or lengths[k] % BLOCK == 0 else lengths[k] for k, size in enumerate(sizes)
         ]
         chunks = [
-            (k, start, stop)
+            (k, *each)
             for k, size in enumerate(sizes)
-            for start, stop in _chunks(size, lengths[k] if scaled else size, chunk)
+            for each in _chunks_of_runs(
+                size, lengths[k] if scaled else size, chunk, runs[k] if runs else None
+            )
         ]
         count = len(sizes)
         table = np.zeros((count, len(kernel.arrays)), np.int64)
@@ -95,7 +108,7 @@ class Job(_Pass):
         self._info[:, 3] = lengths
         self._keys = np.zeros(max(count, 1), np.int64)
         self._grad_scale_cell = np.ones(1, kernel.dtype)
-        chunk_list = np.array(chunks, np.int64).reshape(-1, 3)
+        chunk_list = np.array(chunks, np.int64).reshape(-1, 4)
         buffers = (table, chunk_list, scalars, self._info, self._keys, self._grad_scale_cell)
         super().__init__(kernel, sum(sizes) >= SERIAL and len(chunks) > 1, buffers)
         self._addresses: Sequence[int] = ()
@@ -147,6 +160,17 @@ class Job(_Pass):
     def write_key(self, row: int, key: int) -> None:
         """The key of the random bits of one row in this step: any integer of 63 bits."""
         self._keys[row] = key
+
+
+def _chunks_of_runs(size: int, length: int, chunk: int, runs: Runs | None) -> Iterator[tuple[int, int, int]]:
+    """The first element of each chunk, that after its last, and what is added for the number in the whole."""
+    if runs is None or not size:
+        yield from ((start, stop, 0) for start, stop in _chunks(size, length, chunk))
+        return
+    for n, number in enumerate(runs.firsts):
+        first = n * runs.length
+        for start, stop in _chunks(runs.length, min(length, runs.length), chunk):
+            yield first + start, first + stop, number - first
 
 
 def _chunks(size: int, length: int, chunk: int) -> Iterator[tuple[int, int]]:

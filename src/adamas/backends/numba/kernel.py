@@ -39,8 +39,9 @@ class Kernel:
     the index that keys its random bits, its row of scalars, negative where the tensor is to be left
     alone, and the elements of a row, from each of which blocks begin; a row of `scalars` has `n_scalars`
     values of `dtype`, and one of `keys` the key of its random bits; `grad_scale` is one value of `dtype`;
-    a chunk is (tensor, first element, last element + 1), and begins with a block. Any number of threads
-    may run a job at once.
+    a chunk is (tensor, first element, last element + 1, shift), and begins with a block; element k of a
+    tensor draws the random bits of element k + shift, which is its number in a tensor of which this one is
+    a shard. Any number of threads may run a job at once.
     """
 
     address: int

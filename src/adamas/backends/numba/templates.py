@@ -35,8 +35,8 @@ def step(job):
         chunk = claim_chunk(job)
         if chunk >= n_chunks:
             break
-        tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
-        stop = int_at(chunks, 3 * chunk + 2)
+        tensor, start = int_at(chunks, 4 * chunk), int_at(chunks, 4 * chunk + 1)
+        stop, shift = int_at(chunks, 4 * chunk + 2), int_at(chunks, 4 * chunk + 3)
         row = int_at(tensor_info, 4 * tensor + 2)
         if row < 0:
             continue
@@ -77,7 +77,7 @@ while first < stop:
 """
 
 LOOP_OF_PAIRS = """\
-counter, pairs = counter_at(key, start), (stop - start) >> 1
+counter, pairs = counter_at(key, start + shift), (stop - start) >> 1
 for j in range(pairs):
     pair(start + 2 * j, True, counter, key, {names})
     counter = next_counter(next_counter(counter))
@@ -111,8 +111,8 @@ def step(job):
         chunk = n_chunks - 1 - claim_chunk(job)
         if chunk < 0:
             break
-        tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
-        stop = int_at(chunks, 3 * chunk + 2)
+        tensor, start = int_at(chunks, 4 * chunk), int_at(chunks, 4 * chunk + 1)
+        stop = int_at(chunks, 4 * chunk + 2)
         total = 0.0
         if int_at(tensor_info, 4 * tensor + 2) >= 0:
             at_g = int_at(table, width * tensor + column)
@@ -150,8 +150,8 @@ def step(job):
         chunk = claim_chunk(job)
         if chunk >= n_chunks:
             break
-        tensor, start = int_at(chunks, 3 * chunk), int_at(chunks, 3 * chunk + 1)
-        stop = int_at(chunks, 3 * chunk + 2)
+        tensor, start = int_at(chunks, 4 * chunk), int_at(chunks, 4 * chunk + 1)
+        stop, shift = int_at(chunks, 4 * chunk + 2), int_at(chunks, 4 * chunk + 3)
         {addresses}
         {loop}
 '''
