@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,11 @@ def train(model: Any, opt: torch.optim.Optimizer, n: int = STEPS) -> Losses:
 
 @every_compiler
 def test_losses_are_those_of_torch(compiler: str) -> None:
+    model = torch.compile(network(), backend=compiler)
+    start = copy.deepcopy(model.state_dict())
+
     def run(make: Make) -> Losses:
-        model = torch.compile(network(), backend=compiler)
+        model.load_state_dict(start)
         return train(model, make(model.parameters(), lr=1e-2))
 
     losses = assert_as_torch(run)

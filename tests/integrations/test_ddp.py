@@ -17,9 +17,10 @@ pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch has 
 
 TORCHS = {"loop": {"foreach": False}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 OURS = {
-    **{f"{name}-{dtype}": Case("adamas", options, dtype) for name, options in OPTIONS.items() for dtype in ("float32", "bfloat16")},
-    **{f"state-{name}": Case("adamas", {"state_format": name, "clip_norm": 0.5}) for name in FOR_ADAM},
-}  # fmt: skip
+    f"{name}-{dtype}": Case("adamas", options, dtype)
+    for name, options in OPTIONS.items()
+    for dtype in ("float32", "bfloat16")
+} | {f"state-{name}": Case("adamas", {"state_format": name, "clip_norm": 0.5}) for name in FOR_ADAM}
 CASES = {
     **OURS,
     **{name: Case("torch", options) for name, options in TORCHS.items()},

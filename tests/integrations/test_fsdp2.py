@@ -33,7 +33,10 @@ REFUSED = {"clip_norm", "skip_nonfinite", "state_format"}
 refused = pytest.mark.xfail(raises=RuntimeError, strict=True, reason="shards refuse it")
 every_case = pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=[refused] if REFUSED & case.options.keys() else []) for name, case in OURS.items()],
+    [
+        pytest.param(name, marks=[refused] if REFUSED & case.options.keys() else [])
+        for name, case in OURS.items()
+    ],
 )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +90,10 @@ def test_losses_are_those_of_torch(clip: float | None) -> None:
 
 
 def test_clipping_in_the_step_is_clipping_by_the_trainer() -> None:
-    by_trainer, by_us = Classifier(adamas.torch.AdamW), Classifier(clipped := functools.partial(adamas.torch.AdamW, clip_norm=0.5))
+    by_trainer, by_us = (
+        Classifier(adamas.torch.AdamW),
+        Classifier(clipped := functools.partial(adamas.torch.AdamW, clip_norm=0.5)),
+    )
     fit(by_trainer, gradient_clip_val=0.5)
     fit(by_us)
     assert by_us.losses == pytest.approx(by_trainer.losses, rel=1e-5)

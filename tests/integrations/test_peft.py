@@ -15,6 +15,8 @@ import adamas.torch
 
 peft = trainer("peft")
 
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated")  # by PEFT
+
 RANK, STEPS = 64, 6  # 64 × 64: large enough for the scales of float8
 
 
@@ -108,7 +110,8 @@ def test_two_adapters_take_turns() -> None:
 @pytest.mark.parametrize("format", ["float8", "float4"])
 def test_few_bits_train_as_well(format: str) -> None:
     wide, narrow = (
-        train(*of_all(functools.partial(adamas.torch.AdamW, state_format=name))) for name in ("float32", format)
+        train(*of_all(functools.partial(adamas.torch.AdamW, state_format=name)))
+        for name in ("float32", format)
     )
     assert narrow != wide
     assert narrow[-1] == pytest.approx(wide[-1], rel=0.05)

@@ -15,6 +15,7 @@ import adamas.torch
 
 skorch = trainer("skorch")
 callbacks = trainer("skorch.callbacks")
+base = trainer("sklearn.base")
 
 EPOCHS = 3
 
@@ -41,8 +42,9 @@ def net_of(make: Make, **more: Any) -> Any:
 
 
 def losses(net: Any) -> Losses:
-    """Of every batch."""
-    return [batch["train_loss"] for epoch in net.history for batch in epoch["batches"]]
+    """Of every batch that was taken to its end."""
+    batches = [batch for epoch in net.history for batch in epoch["batches"]]
+    return [batch["train_loss"] for batch in batches if "train_loss" in batch]
 
 
 def fit(net: Any, epochs: int = EPOCHS) -> Losses:
@@ -109,11 +111,16 @@ def test_averaged_parameters_predict() -> None:
     assert np.array_equal(net.predict_proba(x), before)
 
 
-def test_an_option_that_is_set_later_makes_the_optimizer_anew() -> None:
-    """As a search over hyperparameters does."""
+def test_options_that_are_set_later() -> None:
+    """skorch writes them into the groups: a group's take effect there, the optimizer's say where they go."""
     net = net_of(adamas.torch.AdamW)
     fit(net)
-    net.set_params(optimizer__clip_norm=0.5)
+    net.set_params(optimizer__weight_decay=0.5)
     fit(net)
-    assert net.optimizer_.options.clip_norm == 0.5
-    assert net.optimizer_.last_step.grad_norm is not None
+    assert net.optimizer_.param_groups[0]["weight_decay"] == 0.5
+    net.set_params(optimizer__clip_norm=0.5)
+    with pytest.raises(ValueError, match=r"clip_norm=0\.5"):
+        fit(net)
+    other = base.clone(net).set_params(optimizer__clip_norm=0.5)  # as a search over hyperparameters does
+    fit(other)
+    assert other.optimizer_.last_step.grad_norm is not None

@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer on a tiny GPT-2: it makes the optimizer, accumulates, clips, schedules, and resumes."""
+"""Hugging Face's Trainer on a tiny GPT-2: it makes the optimizer, accumulates, clips and resumes."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
-from .options import AVERAGE, Groups, StepInfo, StepOptions, check_group
+from .options import AVERAGE, Groups, StepInfo, StepOptions, check_group, check_placed
 from .state import check_fit
 from .step import Plan
 
@@ -157,6 +157,8 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
 
     def _make_plan(self) -> Plan:
         """A plan for the parameters as they are now, bound to the gradients and options of this step."""
+        for group in self.param_groups:
+            check_placed(group, type(self).__name__)
         # A plan for thousands of parameters makes many containers and no garbage: the collector would go
         # through all of them several times, which took as long as the plan itself.
         collecting = gc.isenabled()
