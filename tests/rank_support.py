@@ -98,13 +98,13 @@ def shards(model: nn.Module) -> nn.Module:
 
 def run_cases(rank: int, folder: str, cases: dict[str, Case]) -> None:
     """Train every case over the ranks; write what each came to."""
-    warnings.simplefilter("ignore", adamas.torch.SlowPathWarning)
+    warnings.simplefilter("error", adamas.torch.SlowPathWarning)
     size = torch.distributed.get_world_size()
     for name, case in cases.items():
         try:
             model = globals()[case.over](network().to(getattr(torch, case.dtype)))
             found = train(model, case, rank, size)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, adamas.torch.SlowPathWarning) as error:
             found = Outcome(error=str(error))
         torch.save(tuple(found), Path(folder) / f"{name}.{rank}")
 

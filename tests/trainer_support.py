@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 import pytest
 import torch
 from torch import Tensor, nn
+from torch_support import Make, bits
 
 import adamas.torch
 
-Make = Callable[..., torch.optim.Optimizer]
 Losses = list[float]
 
 # By `make test-integrations`: then what is missing fails, and is not skipped.
@@ -58,6 +58,11 @@ def examples(n: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(n, WIDTH, generator=generator)
     return x, (x @ torch.randn(WIDTH, CLASSES, generator=generator)).argmax(1)
+
+
+def assert_same_state(opt: Any, other: Any) -> None:
+    """Equal to the bit, averages too, which no loss shows."""
+    assert bits(opt.state_dict()["state"]) == bits(other.state_dict()["state"])
 
 
 def distance(ours: Sequence[float], theirs: Sequence[float]) -> float:

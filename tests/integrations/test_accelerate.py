@@ -12,7 +12,16 @@ import pytest
 import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-from trainer_support import Losses, Make, assert_as_torch, every_option, examples, network, trainer
+from trainer_support import (
+    Losses,
+    Make,
+    assert_as_torch,
+    assert_same_state,
+    every_option,
+    examples,
+    network,
+    trainer,
+)
 
 import adamas.torch
 
@@ -95,6 +104,7 @@ def test_resuming_goes_on_with_the_same_losses(options: dict[str, Any], tmp_path
     other = Loop(make)
     other.accelerator.load_state(str(tmp_path))
     assert (other.epoch(), other.rates) == (expected, rates)
+    assert_same_state(other.opt, whole.opt)
 
 
 def test_averaged_parameters_are_evaluated() -> None:

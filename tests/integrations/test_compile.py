@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 import torch
 from torch.nn import functional
-from trainer_support import Losses, Make, assert_as_torch, every_option, examples, missing, network
+from trainer_support import (
+    Losses,
+    Make,
+    assert_as_torch,
+    assert_same_state,
+    every_option,
+    examples,
+    missing,
+    network,
+)
 
 import adamas.torch
 
@@ -115,3 +124,4 @@ def test_resuming_goes_on_with_the_same_losses(options: dict[str, Any], tmp_path
     for part, saved in zip((other, again), torch.load(tmp_path / "checkpoint"), strict=True):
         part.load_state_dict(saved)
     assert train(other, again) == train(model, opt)
+    assert_same_state(again, opt)

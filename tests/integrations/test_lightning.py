@@ -11,7 +11,16 @@ import pytest
 import torch
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
-from trainer_support import Losses, Make, assert_as_torch, every_option, examples, network, trainer
+from trainer_support import (
+    Losses,
+    Make,
+    assert_as_torch,
+    assert_same_state,
+    every_option,
+    examples,
+    network,
+    trainer,
+)
 
 import adamas.torch
 
@@ -118,6 +127,7 @@ def test_resuming_goes_on_with_the_same_losses(
     fit(second, 3, path=tmp_path / "last.ckpt", plugins=plugins())
     assert first.losses + second.losses == whole.losses
     assert len(second.losses) == 2 * BATCHES
+    assert_same_state(second.optimizers(), whole.optimizers())
 
 
 def test_averaged_parameters_are_evaluated() -> None:

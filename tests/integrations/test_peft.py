@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 import torch
 from state_support import formats_in
-from trainer_support import Losses, Make, assert_as_torch, every_option, sentences, tiny_gpt2, trainer
+from trainer_support import (
+    Losses,
+    Make,
+    assert_as_torch,
+    assert_same_state,
+    every_option,
+    sentences,
+    tiny_gpt2,
+    trainer,
+)
 
 import adamas.torch
 
@@ -81,6 +90,7 @@ def test_resuming_goes_on_with_the_same_losses(options: dict[str, Any], tmp_path
     again = make(other.parameters(), lr=1e-2)
     again.load_state_dict(torch.load(tmp_path / "optimizer.pt"))
     assert train(other, again) == train(model, opt)
+    assert_same_state(again, opt)
 
 
 def test_averaged_adapters_are_saved(tmp_path: Path) -> None:

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from trainer_support import Losses, Make, assert_as_torch, every_option, examples, network, trainer
+from trainer_support import (
+    Losses,
+    Make,
+    assert_as_torch,
+    assert_same_state,
+    every_option,
+    examples,
+    network,
+    trainer,
+)
 
 import adamas.torch
 
@@ -87,6 +96,7 @@ def test_resuming_goes_on_with_the_same_losses(options: dict[str, Any], tmp_path
     second = net_of(make).initialize()
     second.load_params(**paths)
     assert fit(second) == fit(first)
+    assert_same_state(first.optimizer_, second.optimizer_)
 
 
 def test_save_and_load_params_keep_every_bit(tmp_path: Path) -> None:

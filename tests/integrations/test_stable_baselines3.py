@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainer_support import Losses, Make, assert_as_torch, every_option, trainer
+from trainer_support import Losses, Make, assert_as_torch, assert_same_state, every_option, trainer
 
 import adamas.torch
 
@@ -76,10 +76,7 @@ def test_a_saved_agent_learns_on_with_the_same_losses(options: dict[str, Any]) -
     opt, again = agent.policy.optimizer, copies[0].policy.optimizer
     assert type(again) is adamas.torch.Adam
     assert again.options == opt.options
-    for p, q in zip(agent.policy.parameters(), copies[0].policy.parameters(), strict=True):
-        assert torch.equal(p, q)
-        assert opt.state[p].keys() == again.state[q].keys()
-        assert all(torch.equal(value, again.state[q][key]) for key, value in opt.state[p].items())
+    assert_same_state(opt, again)
     losses = []
     for each in copies:
         each.set_random_seed(2)
