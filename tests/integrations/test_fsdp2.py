@@ -28,18 +28,6 @@ CASES = {
     **{name: Case("torch", options, over="shards") for name, options in TORCHS.items()},
     "clipped": Case("torch", TORCHS["loop"], clip=0.5, over="shards"),
 }
-# The norm of all shards is not there yet: each process takes that of its own, or refuses.
-LACKING = {"clip_norm", "skip_nonfinite"}
-lacking = pytest.mark.xfail(
-    raises=(AssertionError, RuntimeError), strict=True, reason="no norm of all shards"
-)
-every_case = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[lacking] if LACKING & case.options.keys() else [])
-        for name, case in OURS.items()
-    ],
-)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +42,7 @@ def losses(found: list[Outcome]) -> list[Any]:
     return [loss for each in found for loss in each.losses]
 
 
-@every_case
+@pytest.mark.parametrize("name", OURS)
 def test_shards_step_as_replicas(name: str, folder: Path) -> None:
     """The two processes' gradients add up to the same sums, and rounding goes by the whole's elements."""
     shards, replicas = outcomes(folder, f"shards-{name}"), outcomes(folder, f"replicas-{name}")
@@ -70,7 +58,6 @@ def test_losses_are_those_of_torch(folder: Path) -> None:
     assert distance(ours, loop) <= 4 * spread + 16 * torch.finfo(torch.float32).eps
 
 
-@lacking
 def test_shards_clip_by_the_norm_of_the_whole_gradient(folder: Path) -> None:
     by_us = losses(outcomes(folder, "shards-clip-float32"))
     assert by_us == pytest.approx(losses(outcomes(folder, "clipped")), rel=1e-4)
