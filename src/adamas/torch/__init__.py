@@ -10,6 +10,7 @@ try:
 except ImportError as error:
     raise ImportError("adamas.torch needs PyTorch: pip install -e '.[torch]' in a clone of adamas") from error
 
+from .checkpoint_folder import load_checkpoint, save_checkpoint
 from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer
 from .groups import groups
@@ -31,6 +32,8 @@ __all__ = [
     "RMSprop",
     "SlowPathWarning",
     "groups",
+    "load_checkpoint",
+    "save_checkpoint",
 ]
 
 

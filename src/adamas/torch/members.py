@@ -20,6 +20,7 @@ from .gradients import check_grad, has_own_memory
 from .launchers import Launcher, Member, ParamState, Request, choose
 from .mesh import check_grad_placements, local, localized, spread_of, wrapped
 from .options import AVERAGE, Groups
+from .resharding import slot_here
 from .slots import (
     Held,
     allocate,
@@ -238,10 +239,11 @@ def make_state(member: Member, index: int, kind: Kind, mine: dict[str, Any]) -> 
     if kind.whole:
         layout = torch.empty_strided(spread.shape, spread.stride, dtype=p.dtype, device=p.device)
         whole_grad = torch.empty_like(layout, dtype=(p if member.grad is None else member.grad).dtype)
-    here = {}
-    for key in _kept(kind):
-        if mine.get(key) is not None:
-            here[key] = mine[key] if key.endswith("_order") else localized(mine[key], spread, kind.whole)
+    here: dict[str, Any] = {}
+    for key, slot, _ in kind.slots:
+        here |= slot_here(mine, key, slot.signed, layout, spread, kind.whole)
+    if kind.average is not None and mine.get(AVERAGE) is not None:
+        here[AVERAGE] = localized(mine[AVERAGE], spread, kind.whole)
     counts = spread.is_first if kind.whole else spread.counts
     made = ParamState(member.p, p, here, kind.names, index, layout, spread, whole_grad, counts)
     if kind.whole and kind.average is not None and here.get(AVERAGE) is None:
