@@ -54,6 +54,7 @@ class Plan:
         self._clip_factor = clip_factor or groups.options.clip_factor
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
+        self._sizes = list(map(len, param_groups))
         self._options_of = _items(list(groups.defaults))
         self._options: list[tuple[Any, ...] | None] = [None] * len(param_groups)
         rules = [rule_of(group) for group in param_groups]
@@ -116,7 +117,7 @@ class Plan:
         if (
             optimizer.param_groups is not param_groups
             or optimizer.state is not self.groups.state
-            or len(param_groups) != len(self._lists)
+            or list(map(len, param_groups)) != self._sizes
             or not all(map(operator.is_, map(_params_of, param_groups), self._lists))
             or not all(map(operator.is_, chain.from_iterable(self._watched), self._found))
             or (self._idle and _any_given(map(_grad, self._idle)))
