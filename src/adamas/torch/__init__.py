@@ -13,6 +13,7 @@ except ImportError as error:
 from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer
 from .members import SlowPathWarning
+from .planning import memory
 
 __all__ = [
     "SGD",
@@ -29,6 +30,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "SlowPathWarning",
+    "memory",
 ]
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "kinds_of",
     "make_state",
     "missing_names",
+    "state_formats",
 ]
 
 
@@ -134,16 +135,25 @@ def _kind(k: int, p: Tensor, request: Request, groups: Groups) -> Kind:
     if reasons and reasons[0] not in groups.told:
         groups.told.add(reasons[0])
         _warn(launcher, reasons[0], p, request)
-    mine = dict(zip(request.slot_keys, request.rule.form().slots.values(), strict=True))
-    check_fit(mine, groups.options.state_format)
-    slots = [
-        (key, slot, slot_format(p, key, slot, groups.options.state_format)) for key, slot in mine.items()
-    ]
-    averages, scaled = groups.options.average is not None, any(format.scaled for *_, format in slots)
-    average = formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
+    slots, average = state_formats(p, request)
+    scaled = any(format.scaled for *_, format in slots)
     names = [name for key, _, format in slots for name in array_keys(key, format)]
-    names += [AVERAGE] if averages else []
+    names += [AVERAGE] if average is not None else []
     return Kind(k, launcher, launcher.key(p, request), slots, average, tuple(names), scaled, _is_plain(p))
+
+
+def state_formats(p: Tensor, request: Request) -> tuple[list[tuple[str, Slot, Format]], Format | None]:
+    """The slots of a parameter by their key in the state, with their formats, and that of its average.
+
+    Raises:
+        ValueError: a format is not fit for a slot.
+    """
+    options = request.groups.options
+    mine = dict(zip(request.slot_keys, request.rule.form().slots.values(), strict=True))
+    check_fit(mine, options.state_format)
+    slots = [(key, slot, slot_format(p, key, slot, options.state_format)) for key, slot in mine.items()]
+    averages = options.average is not None
+    return slots, formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
 
 
 def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) -> None:
