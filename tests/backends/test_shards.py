@@ -47,7 +47,8 @@ SPLITS = {
 
 @pytest.mark.parametrize("split", SPLITS.values(), ids=SPLITS)
 @pytest.mark.parametrize(
-    ("p", "state"), [*(("float32", state) for state in STORED), ("bfloat16", "bfloat16"), ("bfloat16", "float8")]
+    ("p", "state"),
+    [*(("float32", state) for state in STORED), ("bfloat16", "bfloat16"), ("bfloat16", "float8")],
 )
 def test_shards_are_the_same_bits_as_the_whole(p: str, state: str, split: list[tuple]) -> None:
     try:

@@ -94,8 +94,8 @@ def test_a_launcher(scratch: Scratch) -> None:
             launched = 0
 
             @classmethod
-            def unsupported(cls, p, request):
-                return super().unsupported(p, request) if p.dtype == torch.float64 else "not float64"
+            def unsupported(cls, member, request):
+                return super().unsupported(member, request) if member.local.dtype == torch.float64 else "not float64"
 
             def launch(self, grad_scale):
                 Newcomer.launched += 1

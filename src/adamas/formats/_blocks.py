@@ -18,10 +18,9 @@ BLOCK = 128
 
 def row_length(shape: Sequence[int]) -> int:
     """The elements of a row of a tensor of this shape, slowest dimension first; of all rows in a block."""
-    elements = math.prod(shape)
-    if len(shape) < 2 or elements == 0:
-        return max(1, elements)
-    row = elements // shape[0]
+    if len(shape) < 2:
+        return max(1, math.prod(shape))
+    row = max(1, math.prod(shape[1:]))
     return row * max(1, BLOCK // row)
 
 

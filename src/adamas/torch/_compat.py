@@ -24,9 +24,11 @@ __all__ = [
     "is_distributed",
     "is_fake",
     "is_zero_tensor",
-    "local",
+    "local_tensor",
     "metadata",
     "metadata_guard",
+    "same_sharding",
+    "sharding",
     "step_is_observed",
     "without_modes",
 ]
@@ -43,6 +45,8 @@ PRIVATE = {
     "is_zero_tensor": "torch.Tensor._is_zerotensor",
     "without_modes": "torch.utils._python_dispatch._disable_current_modes",
     "is_fake": "torch._subclasses.fake_tensor.FakeTensor",
+    "local_tensor": "torch.distributed.tensor.DTensor._local_tensor",
+    "spec": "torch.distributed.tensor.DTensor._spec",
 }
 
 
@@ -181,9 +185,37 @@ def foreach_copy(targets: list[Tensor], values: list[Tensor]) -> None:
         target.copy_(value)
 
 
-def local(x: Tensor) -> Tensor:
-    """The part of a DTensor that this process has, sharing its memory; any other tensor as it is."""
-    return x.to_local() if is_distributed(x) else x  # type: ignore[attr-defined]
+def local_tensor(x: Any) -> Tensor:
+    """The part of a DTensor that this process has, sharing its memory, and the same object at every call.
+
+    Without the private name another object at every call, for which plans are made again.
+    """
+    found = _own(x, "local_tensor")
+    local: Tensor = x.to_local().detach() if found is None else found
+    wait = getattr(local, "wait", None)  # of a collective that may not have ended
+    return local if type(local) is Tensor or wait is None else wait()
+
+
+def sharding(x: Any) -> tuple[Any, tuple[Any, ...]]:
+    """The mesh and the placements of a DTensor."""
+    return x.device_mesh, tuple(x.placements)
+
+
+def same_sharding(x: Any, y: Any) -> bool:
+    """Whether two DTensors lie alike; comparing the placements takes microseconds where they share none."""
+    mine = _own(x, "spec")
+    return (mine is not None and mine is _own(y, "spec")) or sharding(x) == sharding(y)
+
+
+def _own(x: Any, name: str) -> Any:
+    """A private attribute of a DTensor; None where its class has no such attribute."""
+    if name not in _descriptors:
+        _descriptors[name] = _private(name)
+    descriptor = _descriptors[name]
+    return None if descriptor is None else descriptor.__get__(x, type(x))
+
+
+_descriptors: dict[str, Any] = {}
 
 
 def is_distributed(x: Tensor) -> bool:

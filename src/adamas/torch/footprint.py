@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -19,7 +20,8 @@ class Exchange:
         all_gather: parameters, by FSDP, before the forward and again before the backward pass.
         reduce_scatter: gradients, by FSDP.
         all_reduce: gradients, between replicas.
-        optimizer: its own, the sum of squares of the gradients, where clipping or skipping needs it.
+        optimizer: its own: the sum of squares of the gradients, where clipping or skipping needs it, and
+            parameters and gradients whose shards cut blocks of a format.
     """
 
     all_gather: int = 0
@@ -44,7 +46,8 @@ class Memory:
         state: by slot, with the scales of its format.
         averages: the running averages of the parameters.
         counters: of steps.
-        scratch: the kernel's tables, and dense copies of parameters with gaps in memory.
+        scratch: the kernel's tables, dense copies of parameters with gaps in memory, and whole parameters and
+            gradients where shards cut blocks of a format.
         gathered: what FSDP holds of whole units at most.
         largest_gradient: of one parameter.
         gradients_in_backward: held at once where each is freed after its step: the largest, or, under FSDP,
@@ -105,14 +108,14 @@ class Memory:
         return found
 
     def __str__(self) -> str:
-        """A table for people: a line each, at most 80 columns; GB is 1e9 bytes."""
+        """A table for people: a line each, at most 80 columns; 1 GB is 1e9 bytes."""
         least = self.smallest
         heading = f"{self.elements:,} parameters, {self.ranks} rank{'s' * (self.ranks > 1)}"
-        lines = [f"{heading:<{_WIDTH}}{'GB a rank':>12}{'least' if least else '':>12}"]
+        lines = [f"{heading:<{_WIDTH}}{'a rank':>12}{'least' if least else '':>12}"]
         others = dict(least.rows()) if least else {}
         for name, size in self.rows():
-            other = f"{others[name] / 1e9:>12.3f}" if name in others else ""
-            lines.append(f"{name:<{_WIDTH}}{size / 1e9:>12.3f}{other}")
+            other = _size(others[name]) if name in others else ""
+            lines.append(f"{name:<{_WIDTH}}{_size(size):>12}{other:>12}")
         return "\n".join(line.rstrip() for line in lines)
 
     def rows(self) -> Iterator[tuple[str, int]]:
@@ -127,3 +130,11 @@ class Memory:
         yield "moved by a step", self.moved
         sent = asdict(self.exchange).items()
         yield from ((f"sent: {name.replace('_', '-')}", size) for name, size in sent if size)
+
+
+def _size(n: int) -> str:
+    """Bytes with a unit, three digits at least."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= size:
+            return f"{n / size:,.{max(0, 2 - int(math.log10(n / size)))}f} {unit}"
+    return f"{n} B"

@@ -41,49 +41,45 @@ def _as_bytes(x: Tensor) -> np.ndarray[Any, Any]:
     return np.lib.stride_tricks.as_strided(element[:1], x.shape, strides)
 
 
-def dense_grad(p: Tensor, takes_sparse: bool) -> Tensor:
-    """The gradient of a parameter as a strided tensor.
+def dense_grad(g: Tensor, takes_sparse: bool) -> Tensor:
+    """A gradient as a strided tensor.
 
     Raises:
         RuntimeError: it is sparse, and the rule changes elements that have no gradient.
     """
-    g = p.grad
-    assert g is not None
     if g.layout == torch.strided:
         return g
     if not takes_sparse:
         raise RuntimeError(
-            f"a parameter of shape {tuple(p.shape)} has a {g.layout} gradient, and this "
+            f"a parameter of shape {tuple(g.shape)} has a {g.layout} gradient, and this "
             f"optimizer does not support sparse gradients; make it dense, or use SGD or Adagrad"
         )
     return g.to_dense()
 
 
-def aligned_grad(p: Tensor, like: Tensor, dtype: torch.dtype, takes_sparse: bool) -> Tensor:
-    """The gradient of `p` in this dtype and the layout of `like`, copied where it has another one."""
-    g = dense_grad(p, takes_sparse)
+def aligned_grad(g: Tensor, like: Tensor, dtype: torch.dtype, takes_sparse: bool) -> Tensor:
+    """A gradient in this dtype and the layout of `like`, copied where it has another one."""
+    g = dense_grad(g, takes_sparse)
     lazy = g.is_conj() or g.is_neg() or not has_own_memory(g)
     if g.stride() == like.stride() and g.dtype == dtype and not lazy:
         return g
     copied = torch.empty_like(like, dtype=dtype).copy_(g)
     if not has_own_memory(copied):
         raise RuntimeError(
-            f"a parameter of shape {tuple(p.shape)} has a gradient of type {type(g).__name__}, "
+            f"a parameter of shape {tuple(like.shape)} has a gradient of type {type(g).__name__}, "
             f"which cannot be copied into an ordinary tensor; make it one"
         )
     return copied
 
 
-def check_grad(p: Tensor, takes_sparse: bool) -> None:
+def check_grad(p: Tensor, g: Tensor | None, takes_sparse: bool) -> None:
     """Raise a RuntimeError for what no launcher can update, before anything has changed."""
     if p.layout == torch.strided and has_overlap(p):
         raise RuntimeError(
             f"a parameter of shape {tuple(p.shape)} and stride {p.stride()} has elements that share "
             f"memory (an expanded tensor?); make it contiguous"
         )
-    if p.grad is not None and p.grad.shape != p.shape:
-        raise RuntimeError(
-            f"a parameter of shape {tuple(p.shape)} has a gradient of shape {tuple(p.grad.shape)}"
-        )
-    if p.grad is not None and p.grad.layout != torch.strided and not takes_sparse:
-        dense_grad(p, takes_sparse)
+    if g is not None and g.shape != p.shape:
+        raise RuntimeError(f"a parameter of shape {tuple(p.shape)} has a gradient of shape {tuple(g.shape)}")
+    if g is not None and g.layout != torch.strided and not takes_sparse:
+        dense_grad(g, takes_sparse)

@@ -14,12 +14,23 @@ from .. import formats
 from ..formats import Format
 from ..rules import SIGNED
 from ..rules._base import Slot
-from ._compat import is_dense, is_distributed, is_fake
+from ._compat import is_dense, is_fake
 from .conversion import convert
 from .gradients import check_grad, has_own_memory
-from .launchers import Launcher, ParamState, Request, choose
+from .launchers import Launcher, Member, ParamState, Request, choose
+from .mesh import check_grad_placements, local, localized, spread_of, wrapped
 from .options import AVERAGE, Groups
-from .slots import Held, allocate, array_keys, fault, find, fits, slot_keys
+from .slots import (
+    Held,
+    allocate,
+    array_keys,
+    array_shapes,
+    fault,
+    find,
+    fits,
+    keys_of,
+    slot_keys,
+)
 from .state import SMALLEST_SCALED, check_fit, slot_format
 
 __all__ = [
@@ -29,6 +40,7 @@ __all__ = [
     "check_state",
     "kinds_of",
     "make_state",
+    "member_of",
     "missing_names",
     "state_formats",
 ]
@@ -50,6 +62,7 @@ class Kind:
         names: the keys of the tensors that a launcher reads and writes, in the order of a kernel's columns.
         scaled: whether a slot has scales.
         plain: whether they are contiguous and not lazy, so that the state can be laid out as they are.
+        whole: whether every process has all of the state, because shards would cut blocks.
     """
 
     group: int
@@ -60,30 +73,41 @@ class Kind:
     names: tuple[str, ...]
     scaled: bool
     plain: bool
+    whole: bool
 
 
-def check_params(found: Sequence[tuple[int, Tensor]], groups: Groups) -> None:
+def member_of(p: Tensor) -> Member:
+    """A parameter with what of it, and of its gradient, is in this process.
+
+    Raises:
+        RuntimeError: it is a DTensor, and its gradient does not lie as it does.
+    """
+    spread = spread_of(p)
+    if spread is None:
+        return Member(p, p, p.grad, None)
+    if p.grad is not None:
+        check_grad_placements(p, p.grad)
+    return Member(p, local(p), None if p.grad is None else local(p.grad), spread)
+
+
+def check_params(found: Sequence[tuple[int, Member]], groups: Groups) -> None:
     """Raise for parameters that no launcher can update, before anything has changed.
 
     Raises:
         RuntimeError: a parameter overlaps itself, or its gradient has another shape or is sparse.
-        ValueError: a parameter is in two groups, or is a DTensor where the norm of all gradients is wanted.
+        ValueError: a parameter is in two groups.
     """
-    if len({id(p) for _, p in found}) < len(found):
+    if len({id(member.p) for _, member in found}) < len(found):
         _raise_shared(found)
-    for _, p in found:
-        if p.grad is not None:
-            check_grad(p, groups.takes_sparse)
-            if groups.options.needs_grad_norm and is_distributed(p):
-                raise ValueError(
-                    "clip_norm and skip_nonfinite would see this process's shard of a DTensor alone; clip "
-                    "with torch.nn.utils.clip_grad_norm_(model.parameters(), ...) before the step instead"
-                )
+    for _, member in found:
+        if member.grad is not None:
+            check_grad(member.local, member.grad, groups.takes_sparse)
 
 
-def _raise_shared(found: Sequence[tuple[int, Tensor]]) -> None:
+def _raise_shared(found: Sequence[tuple[int, Member]]) -> None:
     seen: dict[int, int] = {}
-    for k, p in found:
+    for k, member in found:
+        p = member.p
         if id(p) in seen:
             raise ValueError(
                 f"a parameter of shape {tuple(p.shape)} is in two groups, {seen[id(p)]} and {k}; "
@@ -93,7 +117,7 @@ def _raise_shared(found: Sequence[tuple[int, Tensor]]) -> None:
 
 
 def kinds_of(
-    members: Sequence[tuple[int, Tensor]], requests: Sequence[Request], groups: Groups
+    members: Sequence[tuple[int, Member]], requests: Sequence[Request], groups: Groups
 ) -> Iterator[Kind]:
     """The kind of each member; launchers are asked once for all members that are alike.
 
@@ -101,27 +125,28 @@ def kinds_of(
         ValueError: a launcher, or a format of state, is asked for by name and cannot be had for one.
     """
     kinds: dict[Hashable, Kind] = {}
-    for k, p in members:
-        alike = k, _alike(p)
+    for k, member in members:
+        alike = k, _alike(member)
         kind = kinds.get(alike)
         if kind is None:
-            kind = kinds[alike] = _kind(k, p, requests[k], groups)
+            kind = kinds[alike] = _kind(k, member, requests[k], groups)
         yield kind
 
 
-def _alike(p: Tensor) -> Hashable:
+def _alike(member: Member) -> Hashable:
     """All that the choice of a launcher, and of the formats of the state, may depend on."""
-    grad = p.grad
+    p, grad = member.local, member.grad
     strided = p.layout == torch.strided
     return (
-        type(p),
+        type(member.p),
         p.dtype,
         p.device,
         p.layout,
-        p.numel() >= SMALLEST_SCALED,
+        member.p.numel() >= SMALLEST_SCALED,
         strided and has_own_memory(p),
         _is_plain(p),
         None if grad is None else grad.dtype,
+        member.spread is not None and member.spread.cuts_blocks,
     )
 
 
@@ -130,8 +155,9 @@ def _is_plain(p: Tensor) -> bool:
     return p.layout == torch.strided and p.is_contiguous() and not p.is_conj() and not p.is_neg()
 
 
-def _kind(k: int, p: Tensor, request: Request, groups: Groups) -> Kind:
-    launcher, reasons = choose(p, request)
+def _kind(k: int, member: Member, request: Request, groups: Groups) -> Kind:
+    p = member.p
+    launcher, reasons = choose(member, request)
     if reasons and reasons[0] not in groups.told:
         groups.told.add(reasons[0])
         _warn(launcher, reasons[0], p, request)
@@ -139,7 +165,11 @@ def _kind(k: int, p: Tensor, request: Request, groups: Groups) -> Kind:
     scaled = any(format.scaled for *_, format in slots)
     names = [name for key, _, format in slots for name in array_keys(key, format)]
     names += [AVERAGE] if average is not None else []
-    return Kind(k, launcher, launcher.key(p, request), slots, average, tuple(names), scaled, _is_plain(p))
+    plain = _is_plain(member.local)
+    whole = scaled and member.spread is not None and member.spread.cuts_blocks
+    return Kind(
+        k, launcher, launcher.key(member, request), slots, average, tuple(names), scaled, plain, whole
+    )
 
 
 def state_formats(p: Tensor, request: Request) -> tuple[list[tuple[str, Slot, Format]], Format | None]:
@@ -190,9 +220,56 @@ def missing_names(state: Mapping[str, Any], kind: Kind) -> list[str]:
     return missing
 
 
-def make_state(p: Tensor, index: int, kind: Kind, mine: dict[str, Any]) -> ParamState:
-    """The member with its state `mine`, made where missing and converted to its format and layout."""
-    layout = p if kind.plain else _dense_like(p)
+def make_state(member: Member, index: int, kind: Kind, mine: dict[str, Any]) -> ParamState:
+    """The parameter with its state `mine`, made where missing and converted to its format and layout."""
+    p, spread = member.local, member.spread
+    if spread is None:
+        layout = p if kind.plain else _dense_like(p)
+        _complete(p, layout, kind, mine)
+        return ParamState(p, p, mine, kind.names, index, layout)
+    layout, whole_grad = p if kind.plain else _dense_like(p), None
+    if kind.whole:
+        layout = torch.empty_strided(spread.shape, spread.stride, dtype=p.dtype, device=p.device)
+        whole_grad = torch.empty_like(layout, dtype=(p if member.grad is None else member.grad).dtype)
+    here = {}
+    for key in _kept(kind):
+        if mine.get(key) is not None:
+            here[key] = mine[key] if key.endswith("_order") else localized(mine[key], spread, kind.whole)
+    counts = spread.is_first if kind.whole else spread.counts
+    made = ParamState(member.p, p, here, kind.names, index, layout, spread, whole_grad, counts)
+    if kind.whole and kind.average is not None and here.get(AVERAGE) is None:
+        made.to_layout()
+    _complete(layout if kind.whole else p, layout, kind, here)
+    _spread_state(made, kind, mine)
+    return made
+
+
+def _kept(kind: Kind) -> Iterator[str]:
+    """Every key under which a parameter's state may hold a slot, or the average."""
+    for key, *_ in kind.slots:
+        yield from keys_of(key)
+    if kind.average is not None:
+        yield AVERAGE
+
+
+def _spread_state(made: ParamState, kind: Kind, mine: dict[str, Any]) -> None:
+    """Put the tensors of this process into the state, as DTensors."""
+    assert made.spread is not None
+    shapes: dict[str, Sequence[int]] = {AVERAGE: tuple(made.p.shape)}
+    for key, _, format in kind.slots:
+        shapes |= array_shapes(made.p, key, format)
+    for key in _kept(kind):
+        value = made.state.get(key)
+        if value is None:
+            mine.pop(key, None)
+        elif key not in shapes:
+            mine[key] = value
+        elif mine.get(key) is None or local(mine[key]) is not value:
+            mine[key] = wrapped(value, made.spread, shapes[key], kind.whole)
+
+
+def _complete(p: Tensor, layout: Tensor, kind: Kind, mine: dict[str, Any]) -> None:
+    """Make what is missing of the state of `p`, and convert the rest to its format and layout."""
     for key, slot, format in kind.slots:
         held = find(mine, key)
         if held is None:
@@ -204,7 +281,6 @@ def make_state(p: Tensor, index: int, kind: Kind, mine: dict[str, Any]) -> Param
             mine.update(made)
     if kind.average is not None:
         mine[AVERAGE] = _average(p, layout, mine.get(AVERAGE), kind.average)
-    return ParamState(p, mine, kind.names, index, layout)
 
 
 def _dense_like(p: Tensor) -> Tensor:

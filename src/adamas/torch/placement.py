@@ -13,7 +13,7 @@ from torch import Tensor
 from ..rules import Rule
 from ._compat import has_overlap
 from .counters import Counters, counter_keys
-from .launchers import Launcher, ParamState, Request
+from .launchers import Launcher, Member, ParamState, Request
 from .members import Kind, check_state, kinds_of, make_state, missing_names
 from .options import AVERAGE, Groups
 from .slots import fault, find
@@ -22,7 +22,7 @@ __all__ = ["Made", "Placement", "place"]
 
 # Parameters, and the keys of the state that was made for each.
 Made = list[tuple[Tensor, Sequence[str]]]
-_Found = tuple[Tensor, Kind, dict[str, Any] | None]
+_Found = tuple[Member, Kind, dict[str, Any] | None]
 
 
 @dataclass(eq=False, slots=True)
@@ -30,13 +30,13 @@ class Placement:
     """The members of a plan, ordered by launcher, so that each launcher reads a slice of the gradients.
 
     Attributes:
-        params: the members; the first `counted` have counters here, the others' launchers count for them.
+        states: the members; the first `counted` have counters here, the others' launchers count for them.
         idle: the parameters that are not members, because they have never had a gradient.
         launchers, slices: the launchers, and the members of each.
         counters: the steps that the members have taken.
     """
 
-    params: list[Tensor]
+    states: list[ParamState]
     counted: int
     idle: list[Tensor]
     launchers: list[Launcher]
@@ -48,7 +48,7 @@ def place(
     groups: Groups,
     requests: Sequence[Request],
     rules: Sequence[Rule],
-    found: Sequence[tuple[int, Tensor]],
+    found: Sequence[tuple[int, Member]],
     known: set[int],
     made: Made,
 ) -> Placement:
@@ -61,31 +61,38 @@ def place(
         made: is appended to, so that the caller can roll back.
     """
     keys = counter_keys(groups, rules)
-    index = {id(p): n for n, (_, p) in enumerate(found)}
+    index = {id(member.p): n for n, (_, member) in enumerate(found)}
     active = [
-        p.grad is not None or (id(p) in known and _has_state(p, groups, requests[k], keys)) for k, p in found
+        member.grad is not None or (id(member.p) in known and _has_state(member.p, groups, requests[k], keys))
+        for k, member in found
     ]
     members = list(itertools.compress(found, active))
     parts: dict[tuple[bool, type[Launcher], Hashable], list[_Found]] = {}
-    for (_, p), kind in zip(members, kinds_of(members, requests, groups), strict=True):
-        mine = groups.state.get(p)
+    for (_, member), kind in zip(members, kinds_of(members, requests, groups), strict=True):
+        mine = groups.state.get(member.p)
         if mine:
-            check_state(p, mine, kind)
+            check_state(member.p, mine, kind)
         part = not kind.launcher.keeps_state, kind.launcher, kind.key
-        parts.setdefault(part, []).append((p, kind, mine))
+        parts.setdefault(part, []).append((member, kind, mine))
     ordered = [parts[part] for part in sorted(parts, key=lambda part: (part[0], part[1].rank))]
-    params = [p for part in ordered for p, *_ in part]
+    flat = [each for part in ordered for each in part]
     kept = [each for part in ordered for each in part if each[1].launcher.keeps_state]
     states, counters = _states(groups, kept, index, keys, made)
-    states += [ParamState(p, {}, (), index[id(p)], p) for p in params[len(kept) :]]
+    states += [_without_state(member, index[id(member.p)]) for member, *_ in flat[len(kept) :]]
     ends = list(itertools.accumulate(map(len, ordered), initial=0))
     slices = [slice(*pair) for pair in itertools.pairwise(ends)]
     launchers = [
-        part[0][1].launcher(states[place], [requests[kind.group] for _, kind, _ in part])
+        part[0][1].launcher(states[place], [requests[kind.group] for _, kind, _ in part], part[0][1].key)
         for part, place in zip(ordered, slices, strict=True)
     ]
-    idle = [p for (_, p), on in zip(found, active, strict=True) if not on]
-    return Placement(params, len(kept), idle, launchers, slices, counters)
+    idle = [member.p for (_, member), on in zip(found, active, strict=True) if not on]
+    return Placement(states, len(kept), idle, launchers, slices, counters)
+
+
+def _without_state(member: Member, index: int) -> ParamState:
+    """A parameter whose launcher keeps its state."""
+    counts = member.spread is None or member.spread.counts
+    return ParamState(member.p, member.local, {}, (), index, member.local, member.spread, counts=counts)
 
 
 def _has_state(p: Tensor, groups: Groups, request: Request, counters: Mapping[str, float]) -> bool:
@@ -103,8 +110,9 @@ def _states(
     groups: Groups, kept: Sequence[_Found], index: Mapping[int, int], keys: dict[str, float], made: Made
 ) -> tuple[list[ParamState], Counters]:
     """The members with their state, made where missing, and their counters."""
-    began, members = [], []
-    for p, kind, mine in kept:
+    began, members, states = [], [], []
+    for member, kind, mine in kept:
+        p = member.p
         missing: Sequence[str] = (*kind.names, *keys)
         began.append(mine is not None and _has_any(mine, kind))
         if mine or kind.scaled:
@@ -115,9 +123,10 @@ def _states(
             made.append((p, missing))
         for key in keys:  # first, as torch has it
             mine.setdefault(key, None)
-        members.append(make_state(p, index[id(p)], kind, mine))
+        members.append(make_state(member, index[id(p)], kind, mine))
+        states.append(mine)
     groups_of = [kind.group for _, kind, _ in kept]
-    return members, Counters(groups, groups_of, [member.state for member in members], began, keys)
+    return members, Counters(groups, groups_of, states, began, keys)
 
 
 def _has_any(state: Mapping[str, Any], kind: Kind) -> bool:

@@ -35,6 +35,7 @@ __all__ = [
     "Order",
     "allocate",
     "array_keys",
+    "array_shapes",
     "empty_arrays",
     "fault",
     "find",
@@ -137,6 +138,15 @@ def in_order(p: Tensor, order: Order | None) -> tuple[int, ...]:
 def code_shape(p: Tensor, format: Format, order: Order | None) -> tuple[int, ...]:
     """The shape of the codes of a scaled slot."""
     return tuple(p.shape) if format.packs == 1 else formats.packed_shape(in_order(p, order), format.packs)
+
+
+def array_shapes(p: Tensor, key: str, format: Format) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a slot that a step reads and writes, by their keys."""
+    order = memory_order(p)
+    if not format.scaled:
+        return {key: tuple(p.shape)}
+    shapes = code_shape(p, format, order), formats.scales_shape(in_order(p, order))
+    return dict(zip(array_keys(key, format), shapes, strict=True))
 
 
 def fault(state: Mapping[str, Any], key: str, p: Tensor) -> str | None:

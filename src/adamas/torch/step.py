@@ -14,11 +14,12 @@ from torch import Tensor
 
 from ..backends import host_carry, host_scalars, same_form, uses_names, watch
 from ..rules import Rule
-from ._compat import is_fake
+from ._compat import is_distributed, is_fake, local_tensor, same_sharding
 from .counters import Selection
 from .gradients import dense_grad
 from .launchers import IDLE, Request, StepScalars
-from .members import check_params
+from .members import check_params, member_of
+from .mesh import check_grad_placements, local
 from .options import Groups, StepInfo, group_envelope, is_constant
 from .placement import Made, place
 
@@ -68,7 +69,7 @@ class Plan:
         self._differentiable = [request.differentiable for request in self._requests]
         self._envelopes = [group_envelope(group) for group in param_groups]
         found = [
-            (k, p)
+            (k, member_of(p))
             for k, params in enumerate(self._lists)
             for p in dict(zip(map(id, params), params, strict=True)).values()
         ]
@@ -80,7 +81,8 @@ class Plan:
         except BaseException:
             self.rollback()
             raise
-        self._params: list[Tensor] = placed.params
+        self._params: list[Tensor] = [each.p for each in placed.states]
+        self._shards = [(n, each) for n, each in enumerate(placed.states) if each.spread is not None]
         self._counted, self._idle = placed.counted, placed.idle
         self._launchers, self._slices = placed.launchers, placed.slices
         self._counters = placed.counters
@@ -130,6 +132,8 @@ class Plan:
             if changed and not self._read_options(k, group, options, optimizer.rule_of):
                 return False
         grads = list(map(_grad, self._params))
+        if self._shards and not self._localize(grads):
+            return False
         if (
             self._mask is None
             or (self._resting and _any_given(map(grads.__getitem__, self._resting)))
@@ -143,6 +147,20 @@ class Plan:
             return False
         self._select(mask)
         return self._bind_launchers(grads)
+
+    def _localize(self, grads: list[Tensor | None]) -> bool:
+        """Replace the gradients of DTensors by those of their shards; False where a shard is another one."""
+        for n, member in self._shards:
+            g = grads[n]
+            if local_tensor(member.p) is not member.local:
+                return False
+            if g is not None:
+                if not is_distributed(g) or not same_sharding(member.p, g):
+                    check_grad_placements(member.p, g)
+                grads[n] = here = local_tensor(g) if member.whole_grad is None else member.whole_grad
+                if here.dtype != g.dtype:
+                    return False
+        return True
 
     def _bind_launchers(self, grads: list[Tensor | None]) -> bool:
         return all(
@@ -191,6 +209,8 @@ class Plan:
             unscale: the factor on all gradients, one over the loss scale.
             found_inf: whether GradScaler has found a gradient that is not finite.
         """
+        for _, member in self._shards:
+            member.gather_grad()
         norm, factor = self._clip(unscale) if self._needs_grad_norm else (None, 1.0)
         skipped = found_inf or (
             norm is not None and self.groups.options.skip_nonfinite and not math.isfinite(norm)
@@ -274,7 +294,7 @@ class Plan:
             given = map(repr, group.get("param_names", ()))
             names = itertools.chain(given, (f"parameter {n} of group {k}" for n in itertools.count()))
             for name, p in zip(names, group["params"], strict=False):
-                if p.grad is not None and not bool(dense_grad(p, True).isfinite().all()):
+                if p.grad is not None and not bool(dense_grad(local(p.grad), True).isfinite().all()):
                     return name
         return None
 

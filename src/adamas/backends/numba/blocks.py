@@ -16,7 +16,7 @@ from .templates import FUNCTION, LOOP_OF_BLOCKS
 
 __all__ = ["block_buffers", "block_function", "block_loop", "hold", "indented", "joined"]
 
-# Names of a block's place: its first element, what that lacks of its number in the whole tensor, its elements,
+# Names of a block's place: its first element, what to add for its number in the whole tensor, its elements,
 # its scale, and its first byte of packed codes.
 _PLACE = ["first", "shift", "count", "scale_at", "packed_at"]
 
@@ -65,7 +65,11 @@ def block_function(
     for name in packed:
         lines += _unpacked(name)
     lines += [f"top_{name} = numpy.uint32(0)" for name in changed]
-    lines += ["block_key = tile_key(key, first + shift)", f"for k in range(first, first + {BLOCK}):", *indented(body)]
+    lines += [
+        "block_key = tile_key(key, first + shift)",
+        f"for k in range(first, first + {BLOCK}):",
+        *indented(body),
+    ]
     for name in changed:
         lines += _scaled(name, formats[name], gradual)
     if changed:

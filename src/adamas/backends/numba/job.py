@@ -94,7 +94,9 @@ class Job(_Pass):
         chunks = [
             (k, *each)
             for k, size in enumerate(sizes)
-            for each in _chunks_of_runs(size, lengths[k] if scaled else size, chunk, runs and runs[k])
+            for each in _chunks_of_runs(
+                size, lengths[k] if scaled else size, chunk, runs[k] if runs else None
+            )
         ]
         count = len(sizes)
         table = np.zeros((count, len(kernel.arrays)), np.int64)
@@ -160,9 +162,7 @@ class Job(_Pass):
         self._keys[row] = key
 
 
-def _chunks_of_runs(
-    size: int, length: int, chunk: int, runs: Runs | None
-) -> Iterator[tuple[int, int, int]]:
+def _chunks_of_runs(size: int, length: int, chunk: int, runs: Runs | None) -> Iterator[tuple[int, int, int]]:
     """The first element of each chunk, that after its last, and what is added for the number in the whole."""
     if runs is None or not size:
         yield from ((start, stop, 0) for start, stop in _chunks(size, length, chunk))

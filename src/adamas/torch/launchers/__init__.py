@@ -11,16 +11,19 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor
 
 from ..._tools import modules
 from ...rules import Rule
+from ..mesh import Spread, own_part
 from ..options import Groups
 
 __all__ = [
     "AUTO",
     "IDLE",
     "Launcher",
+    "Member",
     "ParamState",
     "Request",
     "StepScalars",
@@ -59,20 +62,67 @@ class Request:
         return bool(self.group.get("differentiable", False))
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Member:
+    """A parameter as a launcher is asked about it.
+
+    Attributes:
+        p: as the optimizer has it.
+        local: what of it this process updates: the shard of a DTensor, else `p` itself.
+        grad: the gradient of `local`, if there is one.
+        spread: where the elements of a DTensor are.
+    """
+
+    p: Tensor
+    local: Tensor
+    grad: Tensor | None
+    spread: Spread | None
+
+
 @dataclass(eq=False, slots=True)
 class ParamState:
     """A parameter and its state.
 
-    `slots` are the keys in the state of the rule's slots, in the rule's order, and last that of the
-    average if one is kept; `index` is the parameter's number in the optimizer; `layout` is the parameter,
-    or, where that has gaps in memory or is lazily conjugated, a dense tensor like it, as the state is.
+    Attributes:
+        p, local, spread: as of `Member`.
+        state: the tensors of its state in this process, by their keys.
+        slots: the keys in the state of the rule's slots, in the rule's order, and last that of the
+            average if one is kept.
+        index: what tells its random bits from those of others: its number in the optimizer.
+        layout: a dense tensor like `local`, as the state is: `local` itself, or, where that has gaps in
+            memory or is lazily conjugated, another; or one of the whole parameter.
+        whole_grad: where the whole gradient is gathered, of a parameter whose state every process keeps
+            whole, and steps whole.
+        counts: whether its gradient counts in the norm: of replicas one does.
     """
 
     p: Tensor
+    local: Tensor
     state: dict[str, Any]
     slots: Sequence[str]
     index: int
     layout: Tensor
+    spread: Spread | None = None
+    whole_grad: Tensor | None = None
+    counts: bool = True
+
+    def gather_grad(self) -> None:
+        """Gather the gradient from all processes, where the whole of it is needed."""
+        g: Any = self.p.grad
+        if self.whole_grad is not None and g is not None:
+            self.whole_grad.copy_(g.full_tensor())
+
+    def to_layout(self) -> None:
+        """Copy the parameter to its layout, from all processes where that is whole."""
+        with torch.no_grad():
+            whole: Any = self.p
+            self.layout.copy_(self.local if self.whole_grad is None else whole.full_tensor())
+
+    def from_layout(self) -> None:
+        """Copy the layout to the parameter, or to the shard of it in this process."""
+        with torch.no_grad():
+            whole = self.whole_grad is not None and self.spread is not None
+            self.local.copy_(own_part(self.layout, self.spread) if whole else self.layout)  # type: ignore[arg-type]
 
 
 class Launcher(Protocol):
@@ -89,21 +139,21 @@ class Launcher(Protocol):
     keeps_state: ClassVar[bool]
 
     @classmethod
-    def unsupported(cls, p: Tensor, request: Request) -> str | None:
-        """Why it cannot update `p`; None where it can.
+    def unsupported(cls, member: Member, request: Request) -> str | None:
+        """Why it cannot update a parameter; None where it can.
 
-        The answer may depend on the type, dtype, device, layout, density and laziness of `p`, on whether its
-        state is scaled, and on the dtype of its gradient, but on nothing else of it.
+        The answer may depend on the type, dtype, device, layout, density and laziness of what is local, on
+        whether its state is scaled, and on the dtype of its gradient, but on nothing else of it.
         """
         ...
 
     @classmethod
-    def key(cls, p: Tensor, request: Request) -> Hashable:
+    def key(cls, member: Member, request: Request) -> Hashable:
         """Parameters with equal keys are updated by one launcher."""
         ...
 
-    def __init__(self, members: list[ParamState], requests: Sequence[Request]) -> None:
-        """Parameters with equal keys, and for each the request of its group."""
+    def __init__(self, members: list[ParamState], requests: Sequence[Request], key: Any) -> None:
+        """Parameters with equal keys, for each the request of its group, and the key."""
         ...
 
     def select(self, rows: tuple[int, ...]) -> None:
@@ -111,7 +161,7 @@ class Launcher(Protocol):
         ...
 
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
-        """Read the gradients; False where a member's dtype, layout or size has changed."""
+        """Read the gradients of what is local; False where a member's dtype, layout or size has changed."""
         ...
 
     def grad_sumsq(self, scale: float) -> Tensor:
@@ -146,7 +196,7 @@ def all_launchers() -> list[type[Launcher]]:
     return sorted(found, key=lambda launcher: launcher.rank)
 
 
-def choose(p: Tensor, request: Request) -> tuple[type[Launcher], list[str]]:
+def choose(member: Member, request: Request) -> tuple[type[Launcher], list[str]]:
     """The launcher for a parameter, and why those before it would not take it.
 
     Raises:
@@ -157,12 +207,11 @@ def choose(p: Tensor, request: Request) -> tuple[type[Launcher], list[str]]:
     for launcher in all_launchers():
         if asked not in (AUTO, launcher.name):
             continue
-        reason = launcher.unsupported(p, request)
+        reason = launcher.unsupported(member, request)
         if reason is None:
             return launcher, reasons
         reasons.append(reason)
     chosen = request.groups.options.state_format
     wanted = f"backend={asked!r}" if asked != AUTO else f"state_format={chosen!r}"
-    raise ValueError(
-        f"{wanted} cannot update a parameter of shape {tuple(p.shape)}: {'; '.join(dict.fromkeys(reasons))}"
-    )
+    why = "; ".join(dict.fromkeys(reasons))
+    raise ValueError(f"{wanted} cannot update a parameter of shape {tuple(member.p.shape)}: {why}")

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ...backends import bind, check_rule
-from .._compat import foreach, foreach_copy, local
+from .._compat import foreach, foreach_copy
 from ..gradients import dense_grad
-from . import IDLE, ParamState, Request, StepScalars
+from . import IDLE, Member, ParamState, Request, StepScalars
 from ._lists import Lists, lists_xp
 from ._rounding import round_to
 
@@ -26,17 +26,19 @@ class EagerLauncher:
     keeps_state = True
 
     @classmethod
-    def unsupported(cls, p: Tensor, request: Request) -> str | None:
+    def unsupported(cls, member: Member, request: Request) -> str | None:
         check_rule(request.rule)
+        if request.differentiable and member.spread is not None:
+            return "a step of a DTensor cannot be differentiated"
         if request.groups.options.state_format not in (None, "float32"):
             return f"backend={cls.name!r} keeps state in float32"
         return None
 
     @classmethod
-    def key(cls, p: Tensor, request: Request) -> Hashable:
+    def key(cls, member: Member, request: Request) -> Hashable:
         return request.differentiable
 
-    def __init__(self, members: list[ParamState], requests: Sequence[Request]) -> None:
+    def __init__(self, members: list[ParamState], requests: Sequence[Request], key: Any) -> None:
         self._members, self._differentiable = members, requests[0].differentiable
         self._key = requests[0].groups.options.key
         self._takes_sparse = requests[0].groups.takes_sparse
@@ -55,10 +57,11 @@ class EagerLauncher:
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
         if list(map(_layout, self._members)) != self._layouts:
             return False
-        members = [member for _, member in self._active]
-        if any(member.p.grad is None or member.p.grad.shape != member.p.shape for member in members):
+        pairs = zip(self._rows, self._members, grads, strict=True)
+        active = [(member, g) for row, member, g in pairs if row != IDLE]
+        if any(g is None or g.shape != member.local.shape for member, g in active):
             return False
-        self._grads = [local(dense_grad(member.p, self._takes_sparse)) for member in members]
+        self._grads = [dense_grad(g, self._takes_sparse) for _, g in active if g is not None]
         return True
 
     def grad_sumsq(self, scale: float) -> Tensor:
@@ -81,7 +84,7 @@ class EagerLauncher:
 
     def _dtype(self, member: ParamState) -> torch.dtype:
         """The type of the computation: at least float32, and at least that of the parameter and its state."""
-        dtype = torch.promote_types(member.p.dtype, torch.float32)
+        dtype = torch.promote_types(member.local.dtype, torch.float32)
         for name in member.slots:
             dtype = torch.promote_types(dtype, member.state[name].dtype)
         return dtype
@@ -96,8 +99,8 @@ class EagerLauncher:
         # Autograd saves its inputs, and p and the state are overwritten below: copy them.
         copy = self._differentiable
         keys, slots = members[0][0].slots, len(step[0].form().slots)
-        targets = [[local(m.p) for m, _ in members]]
-        targets += [[local(m.state[key]) for m, _ in members] for key in keys]
+        targets = [[m.local for m, _ in members]]
+        targets += [[m.state[key] for m, _ in members] for key in keys]
         sources = [targets[0], [g for _, g in members], *targets[1:]]
         p, g, *values = (_in_type(column, dtype, copy) for column in sources)
         mean = values.pop() if len(keys) > slots else None
@@ -147,7 +150,7 @@ def _store(targets: Sequence[Tensor], values: Lists, keys: Sequence[int]) -> Non
 
 def _layout(member: ParamState) -> tuple[object, ...]:
     states = [member.state[name].shape for name in member.slots]
-    return member.p.dtype, member.p.stride(), member.p.shape, *states
+    return member.local.dtype, member.local.stride(), member.local.shape, *states
 
 
 def _real(x: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from ... import formats
-from ...backends.numba import Job, Kernel, NormJob, RuleSourceError, compile_rule
+from ...backends.numba import Job, Kernel, NormJob, RuleSourceError, Runs, compile_rule
 from .._compat import metadata, metadata_guard
 from .._openmp import default_pool
 from ..gradients import aligned_grad, has_own_memory, shares_elements
 from ..slots import in_order, memory_order
 from ..state import format_of_dtype, slot_format
-from . import IDLE, ParamState, Request, StepScalars
+from . import IDLE, Member, ParamState, Request, StepScalars
 
 __all__ = ["LAUNCHER"]
 
@@ -34,7 +34,8 @@ class NumbaLauncher:
     keeps_state = True
 
     @classmethod
-    def unsupported(cls, p: Tensor, request: Request) -> str | None:
+    def unsupported(cls, member: Member, request: Request) -> str | None:
+        p = member.local
         if request.differentiable:
             return "the step is to be differentiable"
         if p.device.type != "cpu":
@@ -46,25 +47,24 @@ class NumbaLauncher:
         if format_of_dtype(p.dtype) is None:
             return f"its dtype is {p.dtype}"
         try:
-            _kernel(p, request)
+            _kernel(member, request)
         except RuleSourceError as error:
             return str(error)
         return None
 
     @classmethod
-    def key(cls, p: Tensor, request: Request) -> Hashable:
-        return _kernel(p, request)
+    def key(cls, member: Member, request: Request) -> Hashable:
+        return _kernel(member, request)
 
-    def __init__(self, members: list[ParamState], requests: Sequence[Request]) -> None:
-        request = requests[0]
-        self._members, self._takes_sparse = members, request.groups.takes_sparse
-        self._params = [member.p for member in members]
-        kernel = _kernel(self._params[0], request)
+    def __init__(self, members: list[ParamState], requests: Sequence[Request], key: Kernel) -> None:
+        kernel, options = key, requests[0].groups.options
+        self._members, self._takes_sparse = members, requests[0].groups.takes_sparse
+        self._params = [member.local for member in members]
         self._g_format = kernel.formats["g"].name
         self._g_dtypes = [_gradient_dtype(p, self._g_format) for p in self._params]
         self._width = len(kernel.arrays)
         # Members that are copied to a dense tensor and back.
-        self._staged = [(m.p, m.layout) for m in members if m.layout is not m.p]
+        staged = [m.local for m in members if m.layout is not m.local]
         # For idle members: the guard needs a tensor of that dtype and layout, which no kernel reads.
         self._stand_ins = list(map(self._stand_in, range(len(members))))
         self._layouts = [member.layout for member in members]
@@ -79,17 +79,23 @@ class NumbaLauncher:
         # Layers that freeze and thaw change what a guard compares, and nothing that a kernel reads.
         self._guards = {self._thawed(): self._as_they_were}
         self._metadata = metadata(self._tensors)
-        self._staged_as_they_were = metadata_guard([p for p, _ in self._staged]) if self._staged else None
-        floats = [p.numel() * (2 if p.is_complex() else 1) for p in self._params]
+        self._staged, self._staged_as_they_were = staged, metadata_guard(staged) if staged else None
+        floats = [x.numel() * (2 if x.is_complex() else 1) for x in self._layouts]
         scaled = any(format.scaled for format in kernel.formats.values())
         rows = [in_order(m.layout, memory_order(m.layout)) for m in members if scaled]
         lengths = list(map(formats.row_length, rows)) if scaled else None
-        indices = [member.index for member in members]
-        self._job = Job(kernel, floats, tensor_index=indices, lengths=lengths)
-        self._norm = NormJob(self._job) if request.groups.options.needs_grad_norm else None
+        self._job = Job(
+            kernel,
+            floats,
+            tensor_index=[member.index for member in members],
+            lengths=lengths,
+            runs=list(map(_runs, members)) if kernel.rounds else None,
+        )
+        self._norm = NormJob(self._job) if options.needs_grad_norm else None
         self._sumsq = torch.zeros((), dtype=torch.float64, device="cpu")
         self._sumsq_memory = self._sumsq.numpy()
-        self._key = request.groups.options.key if kernel.rounds else None
+        self._key = options.key if kernel.rounds else None
+        self._grads: Sequence[Tensor | None] = ()
         self._idle: list[int] = []
         self._selections: dict[tuple[int, ...], _Selection] = {}
         self._selection = _Selection((IDLE,) * len(members), members)
@@ -115,14 +121,13 @@ class NumbaLauncher:
                 self._stand_in_addresses = layouts
 
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
+        self._grads = grads
         self._tensors[1 :: self._width] = grads
         for k in self._idle:
             self._tensors[self._width * k + 1] = self._stand_ins[k]
         if not self._as_they_were(*self._tensors) and not self._refresh_guard() and not self._align():
             return False
-        if self._staged_as_they_were is not None and not self._staged_as_they_were(
-            *(p for p, _ in self._staged)
-        ):
+        if self._staged_as_they_were is not None and not self._staged_as_they_were(*self._staged):
             return False
         self._job.write_table(list(map(Tensor.data_ptr, self._tensors)))
         return True
@@ -151,16 +156,17 @@ class NumbaLauncher:
         idle = set(self._idle)
         active = [k for k in range(len(self._params)) if k not in idle]
         for k in active:
-            p = self._params[k]
-            if p.grad is None or p.grad.shape != p.shape or _gradient_format(p) != self._g_format:
+            g, like = self._grads[k], self._layouts[k]
+            if g is None or g.shape != like.shape or _gradient_format(self._params[k], g) != self._g_format:
                 return False
         for k in active:
             self._tensors[self._width * k + 1] = self._stand_in(k)
         if not self._as_they_were(*self._tensors) and not self._refresh_guard():
             return False
         for k in active:
-            layout = self._members[k].layout
-            aligned = aligned_grad(self._params[k], layout, self._g_dtypes[k], self._takes_sparse)
+            g = self._grads[k]
+            assert g is not None
+            aligned = aligned_grad(g, self._layouts[k], self._g_dtypes[k], self._takes_sparse)
             self._tensors[self._width * k + 1] = aligned
         return True
 
@@ -180,19 +186,16 @@ class NumbaLauncher:
         if grad_scale != self._job.grad_scale:
             self._job.write_grad_scale(float(grad_scale))
         staged = self._selection.staged
-        if staged:
-            with torch.no_grad():
-                for p, dense in staged:
-                    dense.copy_(p)
-                self._job.run(self._pool)
-                for p, dense in staged:
-                    p.copy_(dense)
-        else:
-            self._job.run(self._pool)
+        for member in staged:
+            member.to_layout()
+        self._job.run(self._pool)
+        for member in staged:
+            member.from_layout()
         torch.autograd.graph.increment_version(self._selection.params)
 
     def unbind(self) -> None:
-        self._tensors[1 :: self._width] = self._params
+        self._tensors[1 :: self._width] = self._layouts
+        self._grads = ()
 
 
 LAUNCHER = NumbaLauncher
@@ -213,9 +216,11 @@ class _Selection:
         self.own_rows = np.array([place[row] for row in rows], np.int64)
         self.idle = [k for k, row in enumerate(rows) if row == IDLE]
         active = [member for member, row in zip(members, rows, strict=True) if row != IDLE]
-        self.params = [member.p for member in active]
-        self.staged = [(member.p, member.layout) for member in active if member.layout is not member.p]
-        for staged, _ in self.staged:  # its copy back would undo what the step did to the other
+        self.params = [member.local for member in active]
+        self.staged = [member for member in active if member.layout is not member.local]
+        for staged in (
+            member.local for member in self.staged
+        ):  # its copy back would undo what the step did to the other
             if any(p is not staged and shares_elements(staged, p) for p in self.params):
                 raise ValueError(
                     f"a parameter of shape {tuple(staged.shape)} and stride {staged.stride()} and another "
@@ -223,7 +228,11 @@ class _Selection:
                 )
 
 
-def _kernel(p: Tensor, request: Request) -> Kernel:
+def _runs(member: ParamState) -> Runs | None:
+    return None if member.spread is None or member.whole_grad is not None else member.spread.runs
+
+
+def _kernel(member: Member, request: Request) -> Kernel:
     """The compiled step for a parameter.
 
     Raises:
@@ -232,20 +241,19 @@ def _kernel(p: Tensor, request: Request) -> Kernel:
     """
     options = request.groups.options
     chosen = {
-        own: slot_format(p, key, slot, options.state_format).name
+        own: slot_format(member.p, key, slot, options.state_format).name
         for (own, slot), key in zip(request.rule.form().slots.items(), request.slot_keys, strict=True)
     }
-    own = format_of_dtype(p.dtype)
+    own = format_of_dtype(member.p.dtype)
     assert own is not None
-    return compile_rule(
-        request.rule, own, g=_gradient_format(p), slots=chosen, average=options.average is not None
-    )
+    g = _gradient_format(member.local, member.grad)
+    return compile_rule(request.rule, own, g=g, slots=chosen, average=options.average is not None)
 
 
-def _gradient_format(p: Tensor) -> str:
+def _gradient_format(p: Tensor, g: Tensor | None) -> str:
     """The format in which gradients of `p` are read: their own, if a kernel for `p` computes in its type."""
     own = format_of_dtype(p.dtype)
-    dtype = p.dtype if p.grad is None else p.grad.dtype
+    dtype = p.dtype if g is None else g.dtype
     given = format_of_dtype(dtype)
     assert own is not None
     if given is None or dtype.is_complex != p.is_complex():

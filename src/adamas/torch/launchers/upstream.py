@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .._compat import foreach
-from . import IDLE, ParamState, Request, StepScalars
+from . import IDLE, Member, ParamState, Request, StepScalars
 from .eager import sum_of_squares
 
 __all__ = ["LAUNCHER"]
@@ -28,8 +28,8 @@ class UpstreamLauncher:
     keeps_state = False
 
     @classmethod
-    def unsupported(cls, p: Tensor, request: Request) -> str | None:
-        groups = request.groups
+    def unsupported(cls, member: Member, request: Request) -> str | None:
+        p, groups = member.p, request.groups
         if groups.upstream is None:
             return "torch.optim has no such optimizer"
         if request.differentiable:
@@ -41,10 +41,10 @@ class UpstreamLauncher:
         return None
 
     @classmethod
-    def key(cls, p: Tensor, request: Request) -> Hashable:
+    def key(cls, member: Member, request: Request) -> Hashable:
         return None
 
-    def __init__(self, members: list[ParamState], requests: Sequence[Request]) -> None:
+    def __init__(self, members: list[ParamState], requests: Sequence[Request], key: Any) -> None:
         groups = requests[0].groups
         assert groups.upstream is not None
         self._params = [member.p for member in members]
