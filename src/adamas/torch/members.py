@@ -14,7 +14,7 @@ from .. import formats
 from ..formats import Format
 from ..rules import SIGNED
 from ..rules._base import Slot
-from ._compat import is_dense, is_fake
+from ._compat import is_dense, is_fake, is_flat
 from .conversion import convert
 from .gradients import check_grad, has_own_memory
 from .launchers import Launcher, Member, ParamState, Request, choose
@@ -95,13 +95,30 @@ def check_params(found: Sequence[tuple[int, Member]], groups: Groups) -> None:
 
     Raises:
         RuntimeError: a parameter overlaps itself, or its gradient has another shape or is sparse.
-        ValueError: a parameter is in two groups.
+        ValueError: a parameter is in two groups, or is a flat one of FSDP1, of which too much is asked.
     """
     if len({id(member.p) for _, member in found}) < len(found):
         _raise_shared(found)
     for _, member in found:
+        if is_flat(member.p):
+            _check_flat(groups)
         if member.grad is not None:
             check_grad(member.local, member.grad, groups.takes_sparse)
+
+
+def _check_flat(groups: Groups) -> None:
+    """Raise a ValueError for what a shard of a flat parameter, of many layers in one, cannot have."""
+    options = groups.options
+    if options.state_format not in (None, "float32"):
+        raise ValueError(
+            f"state_format={options.state_format!r} cannot be kept for a FlatParameter of "
+            f"FullyShardedDataParallel, which knows nothing of rows; use torch's fully_shard (FSDP2) instead"
+        )
+    if options.needs_grad_norm and options.process_group is None:
+        raise ValueError(
+            "the norm of all gradients is wanted, and a FlatParameter of FullyShardedDataParallel is "
+            "one process's shard: pass process_group=, the group that shares it, or use fully_shard (FSDP2)"
+        )
 
 
 def _raise_shared(found: Sequence[tuple[int, Member]]) -> None:
@@ -257,7 +274,7 @@ def _spread_state(made: ParamState, kind: Kind, mine: dict[str, Any]) -> None:
     assert made.spread is not None
     shapes: dict[str, Sequence[int]] = {AVERAGE: tuple(made.p.shape)}
     for key, _, format in kind.slots:
-        shapes |= array_shapes(made.p, key, format)
+        shapes |= array_shapes(made.p, made.spread.order, key, format)
     for key in _kept(kind):
         value = made.state.get(key)
         if value is None:

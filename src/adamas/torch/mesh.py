@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,10 @@ from torch import Tensor
 from ..backends.numba import Runs
 from ..formats import BLOCK, row_length
 from ._compat import is_distributed, local_tensor, same_sharding, sharding
+from ._cuts import Cuts, Pieces, align, all_pieces, pieces_of
 from .slots import Order, memory_order
 
 __all__ = ["Spread", "check_grad_placements", "local", "localized", "own_part", "spread_of", "wrapped"]
-
-# How one dimension is cut: for each cut, the number of processes and the pieces that each is cut from.
-Cuts = tuple[tuple[int, int], ...]
 
 
 def local(x: Tensor) -> Tensor:
@@ -60,12 +58,12 @@ class Spread:
             if _dim_of(placement) == dim
         )
 
-    def pieces(self, dim: int) -> tuple[tuple[int, int], ...]:
+    def pieces(self, dim: int) -> Pieces:
         """The stretches of a dimension that this process has: first index, and last + 1."""
         if self.place is None:
             return ()
         at = tuple(self.place[k] for k, each in enumerate(self.placements) if _dim_of(each) == dim)
-        return _pieces(self.shape[dim], self.cuts(dim), at)
+        return pieces_of(self.shape[dim], self.cuts(dim), at)
 
     @property
     def counts(self) -> bool:
@@ -92,16 +90,16 @@ class Spread:
         if any(cut[2:]) or (any(cut[1:]) and row_length(shape) > row):
             return True
         rows = BLOCK if len(shape) == 1 else max(1, BLOCK // row)  # that share a block
-        if cut[0] and not _align(shape[0], rows, cut[0]):
+        if cut[0] and not align(shape[0], rows, cut[0]):
             return True
         if len(shape) < 2 or not cut[1]:
             return False
         inner = math.prod(shape[2:])
         # A row that is cut to less than half a block would share one with the next.
-        least = min(stop - start for each in _all_pieces(shape[1], cut[1]) for start, stop in each)
+        least = min(stop - start for each in all_pieces(shape[1], cut[1]) for start, stop in each)
         if BLOCK % inner or 0 < least * inner <= BLOCK // 2:
             return True
-        return not _align(shape[1], BLOCK // inner, cut[1], single=True)
+        return not align(shape[1], BLOCK // inner, cut[1], single=True)
 
     @functools.cached_property
     def runs(self) -> Runs | None:
@@ -135,74 +133,18 @@ def _dim_of(placement: Any) -> int | None:
     return getattr(placement, "dim", None)
 
 
-def _chunk(size: int, first: int, n: int, at: int) -> tuple[int, int]:
-    """The part of a stretch that begins at `first`, cut as torch.chunk does."""
-    length = -(-size // n)
-    return first + min(at * length, size), first + min((at + 1) * length, size)
-
-
-@functools.lru_cache(4096)
-def _pieces(size: int, cuts: Cuts, at: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    """The stretches of a dimension that the process with these coordinates has.
-
-    A strided cut is one made after cuts that stand behind it: it takes a part of each of their parts.
-    """
-    pieces = [(0, size)]
-    for (n, factor), k in zip(cuts, at, strict=True):
-        length = sum(stop - start for start, stop in pieces)
-        wanted = [_chunk(length, 0, factor, j) for j in range(factor)]
-        wanted = [_chunk(stop - start, start, n, k) for start, stop in wanted]
-        pieces = list(_joined(part for stretch in wanted for part in _within(pieces, *stretch)))
-    return tuple(pieces)
-
-
-def _within(pieces: Sequence[tuple[int, int]], first: int, last: int) -> Iterator[tuple[int, int]]:
-    """The elements from a first to a last of stretches that follow each other."""
-    before = 0
-    for start, stop in pieces:
-        low, high = max(first - before, 0), min(last - before, stop - start)
-        if low < high:
-            yield start + low, start + high
-        before += stop - start
-
-
-def _joined(pieces: Iterator[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    last: tuple[int, int] | None = None
-    for piece in pieces:
-        if last is not None and last[1] == piece[0]:
-            last = last[0], piece[1]
-            continue
-        if last is not None:
-            yield last
-        last = piece
-    if last is not None:
-        yield last
-
-
-@functools.lru_cache(4096)
-def _all_pieces(size: int, cuts: Cuts) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """The stretches that each process has."""
-    return tuple(_pieces(size, cuts, at) for at in itertools.product(*(range(n) for n, _ in cuts)))
-
-
-@functools.lru_cache(4096)
-def _align(size: int, unit: int, cuts: Cuts, single: bool = False) -> bool:
-    """Whether every stretch begins and ends with a unit, and units, cut by themselves, are cut there too."""
-    units = _all_pieces(-(-size // unit), cuts)
-    for mine, theirs in zip(_all_pieces(size, cuts), units, strict=True):
-        if tuple((a * unit, min(b * unit, size)) for a, b in theirs) != mine or (single and len(mine) > 1):
-            return False
-    return True
-
-
 # Tensors.
 
 
 @functools.lru_cache(4096)
-def _spread(mesh: Any, placements: tuple[Any, ...], shape: tuple[int, ...], stride: Any) -> Spread:
+def _spread(
+    mesh: Any, placements: tuple[Any, ...], shape: tuple[int, ...], stride: Any, row_major: bool = False
+) -> Spread:
     layout = torch.empty_strided(shape, stride, device="meta")
+    if row_major:
+        layout = torch.empty(shape, device="meta")
     place = mesh.get_coordinate()
-    return Spread(mesh, placements, shape, stride, memory_order(layout), place and tuple(place))
+    return Spread(mesh, placements, shape, layout.stride(), memory_order(layout), place and tuple(place))
 
 
 def spread_of(p: Tensor) -> Spread | None:
@@ -215,8 +157,11 @@ def spread_of(p: Tensor) -> Spread | None:
             f"a parameter of shape {tuple(p.shape)} is placed as {placements}, terms of a sum that no "
             f"process has; redistribute it"
         )
-    spread = _spread(mesh, placements, tuple(p.shape), p.stride())
-    found, mine = tuple(local_tensor(p).shape), [spread.pieces(dim) for dim in range(p.dim())]
+    spread, here = _spread(mesh, placements, tuple(p.shape), p.stride()), local_tensor(p)
+    if spread.order is not None and not here.permute(spread.order).is_contiguous():
+        # Torch may have made local tensors row-major that stand for a whole that is not.
+        spread = _spread(mesh, placements, tuple(p.shape), p.stride(), row_major=True)
+    found, mine = tuple(here.shape), [spread.pieces(dim) for dim in range(p.dim())]
     expected = tuple(sum(stop - start for start, stop in pieces) for pieces in mine)
     if spread.place is not None and found != expected:
         raise RuntimeError(

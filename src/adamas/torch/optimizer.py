@@ -60,6 +60,12 @@ Args:
     seed: the seed of the stochastic rounding in 16, 8 and 4 bits.
     warn_after_skips: warn after this many consecutive skipped steps, with the name of the first parameter
         whose gradient is not finite; None never warns.
+    process_group: of an optimizer that has a part of a model's parameters, the others being other processes'
+        (ZeroRedundancyOptimizer, pipeline stages): the group over which the norm of all gradients is summed.
+        DTensors need none: they know their mesh.
+    key_by: what tells the random bits of one parameter from those of another: "number", its place in the
+        optimizer; "name", its name as `named_parameters()` gave it; or `dict(model.named_parameters())`.
+        By name, processes that number their parameters differently draw the same bits.
 """
 
 

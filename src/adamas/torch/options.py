@@ -37,6 +37,32 @@ class StepInfo(NamedTuple):
     skipped: bool
 
 
+class OneOfMany:
+    """The process group of an optimizer that has a part of a model's parameters; no copy can take it along.
+
+    Raises:
+        ValueError: it is no process group.
+    """
+
+    def __init__(self, group: Any) -> None:
+        distributed = getattr(torch.distributed, "ProcessGroup", None)
+        if distributed is None or not isinstance(group, distributed):
+            raise ValueError(
+                f"process_group must be a ProcessGroup, such as torch.distributed.group.WORLD, got {group!r}"
+            )
+        self.group = group
+
+    def __repr__(self) -> str:
+        """Its size, which is what a reader wants to know."""
+        return f"<process group of {self.group.size()}>"
+
+    def __deepcopy__(self, memo: Any) -> OneOfMany:
+        return self
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an optimizer with process_group= cannot be pickled: save its state_dict() instead")
+
+
 @dataclass(frozen=True)
 class StepOptions:
     """The keyword arguments that every optimizer of this package takes beyond torch's.
@@ -54,6 +80,8 @@ class StepOptions:
     average: float | None = None
     seed: int = 0
     warn_after_skips: int | None = 10
+    process_group: Any = None
+    key_by: Any = "number"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state_format", checked_state_format(self.state_format))
@@ -63,6 +91,7 @@ class StepOptions:
         if not isinstance(skip, bool):
             raise ValueError(f"skip_nonfinite must be True or False, got {skip!r}")
         self._check_integer("seed", "an integer", lambda n: True)
+        self._check_processes()
         if self.warn_after_skips is not None:
             self._check_integer("warn_after_skips", "a positive integer or None", lambda n: n > 0)
 
@@ -80,6 +109,20 @@ class StepOptions:
         if isinstance(value, bool) or not isinstance(value, numbers.Integral) or not allowed(int(value)):
             raise ValueError(f"{name} must be {kind}, got {value!r}")
         object.__setattr__(self, name, int(value))
+
+    def _check_processes(self) -> None:
+        group, key_by = self.process_group, self.key_by
+        if group is not None and not isinstance(group, OneOfMany):
+            object.__setattr__(self, "process_group", OneOfMany(group))
+        if isinstance(key_by, Mapping):
+            if not all(isinstance(p, Tensor) for p in key_by.values()):
+                raise ValueError(
+                    "key_by must map names to parameters, as dict(model.named_parameters()) does"
+                )
+        elif key_by not in ("number", "name"):
+            raise ValueError(
+                f"key_by must be 'number', 'name', or dict(model.named_parameters()), got {key_by!r}"
+            )
 
     @functools.cached_property
     def needs_grad_norm(self) -> bool:

@@ -15,6 +15,7 @@ from ._compat import has_overlap
 from .counters import Counters, counter_keys
 from .launchers import Launcher, Member, ParamState, Request
 from .members import Kind, check_state, kinds_of, make_state, missing_names
+from .numbering import numbers_of
 from .options import AVERAGE, Groups
 from .slots import fault, find
 
@@ -61,7 +62,7 @@ def place(
         made: is appended to, so that the caller can roll back.
     """
     keys = counter_keys(groups, rules)
-    index = {id(member.p): n for n, (_, member) in enumerate(found)}
+    index = numbers_of([member.p for _, member in found], groups)
     active = [
         member.grad is not None or (id(member.p) in known and _has_state(member.p, groups, requests[k], keys))
         for k, member in found

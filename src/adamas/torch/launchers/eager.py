@@ -119,7 +119,7 @@ class EagerLauncher:
             if not copy and _all_are(column, dtype):
                 foreach_copy(column, value.tensors)
             else:
-                _store(column, value, [self._key(t) + m.index for m, _ in members])
+                _store(column, value, self._key(t), [m for m, _ in members])
 
 
 LAUNCHER = EagerLauncher
@@ -142,9 +142,12 @@ def _in_type(tensors: list[Tensor], dtype: torch.dtype, copy: bool) -> Lists:
     return Lists([_real(x.to(dtype, copy=copy)) for x in tensors])
 
 
-def _store(targets: Sequence[Tensor], values: Lists, keys: Sequence[int]) -> None:
-    for target, value, key in zip(targets, values.tensors, keys, strict=True):
-        new = torch.view_as_complex(value) if target.is_complex() else round_to(target, value, key)
+def _store(targets: Sequence[Tensor], values: Lists, key: int, members: Sequence[ParamState]) -> None:
+    for target, value, member in zip(targets, values.tensors, members, strict=True):
+        new = torch.view_as_complex(value) if target.is_complex() else value
+        if not target.is_complex():
+            runs = None if member.spread is None else member.spread.runs
+            new = round_to(target, value, key, member.index, runs)
         target.copy_(new)
 
 
