@@ -1,4 +1,4 @@
-"""The plans that `adamas info --plan` shows: memory and traffic of models of many parameters on many ranks."""
+"""The plans that `adamas info --plan` shows: memory and traffic of large models on many ranks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["ASSUMED", "Asked", "plain", "plans", "row"]
 
 # What every plan takes for granted, for people.
 ASSUMED = (
-    "Llama's shapes, as published, or with more or fewer layers. FSDP2 (fully_shard) on every layer and on the "
+    "the shapes of Llama as published, or with more or fewer layers; fully_shard on every layer and on the "
     "rest; parameters, gradients and what is sent in one dtype; kernels for every parameter. Activations and "
-    "the program itself are not counted. Peak: all gradients, then a step; in backward: each parameter stepped "
-    "as its gradient is there. Bytes are of the rank that has the most; sent: by each rank, in rings. 1 GB is "
-    "1e9 bytes."
+    "the program itself are not counted. peak: all gradients, then a step; in backward: each parameter "
+    "stepped as soon as its gradient is there. Bytes are those of the rank that has the most; sent: by each "
+    "rank, in rings. 1 GB is 1e9 bytes."
 )
 
 
@@ -73,7 +73,7 @@ def _optimizer(asked: Asked) -> Any:
 
     known = [name for name in adamas.torch.__all__ if name[0].isupper()]
     cls = getattr(adamas.torch, asked.optimizer) if asked.optimizer in known else None
-    if not isinstance(cls, type) or "rule" in getattr(cls.__init__, "__annotations__", {}):
+    if not isinstance(cls, type) or asked.optimizer in ("Optimizer", "SlowPathWarning"):
         raise ValueError(
             f"--optimizer must be a class of adamas.torch such as AdamW, got {asked.optimizer!r}"
         )
@@ -85,12 +85,12 @@ def _optimizer(asked: Asked) -> Any:
     return functools.partial(cls, **options)
 
 
-def row(size: LlamaSize, planned: Memory, sent: Any, asked: Asked) -> dict[str, Any]:
+def row(planned: Memory, sent: Any, asked: Asked) -> dict[str, Any]:
     """Return one plan as a row of a table of many."""
-    found: dict[str, Any] = {"model": size.name, "ranks": planned.ranks}
+    found: dict[str, Any] = {"model": f"{planned.elements / 1e9:.3g}B", "ranks": str(planned.ranks)}
     found |= {
-        name: _gb(size)
-        for name, size in {
+        name: _gb(bytes)
+        for name, bytes in {
             "params": planned.parameters,
             "grads": planned.gradients,
             "state": sum(planned.state.values()) + planned.averages,

@@ -72,7 +72,7 @@ def _show_plans(sizes: list[float], ranks: list[int], asked: Any, as_json: bool)
         return
     out = console(WIDTH)
     if len(found) > 1:
-        out.print(table("GB a rank", [row(*each, asked) for each in found]))
+        out.print(table("GB a rank", [row(*each, asked) for _, *each in found]))
     else:
         ((size, planned, sent),) = found
         out.print(f"{size.name}\n{planned}", markup=False, highlight=False)
