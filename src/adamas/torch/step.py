@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends import host_carry, host_scalars, same_form, uses_names, watch
+from ..backends import exact, host_carry, host_scalars, same_form, uses_names, watch
 from ..rules import Rule
 from ._compat import is_distributed, is_fake, local_tensor, same_sharding
 from .counters import Selection
+from .exchange import exchange_of
 from .gradients import dense_grad
 from .launchers import IDLE, Request, StepScalars
 from .members import check_params, member_of
@@ -31,8 +32,6 @@ _params_of = operator.itemgetter("params")
 # Sentinel: otherwise moving a parameter to the next group leaves the flattened list equal.
 _END = (object(),)
 
-# Scaling by this or its inverse keeps the squares of any float64 gradients in range.
-_RESCALE = 2.0**-600
 # Sets of active members that a plan remembers.
 _REMEMBERED = 16
 # Scalars of steps that a plan keeps for parameters that have taken fewer.
@@ -75,9 +74,11 @@ class Plan:
         ]
         check_params(found, groups)
         self._made: Made = []
+        self.exchange = exchange_of((each.spread for _, each in found), groups.options.process_group)
+        counts = self.exchange is None or self.exchange.counts_plain
         known = set() if before is None else set(map(id, before._params))
         try:
-            placed = place(groups, self._requests, rules, found, known, self._made)
+            placed = place(groups, self._requests, rules, found, known, self._made, counts)
         except BaseException:
             self.rollback()
             raise
@@ -202,19 +203,17 @@ class Plan:
         self._options[k] = options if is_constant(options) else None
         return True
 
-    def run(self, unscale: float = 1.0, found_inf: bool = False) -> StepInfo:
+    def run(self, unscale: float = 1.0, found_inf: bool | None = None) -> StepInfo:
         """Execute the step that `bind` prepared; a scalar that cannot be computed raises before any change.
 
         Args:
             unscale: the factor on all gradients, one over the loss scale.
-            found_inf: whether GradScaler has found a gradient that is not finite.
+            found_inf: whether GradScaler has found a gradient that is not finite; None without one.
         """
-        for _, member in self._shards:
-            member.gather_grad()
-        norm, factor = self._clip(unscale) if self._needs_grad_norm else (None, 1.0)
-        skipped = found_inf or (
-            norm is not None and self.groups.options.skip_nonfinite and not math.isfinite(norm)
-        )
+        words, skipped = self._measure(found_inf)
+        norm, factor = (None, 1.0) if words is None else self._clip(words, unscale)
+        if norm is not None and self.groups.options.skip_nonfinite and not math.isfinite(norm):
+            skipped = True
         if not skipped:
             scale = unscale * factor
             if scale > _LARGEST:
@@ -245,21 +244,27 @@ class Plan:
                 self.groups.state.pop(p, None)
         return bool(self._made)
 
-    def _clip(self, unscale: float) -> tuple[float, float]:
+    def _measure(self, found_inf: bool | None) -> tuple[Any, bool]:
+        """The sum of squares over all processes, if it is wanted, and whether one of them must not step."""
+        for _, member in self._shards:
+            member.gather_grad()
+        words = None
+        if self._needs_grad_norm:
+            # Integers: whatever the order, the same bits.
+            parts = [launcher.grad_squares().numpy(force=True) for launcher in self._launchers]
+            words = parts[0] if len(parts) == 1 else sum(parts, exact.words_of(0))
+        if self.exchange is None or (words is None and found_inf is None):
+            return words, bool(found_inf)
+        total, skipped = self.exchange.sum(exact.words_of(0) if words is None else words, bool(found_inf))
+        return None if words is None else total, skipped
+
+    def _clip(self, words: Any, unscale: float) -> tuple[float, float]:
         """The norm of all gradients, and the factor that clips it."""
-        only = self._only
-        norm = math.sqrt(self._grad_sumsq(1.0) if only is None else only.grad_sumsq(1.0).item())
-        if norm == 0 or norm == math.inf:  # squares left float64's range, perhaps no gradient did
-            rescale = _RESCALE if norm else 1 / _RESCALE
-            norm = math.sqrt(self._grad_sumsq(rescale)) / rescale
-        norm *= unscale
+        norm = exact.root(words) * unscale
         # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
         clip = self.groups.options.clip_norm
         factor = 1.0 if clip is None else clip / (norm + 1e-6)
         return norm, 1.0 if factor > 1 else factor
-
-    def _grad_sumsq(self, scale: float) -> float:
-        return sum([launcher.grad_sumsq(scale).item() for launcher in self._launchers])
 
     def _next(self) -> list[StepScalars]:
         """The scalars of this step, a row each."""

@@ -128,8 +128,8 @@ class ParamState:
 class Launcher(Protocol):
     """The parameters that one piece of code updates together.
 
-    A step is `select` (where the active parameters or their rows have changed), `bind`, `grad_sumsq` if the
-    norm is wanted, `stage`, `launch` and `unbind`; nothing has changed until `launch`.
+    A step is `select` (where the active parameters or their rows have changed), `bind`, `grad_squares` if
+    the norm is wanted, `stage`, `launch` and `unbind`; nothing has changed until `launch`.
     """
 
     name: ClassVar[str]
@@ -164,10 +164,10 @@ class Launcher(Protocol):
         """Read the gradients of what is local; False where a member's dtype, layout or size has changed."""
         ...
 
-    def grad_sumsq(self, scale: float) -> Tensor:
-        """The sum of squares of the gradients times `scale`, 0-d, in float64, where the gradients are.
+    def grad_squares(self) -> Tensor:
+        """The exact sum of squares of the gradients, in the int64 words of `backends.exact`, on their device.
 
-        It is not finite where a gradient is not.
+        The next call may overwrite it.
         """
         ...
 
