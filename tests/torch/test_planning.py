@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from fresh_support import PEAKS, fresh_python, has_peaks
@@ -21,7 +20,7 @@ from torch._subclasses import FakeTensorMode
 import adamas.torch
 from adamas import formats
 from adamas.backends.numba import compile_rule
-from adamas.backends.numba.job import Job, NormJob
+from adamas.backends.numba.job import Job
 from adamas.rules import Adam as AdamRule
 from adamas.torch import AdamW, Lion, memory
 from adamas.torch.slots import slot_keys
@@ -145,9 +144,9 @@ for name, (dtype, make) in cases.items():
         in_backward(64, make, dtype)
         before = reset()
         kept = in_backward(1024, make, dtype)
-        model = layers(1024, 12, dtype)
-        found[name + " in backward"] = peak_since(before) * 2**20, memory(model, make).peak_in_backward
-        del kept, model
+        planned = memory({f"{k}.weight": (1024, 1024) for k in range(12)}, make, dtype=dtype)
+        found[name + " in backward"] = peak_since(before) * 2**20, planned.peak_in_backward
+        del kept
 print(json.dumps(found))
 """
 
@@ -181,11 +180,10 @@ def test_peaks_of_shards_are_those_that_are_measured(
 def test_scratch_is_the_tables_of_a_job() -> None:
     kernel = compile_rule(AdamRule(), "float32")
     sizes = [1 << 22, 300_000, 5]
-    job = Job(kernel, sizes)
-    tables = sum(buffer.nbytes for buffer in job._buffers) + np.asarray(NormJob(job)._sums).nbytes
+    tables = sum(buffer.nbytes for buffer in Job(kernel, sizes)._buffers)
     planned = memory([torch.empty(n, device="meta") for n in sizes], adamas.torch.Adam).scratch
-    assert tables <= planned + 8 * 3 * 20  # scalars of the rule, which are few
-    assert planned <= tables
+    # But for the scalars of the rule, which are few.
+    assert planned <= tables <= planned + 8 * len(sizes) * 20
 
 
 def test_gaps_in_memory_need_a_dense_copy() -> None:
@@ -283,7 +281,9 @@ def test_the_norm_reads_gradients_once_more() -> None:
     plain, clipped = memory(SHAPES), memory(SHAPES, clip_norm=1.0)
     assert clipped.moved - plain.moved == plain.gradients
     assert clipped.exchange.total == 0
-    assert 0 < memory({"a": (8, 8)}, mesh=2, skip_nonfinite=True).exchange.optimizer < 3000
+    assert (
+        0 < memory({"a": (8, 8)}, mesh=2, skip_nonfinite=True).exchange.optimizer < 3000
+    )  # words of an exact sum
 
 
 def test_seconds_are_bytes_over_the_bandwidth() -> None:

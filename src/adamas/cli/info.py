@@ -65,14 +65,15 @@ def info(
 def _show_plans(sizes: list[float], ranks: list[int], asked: Any, as_json: bool) -> None:
     from ._plan import ASSUMED, plain, plans, row
 
-    with ending(progress_console(), ValueError, TypeError):
+    with ending(progress_console(), ValueError):
         found = plans(sizes, ranks, asked)
+        rows = [row(planned, sent, asked) for _, planned, sent in found]
     if as_json:
         print(json.dumps([plain(*each, asked) for each in found], indent=1))
         return
     out = console(WIDTH)
     if len(found) > 1:
-        out.print(table("GB a rank", [row(*each, asked) for _, *each in found]))
+        out.print(table("GB a rank", rows))
     else:
         ((size, planned, sent),) = found
         out.print(f"{size.name}\n{planned}", markup=False, highlight=False)

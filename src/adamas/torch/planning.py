@@ -20,6 +20,7 @@ from ..backends.numba.job import CHUNK
 from ._compat import is_dense, without_modes
 from .counters import counter_keys
 from .dropin import AdamW
+from .exchange import WORDS
 from .footprint import Exchange, Memory
 from .launchers import Request
 from .members import state_formats
@@ -29,12 +30,10 @@ from .units import Model, Planned, Unit, gathered, planned, ring, units_of
 
 __all__ = ["memory"]
 
-# Bytes of a chunk of elements in the list that threads take them from, with its sum of squares.
-_A_CHUNK = 40
+# Bytes of a chunk of elements in the list that threads take them from.
+_A_CHUNK = 32
 # Bytes of a tensor in the tables of a kernel, beside the addresses of its arrays, 8 each.
 _A_TENSOR = 40
-# Words of 8 bytes that ranks add up in a step where the norm of the gradients is needed.
-_NORM_WORDS = 150
 
 
 def memory(
@@ -178,7 +177,7 @@ class _Plan:
 
 
 def _exchange(units: Sequence[Unit], ranks: int, normed: bool, gathers: float) -> Exchange:
-    norm = 2 * ring(8 * _NORM_WORDS, ranks) if normed else 0.0
+    norm = 2 * ring(8 * WORDS, ranks) if normed else 0.0
     return Exchange(
         all_gather=round(sum(ring(unit.gathers * unit.parameters, unit.shards) for unit in units)),
         reduce_scatter=round(sum(ring(unit.gradients, unit.shards) for unit in units)),
