@@ -64,13 +64,13 @@ def test_the_model_has_the_shapes_of_the_workload_and_sees_no_later_token() -> N
 def test_a_gradient_is_used_and_freed_before_the_next_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most one parameter has a gradient at a time, none at the end, and all have moved."""
     alive: list[int] = []
-    step = one_step._StepAndFree.__call__
+    step = one_step.StepAndFree.__call__
 
     def counted(self: Any, p: torch.Tensor) -> None:
         alive.append(sum(q.grad is not None for q in params))
         step(self, p)
 
-    monkeypatch.setattr(one_step._StepAndFree, "__call__", counted)
+    monkeypatch.setattr(one_step.StepAndFree, "__call__", counted)
     model = GPT2(gpt2(*TINY.shape)).bfloat16()
     params = list(model.parameters())
     before = [p.detach().clone() for p in params]

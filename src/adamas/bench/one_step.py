@@ -17,7 +17,7 @@ import adamas.torch
 from .gpt2 import GPT2, step_loss
 from .workloads import gpt2
 
-__all__ = ["OneStep", "limit_memory", "peak_bytes"]
+__all__ = ["OneStep", "StepAndFree", "limit_memory", "peak_bytes"]
 
 _STATUS = Path("/proc/self/status")
 
@@ -66,11 +66,11 @@ class OneStep:
             # An optimizer each, so that a gradient can be used and freed before the next is there. The seed
             # gives each its own random bits.
             own = adamas.torch.Adam([p], lr=1e-4, state_format=self.state_format, seed=k)
-            p.register_post_accumulate_grad_hook(_StepAndFree(own))
+            p.register_post_accumulate_grad_hook(StepAndFree(own))
         return lambda: None
 
 
-class _StepAndFree:
+class StepAndFree:
     """Steps a parameter as soon as its gradient is whole, and frees that."""
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
