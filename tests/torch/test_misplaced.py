@@ -78,6 +78,7 @@ EXTRA: dict[str, Any] = {
     "state_format": "bfloat16",
     "clip_norm": 1.0,
     "skip_nonfinite": True,
+    "skip_spikes": 6.5,
     "average": 0.75,
     "seed": 3,
     "warn_after_skips": 5,

@@ -18,7 +18,7 @@ from torch.distributed.fsdp import fully_shard
 import adamas.torch
 
 from .gpt2 import GPT2, step_loss
-from .one_step import StepAndFree, limit_memory, peak_bytes
+from .one_step import limit_memory, peak_bytes
 from .workloads import gpt2
 
 __all__ = ["ShardedStep"]
@@ -62,11 +62,9 @@ class ShardedStep:
     def _train(self) -> dict[str, Any]:
         shapes = gpt2(*self.shape)
         model = self._model(GPT2, shapes)
-        params = dict(model.named_parameters())
-        planned = adamas.torch.memory(model, adamas.torch.Adam, state_format=self.state_format)
-        for k, p in enumerate(params.values()):
-            own = adamas.torch.Adam([p], lr=1e-4, state_format=self.state_format, seed=k)
-            p.register_post_accumulate_grad_hook(StepAndFree(own))
+        opt = adamas.torch.Adam(model.parameters(), lr=1e-4, state_format=self.state_format)
+        planned = adamas.torch.memory(model, opt)
+        opt.step_in_backward()
         # The same tokens in every process: the loss before and after is that of one batch.
         torch.manual_seed(0)
         codes = torch.randint(shapes[0][0], (1, self.tokens + 1))
@@ -74,6 +72,7 @@ class ShardedStep:
         start = time.perf_counter()
         loss = step_loss(model, codes)
         loss.backward()
+        opt.step()
         seconds = time.perf_counter() - start
         with torch.no_grad():
             after = step_loss(model, codes)

@@ -12,6 +12,7 @@ except ImportError as error:
 
 from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer
+from .groups import groups
 from .members import SlowPathWarning
 from .planning import memory
 
@@ -30,6 +31,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "SlowPathWarning",
+    "groups",
     "memory",
 ]
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..backends.exact import LENGTH
+from .keywords import OneOfMany
 from .mesh import Spread
-from .options import OneOfMany
 
 __all__ = ["WORDS", "Exchange", "exchange_of"]
 

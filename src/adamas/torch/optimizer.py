@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -17,9 +18,12 @@ from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
 from .exchange import exchange_of
-from .keywords import OPTIONS_DOC, STEP_OPTIONS, with_step_options
+from .in_backward import InBackward
+from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .mesh import spread_of
-from .options import AVERAGE, Groups, StepInfo, StepOptions, check_group
+from .options import AVERAGE, Groups, StepInfo, check_group
+from .report import Report, report_of
+from .skips import WINDOW_KEY, keep_window, told
 from .state import check_fit
 from .step import Plan
 
@@ -29,7 +33,7 @@ __all__ = ["FusedOptimizer"]
 _OF_SCALER = ("grad_scale", "found_inf")
 
 
-class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
+class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
     """A torch optimizer whose step is one compiled pass of a rule over all parameters.
 
     Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
@@ -87,7 +91,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     @property
     def backend(self) -> str:
         """The backends of the last step, joined by "and"; before it, the one asked for."""
-        return self.options.backend if self._plan is None else self._plan.backend
+        return (self._in_backward or self._plan or self.options).backend
 
     def _groups(self) -> Groups:
         rounds = self.options.state_format not in (None, "float32") or any(
@@ -135,6 +139,9 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._in_backward is not None:
+            self.last_step = self._in_backward.close(self)
+            return loss
         try:
             plan = self._plan
             if plan is not None and plan.exchange is not None:
@@ -181,13 +188,8 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         self.skipped_steps += 1
         self._skips_in_a_row += 1
         if self._skips_in_a_row == self.options.warn_after_skips:
-            name = plan.first_nonfinite() or "none now, but the loss scale says so"
-            warnings.warn(
-                f"{self._skips_in_a_row} steps in a row were skipped because of a gradient that is not "
-                f"finite; the first: {name}. Lower the stepsize, clip, or look for the cause in that layer",
-                UserWarning,
-                stacklevel=4,
-            )
+            text = told(self.last_step, self._skips_in_a_row, self._groups())
+            warnings.warn(text, UserWarning, stacklevel=4)
         if plan.rollback():
             self._plan = None
 
@@ -225,6 +227,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             self._check_keys(self.rule_of(group, checked=True))
         self._plan = None
         super().add_param_group(param_group)
+        keep_window(self.param_groups, self.options.skip_spikes is not None)
 
     def _check_keys(self, rule: rules.Rule) -> None:
         chosen = self.options.state_format
@@ -245,7 +248,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             for name in STEP_OPTIONS
             if getattr(self.options, name) != getattr(defaults, name)
         ]
-        text = super().__repr__()
+        text = re.sub(rf"\n    {WINDOW_KEY}: .*", "", super().__repr__())
         return text if not chosen else f"{text[:-1]}Every group\n    " + "\n    ".join(chosen) + "\n)"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -255,6 +258,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         fresh = {"_told": set(), "last_step": StepInfo(None, 1.0, False), "skipped_steps": 0}
         super().__setstate__({**fresh, "_skips_in_a_row": 0, **self.__dict__, **state})
         self._plan = None
+        keep_window(self.param_groups, self.options.skip_spikes is not None)
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
@@ -262,9 +266,14 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         own = ("options", "last_step", "skipped_steps", "_skips_in_a_row", "_told")
         kept = {name: getattr(self, name) for name in own}
-        if "_step_supports_amp_scaling" in self.__dict__:
-            kept["_step_supports_amp_scaling"] = self.__dict__["_step_supports_amp_scaling"]
-        return {**super().__getstate__(), **kept}
+        return {**super().__getstate__(), **kept, **self._own_scaling()}
+
+    def report(self) -> Report:
+        """What each parameter is stepped with: its group's options, backend, and the formats of its state.
+
+        `print(optimizer.report())` shows it as a table of 80 columns; before the first step too.
+        """
+        return report_of(type(self).__name__, self._groups(), self.rule_of)
 
     @contextlib.contextmanager
     def averaged_parameters(self) -> Iterator[None]:

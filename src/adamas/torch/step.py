@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
@@ -17,12 +15,12 @@ from ..rules import Rule
 from ._compat import is_distributed, is_fake, local_tensor, same_sharding
 from .counters import Selection
 from .exchange import exchange_of
-from .gradients import dense_grad
 from .launchers import IDLE, Request, StepScalars
 from .members import check_params, member_of
-from .mesh import check_grad_placements, local
-from .options import Groups, StepInfo, group_envelope, is_constant
+from .mesh import check_grad_placements
+from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant
 from .placement import Made, place
+from .skips import reason_to_skip, record
 
 __all__ = ["Plan"]
 
@@ -39,9 +37,6 @@ _SCALARS_KEPT = 4096
 _LARGEST = torch.finfo(torch.float32).max
 
 
-RuleOf = Callable[[Mapping[str, Any]], Rule]
-
-
 class Plan:
     """The parameters of an optimizer that have had a gradient, in launchers, and their counters.
 
@@ -50,8 +45,15 @@ class Plan:
     which parameters have a gradient, the options of the groups and all addresses are read at every step.
     """
 
-    def __init__(self, groups: Groups, rule_of: RuleOf, before: Plan | None = None) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        rule_of: RuleOf,
+        before: Plan | None = None,
+        clip_factor: Callable[[float], float] | None = None,
+    ) -> None:
         self.groups = groups
+        self._clip_factor = clip_factor or groups.options.clip_factor
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
         self._options_of = _items(list(groups.defaults))
@@ -210,11 +212,10 @@ class Plan:
             unscale: the factor on all gradients, one over the loss scale.
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
         """
-        words, skipped = self._measure(found_inf)
+        words, found_inf = self._measure(found_inf)
         norm, factor = (None, 1.0) if words is None else self._clip(words, unscale)
-        if norm is not None and self.groups.options.skip_nonfinite and not math.isfinite(norm):
-            skipped = True
-        if not skipped:
+        reason = reason_to_skip(self.groups, norm, found_inf)
+        if reason is None:
             scale = unscale * factor
             if scale > _LARGEST:
                 raise ValueError(f"the factor on the gradients is too large for float32: {scale!r}")
@@ -229,7 +230,8 @@ class Plan:
             self._made = []
         for launcher in self._launchers:
             launcher.unbind()
-        return StepInfo(norm, factor, skipped)
+        record(self.groups, None if found_inf else norm)
+        return StepInfo(norm, factor, reason is not None, reason)
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
@@ -261,10 +263,7 @@ class Plan:
     def _clip(self, words: Any, unscale: float) -> tuple[float, float]:
         """The norm of all gradients, and the factor that clips it."""
         norm = exact.root(words) * unscale
-        # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
-        clip = self.groups.options.clip_norm
-        factor = 1.0 if clip is None else clip / (norm + 1e-6)
-        return norm, 1.0 if factor > 1 else factor
+        return norm, self._clip_factor(norm)
 
     def _next(self) -> list[StepScalars]:
         """The scalars of this step, a row each."""
@@ -292,16 +291,6 @@ class Plan:
                 envelope = (*envelope[:3], self.groups.options.average_weight(taken))
             rows.append((rule, envelope, scalars, taken, carried))
         return rows
-
-    def first_nonfinite(self) -> str | None:
-        """The name, or the place, of the first parameter whose gradient is not finite."""
-        for k, group in enumerate(self.groups.param_groups):
-            given = map(repr, group.get("param_names", ()))
-            names = itertools.chain(given, (f"parameter {n} of group {k}" for n in itertools.count()))
-            for name, p in zip(names, group["params"], strict=False):
-                if p.grad is not None and not bool(dense_grad(local(p.grad), True).isfinite().all()):
-                    return name
-        return None
 
 
 def _items(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
