@@ -115,14 +115,11 @@ def shapes(width):
 
 def in_backward(width, make, dtype):
     model = layers(width, 12, dtype)
-    for p in model.parameters():
-        own = make([p])
-        def step(p, own=own):
-            own.step()
-            p.grad = None
-        p.register_post_accumulate_grad_hook(step)
+    opt = make(model.parameters())
+    opt.step_in_backward()
     model(torch.ones(1, width, dtype=dtype)).sum().backward()
-    return model
+    opt.step()
+    return model, opt
 
 
 half, full = torch.bfloat16, torch.float32
