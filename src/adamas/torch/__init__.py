@@ -15,6 +15,7 @@ from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, R
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer
 from .groups import groups
 from .members import SlowPathWarning
+from .planning import memory
 
 __all__ = [
     "SGD",
@@ -33,6 +34,7 @@ __all__ = [
     "SlowPathWarning",
     "groups",
     "load_checkpoint",
+    "memory",
     "save_checkpoint",
 ]
 

@@ -15,8 +15,8 @@ from ._compat import is_fake, local_tensor
 from .counters import Selection
 from .exchange import exchange_of
 from .launchers import IDLE, Request, StepScalars
-from .members import check_params, member_of
 from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant
+from .params import check_params, member_of
 from .placement import Made, place
 from .skips import reason_to_skip, record
 
