@@ -157,9 +157,10 @@ def test_parameters_are_found_by_name(tmp_path: Path) -> None:
     expected = everything(model, opt)
     other = model_of(seed=2)
     params = list(other.parameters())
-    opt = AdamW([{"params": [params[5], params[2]]}, {"params": [params[1]]}])
+    opt = AdamW([{"params": [("six", params[5]), ("three", params[2])]}, {"params": [("two", params[1])]}])
     load_checkpoint(tmp_path / "named", other, opt)
     assert [group["lr"] for group in opt.param_groups] == [0.25, 0.5]
+    assert [group["param_names"] for group in opt.param_groups] == [["six", "three"], ["two"]]
     found = everything(other, opt)
     assert [name for name in found if found[name] != expected[name]] == []
     assert {name for name in found if name.endswith("exp_avg")} == {"p5.exp_avg", "p2.exp_avg", "p1.exp_avg"}

@@ -83,8 +83,7 @@ def load_checkpoint(
     """Read a model and its optimizer from a folder, into any number of processes and any format of state.
 
     The state may be in another format than the optimizer's, or be torch.optim's, or have no averages: the
-    next step converts it, and makes what is missing. Options of the parameter groups are those of the
-    checkpoint, as in torch.
+    next step converts it, and makes what is missing. Options of groups are the checkpoint's, as in torch.
 
     Args:
         path: a folder that `save_checkpoint` wrote, or torch.distributed.checkpoint with the model's state
@@ -128,6 +127,8 @@ def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[list[str]
     """
     from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
 
+    if any(type(module).__name__ == "FullyShardedDataParallel" for module in model.modules()):
+        raise ValueError("FSDP1's flat parameters have no names of their own: use FSDP2's fully_shard")
     known = set(model.parameters())
     for k, group in enumerate(optimizer.param_groups):
         for p in group["params"]:
@@ -159,7 +160,8 @@ def _numbered(saved: Mapping[str, Any], names: Sequence[Sequence[str]]) -> dict[
                 f"{' and '.join(map(repr, theirs.values()))} are in one parameter group, and in two of the "
                 f"checkpoint; nothing was loaded"
             )
-        groups.append({**saved["param_groups"][min(theirs)], "params": [numbers[name] for name in mine]})
+        options = {key: x for key, x in saved["param_groups"][min(theirs)].items() if key != "param_names"}
+        groups.append({**options, "params": [numbers[name] for name in mine]})
     state = {numbers[name]: each for name, each in saved["state"].items()}
     return {"state": state, "param_groups": groups}
 
