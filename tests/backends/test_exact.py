@@ -50,14 +50,25 @@ def words_of(
     return norm.words.copy()
 
 
-def root_of_squares(values: Values) -> float:
-    """The root of the rounded sum of squares, each rounded to 53 bits whatever its exponent."""
+def sum_in(words: Values) -> int:
+    """The sum that words have, in units of 2^LEAST."""
+    return sum(word << 32 * j for j, word in enumerate(words[: exact.INFINITE].tolist()))
+
+
+def sum_of_squares(values: Values) -> int:
+    """That of the squares, each rounded to 53 bits whatever its exponent."""
     mantissas, powers = np.frexp(values)
     squares = np.ldexp(mantissas * mantissas, 54).astype(np.int64).tolist()
-    total = sum(square << (2 * power + 4000) for square, power in zip(squares, powers.tolist(), strict=True))
+    shifts = (2 * powers.astype(np.int64) - 54 - exact.LEAST).tolist()
+    return sum(square << shift for square, shift in zip(squares, shifts, strict=True))
+
+
+def root_of_squares(values: Values) -> float:
+    """The root of the rounded sum."""
+    total = sum_of_squares(values)
     power = total.bit_length() // 2
     try:
-        return math.ldexp(math.sqrt(total / 4**power), power - 2027)
+        return math.ldexp(math.sqrt(total / 4**power), power + exact.LEAST // 2)
     except OverflowError:
         return math.inf
 
@@ -74,7 +85,9 @@ def root_of_squares(values: Values) -> float:
 @example(n=WHOLE + 9, span=1074, zeros=0.0, seed=1)
 def test_the_root_is_that_of_the_rounded_sum(name: str, n: int, span: int, zeros: float, seed: int) -> None:
     values = numbers(name, n, span, zeros, seed)
-    found = exact.root(words_of(name, [values]))
+    words = words_of(name, [values])
+    assert sum_in(words) == sum_of_squares(values)  # to the last digit, which no root shows
+    found = exact.root(words)
     assert found == root_of_squares(values)
     in_range = values[values != 0]
     if not in_range.size or 1e-140 < np.abs(in_range).min() <= np.abs(in_range).max() < 1e140:
@@ -93,10 +106,10 @@ def test_words_add_up_over_any_split(name: str, cut: int, chunk: int, span: int,
     """As processes do that have a part of the elements each: vectors differ, their sum's meaning does not."""
     values = numbers(name, 20_000, span, 0.1, seed)
     shuffled = np.random.default_rng(seed).permutation(values)
-    whole = exact.root(words_of(name, [values]))
+    whole = sum_in(words_of(name, [values]))
     parts = [words_of(name, [x], chunk=chunk) for x in (shuffled[:cut], shuffled[cut:])]
-    assert exact.root(parts[0] + parts[1]) == whole
-    assert exact.root(words_of(name, [shuffled[cut:], shuffled[:cut]], chunk=chunk)) == whole
+    assert sum_in(parts[0] + parts[1]) == whole
+    assert sum_in(words_of(name, [shuffled[cut:], shuffled[:cut]], chunk=chunk)) == whole
 
 
 @every_format
@@ -104,7 +117,7 @@ def test_words_add_up_over_any_split(name: str, cut: int, chunk: int, span: int,
 def test_threads_find_the_same(name: str, threads: int) -> None:
     arrays = [numbers(name, n, 40, 0.1, n) for n in (100_003, 1, 0, 70_000)]
     one, many = words_of(name, arrays), words_of(name, arrays, threads, chunk=4096)
-    assert exact.root(one) == exact.root(many) == root_of_squares(np.concatenate(arrays))
+    assert sum_in(one) == sum_in(many) == sum_of_squares(np.concatenate(arrays))
 
 
 @every_format
@@ -154,4 +167,4 @@ def test_words_of_an_integer(total: int) -> None:
     words = exact.words_of(total)
     assert words.size == exact.LENGTH
     assert words.dtype == np.int64
-    assert sum(word << 32 * j for j, word in enumerate(words.tolist())) == total
+    assert sum_in(words) == total
