@@ -120,6 +120,15 @@ def test_threads_find_the_same(name: str, threads: int) -> None:
     assert sum_in(one) == sum_in(many) == sum_of_squares(np.concatenate(arrays))
 
 
+@pytest.mark.parametrize(("name", "digits"), [("float32", 24), ("float64", 53)])
+def test_two_numbers_ever_further_apart(name: str, digits: int) -> None:
+    """Of which the smaller has all the digits that its format can: some pair just fits into two slices."""
+    odd = (2**digits - 1) / 2**digits
+    for k in range(60):
+        values = np.array([1.0, math.ldexp(odd, -k)])
+        assert sum_in(words_of(name, [values])) == sum_of_squares(values)
+
+
 @every_format
 def test_every_place_of_a_block_counts(name: str) -> None:
     for n in (1, 2, 3, 4, 7, 67, 4 * PART - 1, WHOLE, WHOLE + 1, WHOLE + 2):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -104,9 +105,15 @@ def _sharded(shape: tuple[int, ...], processes: int) -> Bench:
 def _together(asked: Sequence[ShardedStep], name: str, notes: list[str]) -> list[dict[str, Any] | None]:
     """What each process found; None for one that did not end well, after which the others are ended."""
     command = [sys.executable, "-m", "adamas.bench.sharded_step"]
+    # Memory of gathered layers goes back to the system when it is freed, not to glibc's heap.
+    returning = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1048576"}
     started = [
         subprocess.Popen(
-            [*command, json.dumps(asdict(each))], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, json.dumps(asdict(each))],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=returning,
         )
         for each in asked
     ]
