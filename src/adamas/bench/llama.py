@@ -12,7 +12,7 @@ from torch.nn.functional import scaled_dot_product_attention, silu
 
 from .workloads import Shape
 
-__all__ = ["PUBLISHED", "Llama", "LlamaSize", "sized"]
+__all__ = ["PUBLISHED", "Llama", "LlamaSize", "dtype_named", "sized"]
 
 # A size this near to a published one is that one.
 _NEAR = 0.05
@@ -63,6 +63,18 @@ PUBLISHED = (
     LlamaSize("Llama 2 70B", 80, 8192, 64, 8, 28672, 32000),
     LlamaSize("Llama 3 405B", 126, 16384, 128, 8, 53248, 128256),
 )
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """The floating-point type of torch with this name.
+
+    Raises:
+        ValueError: there is none.
+    """
+    dtype = getattr(torch, name, None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise ValueError(f"--dtype must be one of torch's floating-point types, got {name!r}")
+    return dtype
 
 
 def sized(parameters: float) -> LlamaSize:

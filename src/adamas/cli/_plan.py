@@ -43,14 +43,10 @@ def plans(sizes: Sequence[float], ranks: Sequence[int], asked: Asked) -> list[tu
     Raises:
         ValueError: there is no such optimizer, dtype, format or size, or ranks cannot be replicated so often.
     """
-    import torch
-
     import adamas.torch
-    from adamas.bench.llama import sized
+    from adamas.bench.llama import dtype_named, sized
 
-    dtype = getattr(torch, asked.dtype, None)
-    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
-        raise ValueError(f"--dtype must be one of torch's floating-point types, got {asked.dtype!r}")
+    dtype = dtype_named(asked.dtype)
     make = _optimizer(asked)
     found = []
     for size in map(sized, sizes):
