@@ -31,7 +31,7 @@ def run(script: str, folder: Path) -> None:
     """A program in its own process, from a file, as `multiprocessing` needs it; a warning is an error."""
     path = folder / "page.py"
     path.write_text(script, encoding="utf-8")
-    # Torch's ZeroRedundancyOptimizer imports what torch itself calls deprecated, under several messages, and its
+    # Torch's ZeroRedundancyOptimizer imports what torch itself calls deprecated, under several messages; its
     # checkpoints say that a single process is one.
     filters = ["-W", "error", "-W", "ignore::DeprecationWarning:torch.jit._script"]
     filters += ["-W", "ignore:torch.distributed is disabled:UserWarning"]

@@ -14,7 +14,7 @@ __all__ = ["RunningNorm"]
 _KEY = "running_clip"
 # The weight of the past in that mean.
 _DECAY = 0.9
-# A norm joins the mean as at most so many times its root: one spike would hold the next steps down.
+# The most that a norm counts there, in units of that before: one spike would hold the next steps down.
 _MOST = 2.0
 
 
@@ -45,7 +45,8 @@ class RunningNorm:
     def end(self, group: dict[str, Any]) -> StepInfo:
         """End the step. Its norm joins the mean if it is finite: another would stay there for ever."""
         norm = min(self._sofar, _MOST * self._past) if self._past else self._sofar
-        if 0 < self._sofar < math.inf:
-            mean = _DECAY * self._mean + (1 - _DECAY) * norm * norm
+        square = norm * norm
+        if 0 < self._sofar < math.inf and square < math.inf:
+            mean = _DECAY * self._mean + (1 - _DECAY) * square
             group[_KEY] = (mean, _DECAY * self._weight + (1 - _DECAY))
         return StepInfo(self._sofar, self._smallest, False)
