@@ -3,21 +3,17 @@
 import importlib
 import inspect
 import pkgutil
-import re
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.resources import files
-from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 
 import adamas
 
-README = Path(__file__).parents[1] / "README.md"
 OPTIONAL = {"jax", "matplotlib", "optax", "pooch", "rich", "sklearn", "torch", "typer"}
 MODULES = ["adamas"] + [
     f"adamas.{module.name}"
@@ -68,17 +64,3 @@ def test_types_are_shipped() -> None:
 
 def test_version_is_the_installed_one() -> None:
     assert adamas.__version__ == version("adamas")
-
-
-def snippets() -> list[str]:
-    """The README's Python blocks, padded so that a traceback shows the README's own line numbers."""
-    text = README.read_text(encoding="utf-8")
-    blocks = re.finditer(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    return ["\n" * text.count("\n", 0, block.start(1)) + block[1] for block in blocks]
-
-
-@pytest.mark.skipif(find_spec("torch") is None, reason="torch is not installed, and the README uses it")
-@pytest.mark.parametrize("source", snippets(), ids=lambda source: f"line{source.find(source.lstrip()) + 1}")
-def test_readme_snippet_runs(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    exec(compile(source, str(README), "exec"), {"__name__": "__main__"})

@@ -1,4 +1,4 @@
-"""Sharded parameters (FSDP2, DTensor) step; what would need all shards is refused with the remedy."""
+"""Sharded parameters (FSDP2, DTensor) step as whole ones do, with every extra; for bits see test_shards."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import process_support
 import pytest
 import torch
 import torch.distributed as dist
+from state_support import STORED_FOR_ADAM, formats_in
 from torch import Tensor, nn
 from torch_support import OPTIMIZERS, Make, assert_rounding, bits, leaf, randn
 
@@ -19,7 +20,6 @@ import adamas.torch
 pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
 every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
 every_dtype = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-REMEDY = r"torch\.nn\.utils\.clip_grad_norm_"
 NEEDS_ALL_SHARDS: list[dict[str, Any]] = [
     {"clip_norm": 1.0},
     {"skip_nonfinite": True},
@@ -87,17 +87,15 @@ def slots_of(opt: torch.optim.Optimizer, p: Tensor) -> list[Tensor]:
 
 @every_need
 @every_optimizer
-def test_what_needs_all_shards_is_refused_with_the_remedy(
-    make: Make, options: dict[str, Any], mesh: Any
-) -> None:
-    """Each rank would clip by its own norm; one would skip, and the others step (pytorch#170862)."""
+def test_the_norm_is_that_of_all_shards(make: Make, options: dict[str, Any], mesh: Any) -> None:
+    """Whatever the extras (pytorch#170862)."""
     model = sharded_of(torch.float32, mesh)
-    before = bits([whole(p) for p in model.parameters()])
+    opt = make(model.parameters(), **options)
     backward(model, 0)
-    with pytest.raises((RuntimeError, ValueError), match=REMEDY) as raised:
-        make(model.parameters(), **options).step()
-    assert any(name in str(raised.value) for name in options)
-    assert bits([whole(p) for p in model.parameters()]) == before
+    norm = nn.utils.get_total_norm([p.grad for p in model.parameters()]).full_tensor()
+    opt.step()
+    assert float(opt.last_step.grad_norm) == pytest.approx(float(norm), rel=1e-6)
+    assert not opt.last_step.skipped
 
 
 @every_optimizer
@@ -146,7 +144,7 @@ def test_norms_of_whole_parameters_are_still_measured(mesh: Any) -> None:
     assert float(opt.last_step.grad_norm) == 5.0
 
 
-def test_that_remedy_works(mesh: Any) -> None:
+def test_torch_clips_them_too(mesh: Any) -> None:
     sharded, plain = sharded_of(torch.float32, mesh), model_of(torch.float32)
     opt, other = adamas.torch.Adam(sharded.parameters()), adamas.torch.Adam(plain.parameters())
     for seed in range(2):
@@ -157,33 +155,52 @@ def test_that_remedy_works(mesh: Any) -> None:
     assert_rounding([whole(p) for p in sharded.parameters()], [whole(p) for p in plain.parameters()])
 
 
-def test_the_slow_path_is_said_once(mesh: Any) -> None:
+def test_no_slow_path(mesh: Any) -> None:
+    """And so no warning: kernels have the shards."""
     model = sharded_of(torch.float32, mesh)
     opt = adamas.torch.Adam(model.parameters())
-    with warnings.catch_warnings(record=True) as seen:
-        warnings.simplefilter("always", adamas.torch.SlowPathWarning)
-        for seed in range(3):
-            backward(model, seed)
-            opt.step()
-    if opt.backend != "numba":
-        assert [w.category for w in seen if issubclass(w.category, adamas.torch.SlowPathWarning)] == [
-            adamas.torch.SlowPathWarning
-        ]
-        assert "DTensor" in str(seen[0].message), [str(w.message) for w in seen]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", adamas.torch.SlowPathWarning)
+        backward(model, 0)
+        opt.step()
+    assert opt.backend == "numba"
 
 
 @every_dtype
-def test_state_formats_are_refused_or_obeyed(dtype: torch.dtype, mesh: Any) -> None:
+@pytest.mark.parametrize("format", STORED_FOR_ADAM)
+def test_state_formats_are_obeyed(dtype: torch.dtype, format: str, mesh: Any) -> None:
     """Never ignored: a user who asked for small state would run out of memory."""
-    model = sharded_of(dtype, mesh)
-    opt = adamas.torch.Adam(model.parameters(), state_format="bfloat16")
-    backward(model, 0)
-    try:
-        opt.step()
-    except (RuntimeError, ValueError) as error:
-        assert "bfloat16" in str(error)  # noqa: PT017
-    else:
-        assert {x.dtype for p in model.parameters() for x in slots_of(opt, p)} == {torch.bfloat16}
+    from torch.distributed.fsdp import fully_shard
+
+    model = nn.Linear(128, 128, bias=False).to(dtype)
+    fully_shard(model, mesh=mesh)
+    opt = adamas.torch.Adam(model.parameters(), state_format=format)
+    model(randn(3, 128).to(dtype)).square().sum().backward()
+    opt.step()
+    assert set(formats_in(opt, model.weight).values()) == {format}
+    assert all(isinstance(x, type(model.weight.grad)) for x in opt.state[model.weight].values() if x.dim())
+
+
+def test_a_partial_gradient_is_refused(mesh: Any) -> None:
+    """Terms of a sum are no gradient; nor is one that lies elsewhere, or is no DTensor."""
+    from torch.distributed.tensor import DTensor, Partial, Replicate, Shard, distribute_tensor
+
+    p = nn.Parameter(distribute_tensor(torch.ones(4, 3), mesh, [Shard(0)]))
+    opt = adamas.torch.Adam([p])
+    p.grad = distribute_tensor(torch.ones(4, 3), mesh, [Shard(0)])
+    opt.step()
+    before = p.detach().full_tensor().clone()
+    gradients = {
+        "Partial": DTensor.from_local(torch.ones(4, 3), mesh, [Partial()]),
+        "redistribute": distribute_tensor(torch.ones(4, 3), mesh, [Replicate()]),
+    }
+    for words, g in gradients.items():
+        p.grad = g
+        with pytest.raises(RuntimeError, match=words):
+            opt.step()
+        with pytest.raises(RuntimeError, match=words):
+            adamas.torch.Adam([p]).step()
+    assert bits(whole(p)) == bits(before)
 
 
 # In two processes.
@@ -193,6 +210,5 @@ def test_two_ranks_step_as_one(tmp_path: Path) -> None:
     process_support.in_processes(process_support.shards_step_as_one, str(tmp_path / "store"))
 
 
-def test_two_ranks_are_refused_alike(tmp_path: Path) -> None:
-    """On both, before any has changed a thing: or they would wait for each other for ever."""
-    process_support.in_processes(process_support.shards_are_refused, str(tmp_path / "store"))
+def test_two_ranks_clip_and_skip_alike(tmp_path: Path) -> None:
+    process_support.in_processes(process_support.shards_clip_and_skip_alike, str(tmp_path / "store"))

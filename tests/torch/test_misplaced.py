@@ -78,6 +78,7 @@ EXTRA: dict[str, Any] = {
     "state_format": "bfloat16",
     "clip_norm": 1.0,
     "skip_nonfinite": True,
+    "skip_spikes": 6.5,
     "average": 0.75,
     "seed": 3,
     "warn_after_skips": 5,
@@ -106,6 +107,28 @@ def test_an_option_of_the_optimizer_is_refused_in_a_group(make: Make, name: str)
     assert everything(opt) == before
     opt.add_param_group({"params": params[1:]})
     train(opt, params, range(1))
+
+
+@every_optimizer
+@pytest.mark.parametrize("name", EXTRA)
+@pytest.mark.parametrize("steps", [0, 2], ids=["first step", "later"])
+def test_an_option_of_the_optimizer_is_refused_in_a_group_that_it_is_put_into(
+    make: Make, name: str, steps: int
+) -> None:
+    """As skorch's `set_params(optimizer__clip_norm=1.0)` does, and a loop over `param_groups`."""
+    params = simple()
+    opt = make(params)
+    train(opt, params, range(steps))
+    opt.param_groups[0][name] = EXTRA[name]
+    give_gradients(params, 5)
+    before = everything(opt)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"(?s)(?=.*\b{name}\b)(?=.*\b{type(opt).__name__}\(.*{name}=)"):
+            opt.step()
+        assert everything(opt) == before
+    del opt.param_groups[0][name]
+    opt.step()
+    assert everything(opt) != before
 
 
 @every_optimizer

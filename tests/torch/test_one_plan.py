@@ -190,7 +190,7 @@ def test_parameters_without_values_step(make: Make, options: dict[str, Any], dty
     opt = make([p], **options)
     p.grad = torch.empty_like(p)
     opt.step()
-    assert opt.last_step == (None, 1.0, False)
+    assert opt.last_step == (None, 1.0, False, None)
 
 
 # Torch's own step, where it is taken.

@@ -148,7 +148,7 @@ def test_zero_gradients_are_not_divided_by() -> None:
     opt = Adam([p], clip_norm=1.0)
     p.grad = torch.zeros(3)
     opt.step()
-    assert opt.last_step == (0.0, 1.0, False)
+    assert opt.last_step == (0.0, 1.0, False, None)
     assert p.tolist() == [1.0] * 3
 
 
@@ -171,9 +171,9 @@ def test_clipping_what_is_not_finite_does_what_torch_does(bad: float, clip: floa
 def test_nothing_is_measured_where_nothing_asks() -> None:
     params = simple()
     opt = Adam(params)
-    assert opt.last_step == (None, 1.0, False)
+    assert opt.last_step == (None, 1.0, False, None)
     train(opt, params, range(2))
-    assert opt.last_step == (None, 1.0, False)
+    assert opt.last_step == (None, 1.0, False, None)
     assert opt.skipped_steps == 0
 
 

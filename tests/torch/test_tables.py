@@ -11,7 +11,7 @@ import torch
 from torch.testing._internal import common_optimizers
 from torch_support import DROP_IN, assert_rounding, assorted, copies, default_dtype, simple, train
 
-from adamas.torch.options import StepOptions
+from adamas.torch.keywords import StepOptions
 
 TORCH_INFO = {info.optim_cls.__name__: info for info in common_optimizers.optim_db}
 

@@ -62,23 +62,9 @@ class OneStep:
         """Return what is to be called after the backward pass."""
         if self.state_format is None:
             return torch.optim.Adam(params, lr=1e-4).step
-        for k, p in enumerate(params):
-            # An optimizer each, so that a gradient can be used and freed before the next is there. The seed
-            # gives each its own random bits.
-            own = adamas.torch.Adam([p], lr=1e-4, state_format=self.state_format, seed=k)
-            p.register_post_accumulate_grad_hook(_StepAndFree(own))
-        return lambda: None
-
-
-class _StepAndFree:
-    """Steps a parameter as soon as its gradient is whole, and frees that."""
-
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self._optimizer = optimizer
-
-    def __call__(self, p: torch.Tensor) -> None:
-        self._optimizer.step()
-        p.grad = None
+        opt = adamas.torch.Adam(params, lr=1e-4, state_format=self.state_format)
+        opt.step_in_backward()
+        return opt.step
 
 
 def limit_memory(bytes: int) -> bool:

@@ -13,7 +13,9 @@ except ImportError as error:
 from .checkpoint_folder import load_checkpoint, save_checkpoint
 from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer
+from .groups import groups
 from .members import SlowPathWarning
+from .planning import memory
 
 __all__ = [
     "SGD",
@@ -30,7 +32,9 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "SlowPathWarning",
+    "groups",
     "load_checkpoint",
+    "memory",
     "save_checkpoint",
 ]
 

@@ -23,6 +23,7 @@ __all__ = [
     "is_dense",
     "is_distributed",
     "is_fake",
+    "is_flat",
     "is_zero_tensor",
     "local_tensor",
     "metadata",
@@ -222,6 +223,11 @@ def is_distributed(x: Tensor) -> bool:
     """Whether it is a DTensor; torch.distributed.tensor is not imported to find out."""
     module = sys.modules.get("torch.distributed.tensor")
     return module is not None and isinstance(x, module.DTensor)
+
+
+def is_flat(p: Tensor) -> bool:
+    """Whether it is a flat parameter of FullyShardedDataParallel, or one of those that are views of it."""
+    return type(p).__name__ == "FlatParameter" or bool(getattr(p, "_fsdp_flattened", False))
 
 
 def is_fake(x: Tensor) -> bool:

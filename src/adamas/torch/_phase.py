@@ -1,6 +1,6 @@
 """The former place of `options`, where pickles of optimizers made before look for it."""
 
+from .keywords import StepOptions as Phase
 from .options import StepInfo as LastStep
-from .options import StepOptions as Phase
 
 __all__ = ["LastStep", "Phase"]

@@ -14,6 +14,7 @@ from .mesh import local, spread_of, wrapped
 from .options import AVERAGE
 from .packed import is_packed
 from .resharding import slot_here
+from .skips import WINDOW_KEY
 from .slots import fault, find, keys_of
 from .state import slot_format
 
@@ -38,12 +39,14 @@ class Checkpoints(torch.optim.Optimizer):
         """The `state_dict` that torch.optim's class of the same name loads, whatever the state is stored in.
 
         Every slot is a tensor of its parameter's shape in float32, or in the parameter's own type where that
-        is float64 or complex. Averages, which torch does not keep, are left out. `state_dict` itself
-        keeps every bit, for this package; this one is for torch and whoever else reads its checkpoints.
+        is float64 or complex. Averages and the norms of `skip_spikes`, which torch does not keep, are left
+        out. `state_dict` itself keeps every bit, for this package; this one is for torch and whoever else
+        reads its checkpoints.
         """
         saved = super().state_dict()
         for group, packed in zip(self.param_groups, saved["param_groups"], strict=True):
             rule = self.rule_of(group)
+            packed.pop(WINDOW_KEY, None)
             slots = dict(zip(self._slot_keys(rule), rule.form().slots.values(), strict=True))
             for p, index in zip(group["params"], packed["params"], strict=True):
                 if index in saved["state"]:

@@ -11,7 +11,8 @@ from torch.optim.optimizer import ParamsT
 
 from .. import rules
 from .dropin import Adam, Group, make_rule, two_betas
-from .optimizer import FusedOptimizer, with_step_options
+from .keywords import with_step_options
+from .optimizer import FusedOptimizer
 
 __all__ = ["AMSGrad", "AdaBelief", "Lion", "Optimizer"]
 

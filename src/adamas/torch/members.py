@@ -16,9 +16,9 @@ from ..rules import SIGNED
 from ..rules._base import Slot
 from ._compat import is_dense, is_fake
 from .conversion import convert
-from .gradients import check_grad, has_own_memory
+from .gradients import has_own_memory
 from .launchers import Launcher, Member, ParamState, Request, choose
-from .mesh import check_grad_placements, local, localized, spread_of, wrapped
+from .mesh import local, localized, wrapped
 from .options import AVERAGE, Groups
 from .resharding import slot_here
 from .slots import (
@@ -37,12 +37,11 @@ from .state import SMALLEST_SCALED, check_fit, slot_format
 __all__ = [
     "Kind",
     "SlowPathWarning",
-    "check_params",
     "check_state",
     "kinds_of",
     "make_state",
-    "member_of",
     "missing_names",
+    "state_formats",
 ]
 
 
@@ -74,46 +73,6 @@ class Kind:
     scaled: bool
     plain: bool
     whole: bool
-
-
-def member_of(p: Tensor) -> Member:
-    """A parameter with what of it, and of its gradient, is in this process.
-
-    Raises:
-        RuntimeError: it is a DTensor, and its gradient does not lie as it does.
-    """
-    spread = spread_of(p)
-    if spread is None:
-        return Member(p, p, p.grad, None)
-    if p.grad is not None:
-        check_grad_placements(p, p.grad)
-    return Member(p, local(p), None if p.grad is None else local(p.grad), spread)
-
-
-def check_params(found: Sequence[tuple[int, Member]], groups: Groups) -> None:
-    """Raise for parameters that no launcher can update, before anything has changed.
-
-    Raises:
-        RuntimeError: a parameter overlaps itself, or its gradient has another shape or is sparse.
-        ValueError: a parameter is in two groups.
-    """
-    if len({id(member.p) for _, member in found}) < len(found):
-        _raise_shared(found)
-    for _, member in found:
-        if member.grad is not None:
-            check_grad(member.local, member.grad, groups.takes_sparse)
-
-
-def _raise_shared(found: Sequence[tuple[int, Member]]) -> None:
-    seen: dict[int, int] = {}
-    for k, member in found:
-        p = member.p
-        if id(p) in seen:
-            raise ValueError(
-                f"a parameter of shape {tuple(p.shape)} is in two groups, {seen[id(p)]} and {k}; "
-                f"keep it in one of them"
-            )
-        seen[id(p)] = k
 
 
 def kinds_of(
@@ -161,20 +120,29 @@ def _kind(k: int, member: Member, request: Request, groups: Groups) -> Kind:
     if reasons and reasons[0] not in groups.told:
         groups.told.add(reasons[0])
         _warn(launcher, reasons[0], p, request)
-    mine = dict(zip(request.slot_keys, request.rule.form().slots.values(), strict=True))
-    check_fit(mine, groups.options.state_format)
-    slots = [
-        (key, slot, slot_format(p, key, slot, groups.options.state_format)) for key, slot in mine.items()
-    ]
-    averages, scaled = groups.options.average is not None, any(format.scaled for *_, format in slots)
-    average = formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
+    slots, average = state_formats(p, request)
+    scaled = any(format.scaled for *_, format in slots)
     names = [name for key, _, format in slots for name in array_keys(key, format)]
-    names += [AVERAGE] if averages else []
+    names += [AVERAGE] if average is not None else []
     plain = _is_plain(member.local)
     whole = scaled and member.spread is not None and member.spread.cuts_blocks
     return Kind(
         k, launcher, launcher.key(member, request), slots, average, tuple(names), scaled, plain, whole
     )
+
+
+def state_formats(p: Tensor, request: Request) -> tuple[list[tuple[str, Slot, Format]], Format | None]:
+    """The slots of a parameter by their key in the state, with their formats, and that of its average.
+
+    Raises:
+        ValueError: a format is not fit for a slot.
+    """
+    options = request.groups.options
+    mine = dict(zip(request.slot_keys, request.rule.form().slots.values(), strict=True))
+    check_fit(mine, options.state_format)
+    slots = [(key, slot, slot_format(p, key, slot, options.state_format)) for key, slot in mine.items()]
+    averages = options.average is not None
+    return slots, formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
 
 
 def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) -> None:
@@ -249,7 +217,7 @@ def _spread_state(made: ParamState, kind: Kind, mine: dict[str, Any]) -> None:
     assert made.spread is not None
     shapes: dict[str, Sequence[int]] = {AVERAGE: tuple(made.p.shape)}
     for key, _, format in kind.slots:
-        shapes |= array_shapes(made.p, key, format)
+        shapes |= array_shapes(made.p, made.spread.order, key, format)
     for key in _kept(kind):
         value = made.state.get(key)
         if value is None:

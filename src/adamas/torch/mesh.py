@@ -146,10 +146,14 @@ def _dim_of(placement: Any) -> int | None:
 
 
 @functools.lru_cache(4096)
-def _spread(mesh: Any, placements: tuple[Any, ...], shape: tuple[int, ...], stride: Any) -> Spread:
+def _spread(
+    mesh: Any, placements: tuple[Any, ...], shape: tuple[int, ...], stride: Any, row_major: bool = False
+) -> Spread:
     layout = torch.empty_strided(shape, stride, device="meta")
+    if row_major:
+        layout = torch.empty(shape, device="meta")
     place = mesh.get_coordinate()
-    return Spread(mesh, placements, shape, stride, memory_order(layout), place and tuple(place))
+    return Spread(mesh, placements, shape, layout.stride(), memory_order(layout), place and tuple(place))
 
 
 def spread_of(p: Tensor) -> Spread | None:
@@ -162,8 +166,11 @@ def spread_of(p: Tensor) -> Spread | None:
             f"a parameter of shape {tuple(p.shape)} is placed as {placements}, terms of a sum that no "
             f"process has; redistribute it"
         )
-    spread = _spread(mesh, placements, tuple(p.shape), p.stride())
-    found, mine = tuple(local_tensor(p).shape), [spread.pieces(dim) for dim in range(p.dim())]
+    spread, here = _spread(mesh, placements, tuple(p.shape), p.stride()), local_tensor(p)
+    if spread.order is not None and not here.permute(spread.order).is_contiguous():
+        # Torch may have made local tensors row-major that stand for a whole that is not.
+        spread = _spread(mesh, placements, tuple(p.shape), p.stride(), row_major=True)
+    found, mine = tuple(here.shape), [spread.pieces(dim) for dim in range(p.dim())]
     expected = tuple(sum(stop - start for start, stop in pieces) for pieces in mine)
     if spread.place is not None and found != expected:
         raise RuntimeError(
@@ -175,10 +182,9 @@ def spread_of(p: Tensor) -> Spread | None:
 
 def check_grad_placements(p: Tensor, g: Tensor) -> None:
     """Raise a RuntimeError for a gradient that does not lie as its parameter does."""
-    wanted = sharding(p)
-    found = sharding(g) if is_distributed(g) else None
-    if found is not None and same_sharding(p, g):
+    if is_distributed(g) and same_sharding(p, g):
         return
+    wanted, found = sharding(p), sharding(g) if is_distributed(g) else None
     shape, remedy = tuple(p.shape), "redistribute it to the parameter's placements before the step"
     if found is None:
         raise RuntimeError(

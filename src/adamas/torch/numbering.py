@@ -27,6 +27,8 @@ def numbers_of(params: Sequence[Tensor], groups: Groups) -> dict[int, int]:
     Raises:
         ValueError: names are asked for, and a parameter has none.
     """
+    if groups.numbers is not None:
+        return dict(groups.numbers)
     key_by = groups.options.key_by
     if key_by == "number":
         return {id(p): n for n, p in enumerate(params)}

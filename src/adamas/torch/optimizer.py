@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import inspect
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
@@ -16,60 +17,23 @@ from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
-from .options import AVERAGE, Groups, StepInfo, StepOptions, check_group
+from .exchange import exchange_of
+from .in_backward import InBackward
+from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
+from .mesh import spread_of
+from .options import AVERAGE, Groups, StepInfo, check_group, check_placed
+from .report import Report, report_of
+from .skips import WINDOW_KEY, keep_window, told
 from .state import check_fit
 from .step import Plan
 
 __all__ = ["FusedOptimizer"]
 
-# The keyword arguments of all optimizers beyond torch's.
-_STEP_OPTIONS = {
-    name: parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-    for name, parameter in inspect.signature(StepOptions).parameters.items()
-}
+# What GradScaler sets for the duration of a step.
+_OF_SCALER = ("grad_scale", "found_inf")
 
 
-def with_step_options(signature: inspect.Signature, without: str = "") -> inspect.Signature:
-    """A constructor's signature with the keyword arguments of all optimizers, less `**` and the one named."""
-    own = [
-        parameter
-        for name, parameter in signature.parameters.items()
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name != without
-    ]
-    return signature.replace(parameters=[*own, *_STEP_OPTIONS.values()])
-
-
-OPTIONS_DOC = """
-All optimizers of this package take these keyword arguments too:
-
-Args:
-    backend: "auto", the fastest backend that can update a parameter, or one by name: {backends}.
-    state_format: how slots are stored: "float32", "bfloat16", "float16", "float8" or "float4" (also "bf16",
-        "fp8", `torch.bfloat16`, ...) for all, or a mapping from the key of a slot, as torch has it, to its
-        format; float32 by default. Float64 and complex parameters keep state of their own type, and in float8
-        and float4 tensors of fewer than 4,096 elements stay float32. Float16 is refused for slots of squares,
-        and float4 for rules that do not divide by the root of one. A slot "exp_avg" in float8 is
-        `state[p]["exp_avg_float8"]`, its codes, and `"exp_avg_float8_scale"`, their scales.
-    clip_norm: the maximum global 2-norm of the gradients, as in `torch.nn.utils.clip_grad_norm_`, without
-        writing to `p.grad`. `last_step.grad_norm` is the norm before clipping; `math.inf` computes it and
-        clips nothing.
-    skip_nonfinite: a step with a NaN or infinite gradient changes nothing, and is counted in
-        `skipped_steps`.
-    average: the decay β of a running average of the parameters after each step (Kingma & Ba 2014,
-        section 7.2), with its bias correction; see `averaged_parameters`.
-    seed: the seed of the stochastic rounding in 16, 8 and 4 bits.
-    warn_after_skips: warn after this many consecutive skipped steps, with the name of the first parameter
-        whose gradient is not finite; None never warns.
-    process_group: of an optimizer that has a part of a model's parameters, the others being other processes'
-        (ZeroRedundancyOptimizer, pipeline stages): the group over which the norm of all gradients is summed.
-        DTensors need none: they know their mesh.
-    key_by: what tells the random bits of one parameter from those of another: "number", its place in the
-        optimizer; "name", its name as `named_parameters()` gave it; or `dict(model.named_parameters())`.
-        By name, processes that number their parameters differently draw the same bits.
-"""
-
-
-class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
+class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
     """A torch optimizer whose step is one compiled pass of a rule over all parameters.
 
     Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
@@ -93,7 +57,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     _plan: Plan | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        given = {name: kwargs.pop(name) for name in _STEP_OPTIONS if name in kwargs}
+        given = {name: kwargs.pop(name) for name in STEP_OPTIONS if name in kwargs}
         known = (launchers.AUTO, *launchers.names())
         if given.get("backend", launchers.AUTO) not in known:
             raise ValueError(
@@ -127,7 +91,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     @property
     def backend(self) -> str:
         """The backends of the last step, joined by "and"; before it, the one asked for."""
-        return self.options.backend if self._plan is None else self._plan.backend
+        return (self._in_backward or self._plan or self.options).backend
 
     def _groups(self) -> Groups:
         rounds = self.options.state_format not in (None, "float32") or any(
@@ -157,6 +121,8 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
 
     def _make_plan(self) -> Plan:
         """A plan for the parameters as they are now, bound to the gradients and options of this step."""
+        for group in self.param_groups:
+            check_placed(group, type(self).__name__)
         # A plan for thousands of parameters makes many containers and no garbage: the collector would go
         # through all of them several times, which took as long as the plan itself.
         collecting = gc.isenabled()
@@ -175,12 +141,17 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
+        if self._in_backward is not None:
+            self.last_step = self._in_backward.close(self)
+            return loss
         try:
             plan = self._plan
+            if plan is not None and plan.exchange is not None:
+                plan.exchange.begin()
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
             # GradScaler sets these for the duration of a step that is to unscale and skip (fused=True).
-            if "grad_scale" in self.__dict__ or "found_inf" in self.__dict__:
+            if not self.__dict__.keys().isdisjoint(_OF_SCALER):
                 self.last_step = self._run_scaled(plan)
             else:
                 self.last_step = plan.run()
@@ -188,12 +159,26 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
                 self._count_skip(plan)
             else:
                 self._skips_in_a_row = 0
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self._tell_others()
             if self._plan is not None:  # it references gradients, and may have allocated state
                 self._plan.rollback()
                 self._plan = None
             raise
         return loss
+
+    def _tell_others(self) -> None:
+        """Tell processes that wait for this one, if any do, that it cannot take the step."""
+        if not self.options.needs_grad_norm and self.__dict__.keys().isdisjoint(_OF_SCALER):
+            return
+        if self._plan is not None:
+            exchange = self._plan.exchange
+        else:
+            spreads = [spread_of(p) for group in self.param_groups for p in group["params"]]
+            exchange = exchange_of(spreads, self.options.process_group)
+        if exchange is not None:
+            exchange.fail()
 
     def _run_scaled(self, plan: Plan) -> StepInfo:
         """A step that unscales and skips for a GradScaler; a scale of 0 has lost the gradients."""
@@ -205,13 +190,8 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         self.skipped_steps += 1
         self._skips_in_a_row += 1
         if self._skips_in_a_row == self.options.warn_after_skips:
-            name = plan.first_nonfinite() or "none now, but the loss scale says so"
-            warnings.warn(
-                f"{self._skips_in_a_row} steps in a row were skipped because of a gradient that is not "
-                f"finite; the first: {name}. Lower the stepsize, clip, or look for the cause in that layer",
-                UserWarning,
-                stacklevel=4,
-            )
+            text = told(self.last_step, self._skips_in_a_row, self._groups())
+            warnings.warn(text, UserWarning, stacklevel=4)
         if plan.rollback():
             self._plan = None
 
@@ -249,6 +229,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
             self._check_keys(self.rule_of(group, checked=True))
         self._plan = None
         super().add_param_group(param_group)
+        keep_window(self.param_groups, self.options.skip_spikes is not None)
 
     def _check_keys(self, rule: rules.Rule) -> None:
         chosen = self.options.state_format
@@ -266,10 +247,10 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         defaults = StepOptions()
         chosen = [
             f"{name}: {getattr(self.options, name)}"
-            for name in _STEP_OPTIONS
+            for name in STEP_OPTIONS
             if getattr(self.options, name) != getattr(defaults, name)
         ]
-        text = super().__repr__()
+        text = re.sub(rf"\n    {WINDOW_KEY}: .*", "", super().__repr__())
         return text if not chosen else f"{text[:-1]}Every group\n    " + "\n    ".join(chosen) + "\n)"
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -279,6 +260,7 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
         fresh = {"_told": set(), "last_step": StepInfo(None, 1.0, False), "skipped_steps": 0}
         super().__setstate__({**fresh, "_skips_in_a_row": 0, **self.__dict__, **state})
         self._plan = None
+        keep_window(self.param_groups, self.options.skip_spikes is not None)
         for group in self.param_groups:
             for name, value in self.defaults.items():
                 group.setdefault(name, value)
@@ -286,9 +268,14 @@ class FusedOptimizer(Checkpoints, torch.optim.Optimizer):
     def __getstate__(self) -> dict[str, Any]:
         own = ("options", "last_step", "skipped_steps", "_skips_in_a_row", "_told")
         kept = {name: getattr(self, name) for name in own}
-        if "_step_supports_amp_scaling" in self.__dict__:
-            kept["_step_supports_amp_scaling"] = self.__dict__["_step_supports_amp_scaling"]
-        return {**super().__getstate__(), **kept}
+        return {**super().__getstate__(), **kept, **self._own_scaling()}
+
+    def report(self) -> Report:
+        """What each parameter is stepped with: its group's options, backend, and the formats of its state.
+
+        `print(optimizer.report())` shows it as a table of 80 columns; before the first step too.
+        """
+        return report_of(type(self).__name__, self._groups(), self.rule_of)
 
     @contextlib.contextmanager
     def averaged_parameters(self) -> Iterator[None]:

@@ -52,6 +52,7 @@ def place(
     found: Sequence[tuple[int, Member]],
     known: set[int],
     made: Made,
+    counts: bool = True,
 ) -> Placement:
     """Choose the members and a launcher for each, make the state that is missing, and the launchers.
 
@@ -60,6 +61,7 @@ def place(
         found: every parameter, with the number of its group.
         known: the identities of parameters that have had a gradient before.
         made: is appended to, so that the caller can roll back.
+        counts: whether parameters that are no DTensors count in the norm of this process.
     """
     keys = counter_keys(groups, rules)
     index = numbers_of([member.p for _, member in found], groups)
@@ -82,6 +84,8 @@ def place(
     states += [_without_state(member, index[id(member.p)]) for member, *_ in flat[len(kept) :]]
     ends = list(itertools.accumulate(map(len, ordered), initial=0))
     slices = [slice(*pair) for pair in itertools.pairwise(ends)]
+    for state in states:
+        state.counts &= counts or state.spread is not None
     launchers = [
         part[0][1].launcher(states[place], [requests[kind.group] for _, kind, _ in part], part[0][1].key)
         for part, place in zip(ordered, slices, strict=True)

@@ -146,9 +146,8 @@ def code_shape(p: Tensor, format: Format, order: Order | None) -> tuple[int, ...
     return tuple(p.shape) if format.packs == 1 else formats.packed_shape(in_order(p, order), format.packs)
 
 
-def array_shapes(p: Tensor, key: str, format: Format) -> dict[str, tuple[int, ...]]:
+def array_shapes(p: Tensor, order: Order | None, key: str, format: Format) -> dict[str, tuple[int, ...]]:
     """The shapes of the tensors of a slot that a step reads and writes, by their keys."""
-    order = memory_order(p)
     if not format.scaled:
         return dict.fromkeys(array_keys(key, format), tuple(p.shape))
     shapes = code_shape(p, format, order), formats.scales_shape(in_order(p, order))

@@ -16,12 +16,14 @@ from ..rules._base import Slot
 __all__ = [
     "SMALLEST_SCALED",
     "StateFormat",
+    "asked_format",
     "check_fit",
     "checked_state_format",
     "format_of_dtype",
     "is_native",
     "slot_format",
     "torch_dtype",
+    "why_wide",
 ]
 
 # The values users may give as state_format: a name for all slots, or one for each slot by its key.
@@ -92,17 +94,24 @@ def format_of_dtype(dtype: torch.dtype) -> str | None:
 
 
 def slot_format(p: Tensor, key: str, slot: Slot, state_format: StateFormat | None) -> Format:
-    """The format of one slot of a parameter.
+    """The format of one slot of a parameter: the one asked for, unless `why_wide` says why not."""
+    plain = "float64" if format_of_dtype(p.dtype) == "float64" else "float32"
+    asked = asked_format(key, state_format) or plain
+    return formats.get(plain if why_wide(p, asked) else asked, slot.signed)
 
-    Float64 and complex parameters keep state of their own type, and small tensors are not scaled.
-    """
-    own = format_of_dtype(p.dtype) or "float32"
-    plain = "float64" if own == "float64" else "float32"
-    name = state_format if isinstance(state_format, str) else (state_format or {}).get(key, plain)
-    if own == "float64" or p.is_complex():
-        name = plain
-    format = formats.get(name, slot.signed)
-    return formats.get(plain) if format.scaled and p.numel() < SMALLEST_SCALED else format
+
+def asked_format(key: str, state_format: StateFormat | None) -> str | None:
+    """The format that the user asked for in a slot, if any."""
+    return state_format if isinstance(state_format, str) else (state_format or {}).get(key)
+
+
+def why_wide(p: Tensor, asked: str) -> str | None:
+    """Why state of a parameter is not kept in the format asked for; None where it is."""
+    if format_of_dtype(p.dtype) == "float64" or p.is_complex():
+        return "float64 and complex parameters keep state of their own type"
+    if formats.get(asked).scaled and p.numel() < SMALLEST_SCALED:
+        return f"tensors of fewer than {SMALLEST_SCALED:,} elements are not scaled"
+    return None
 
 
 def is_native(format: Format) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain, repeat
@@ -12,16 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends import host_carry, host_scalars, same_form, uses_names, watch
-from ..rules import Rule
-from ._compat import is_distributed, is_fake, local_tensor, same_sharding
+from ..backends import exact, host_carry, host_scalars, same_kernel, uses_names, watch
+from ._compat import is_fake, local_tensor
 from .counters import Selection
-from .gradients import dense_grad
+from .exchange import exchange_of
 from .launchers import IDLE, Request, StepScalars
-from .members import check_params, member_of
-from .mesh import check_grad_placements, local
-from .options import Groups, StepInfo, group_envelope, is_constant
+from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant
+from .params import check_params, member_of
 from .placement import Made, place
+from .skips import reason_to_skip, record
 
 __all__ = ["Plan"]
 
@@ -31,16 +28,11 @@ _params_of = operator.itemgetter("params")
 # Sentinel: otherwise moving a parameter to the next group leaves the flattened list equal.
 _END = (object(),)
 
-# Scaling by this or its inverse keeps the squares of any float64 gradients in range.
-_RESCALE = 2.0**-600
 # Sets of active members that a plan remembers.
 _REMEMBERED = 16
 # Scalars of steps that a plan keeps for parameters that have taken fewer.
 _SCALARS_KEPT = 4096
 _LARGEST = torch.finfo(torch.float32).max
-
-
-RuleOf = Callable[[Mapping[str, Any]], Rule]
 
 
 class Plan:
@@ -51,10 +43,18 @@ class Plan:
     which parameters have a gradient, the options of the groups and all addresses are read at every step.
     """
 
-    def __init__(self, groups: Groups, rule_of: RuleOf, before: Plan | None = None) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        rule_of: RuleOf,
+        before: Plan | None = None,
+        clip_factor: Callable[[float], float] | None = None,
+    ) -> None:
         self.groups = groups
+        self._clip_factor = clip_factor or groups.options.clip_factor
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
+        self._sizes = list(map(len, param_groups))
         self._options_of = _items(list(groups.defaults))
         self._options: list[tuple[Any, ...] | None] = [None] * len(param_groups)
         rules = [rule_of(group) for group in param_groups]
@@ -75,9 +75,11 @@ class Plan:
         ]
         check_params(found, groups)
         self._made: Made = []
+        self.exchange = exchange_of((each.spread for _, each in found), groups.options.process_group)
+        counts = self.exchange is None or self.exchange.counts_plain
         known = set() if before is None else set(map(id, before._params))
         try:
-            placed = place(groups, self._requests, rules, found, known, self._made)
+            placed = place(groups, self._requests, rules, found, known, self._made, counts)
         except BaseException:
             self.rollback()
             raise
@@ -115,7 +117,7 @@ class Plan:
         if (
             optimizer.param_groups is not param_groups
             or optimizer.state is not self.groups.state
-            or len(param_groups) != len(self._lists)
+            or list(map(len, param_groups)) != self._sizes
             or not all(map(operator.is_, map(_params_of, param_groups), self._lists))
             or not all(map(operator.is_, chain.from_iterable(self._watched), self._found))
             or (self._idle and _any_given(map(_grad, self._idle)))
@@ -155,9 +157,7 @@ class Plan:
             if local_tensor(member.p) is not member.local:
                 return False
             if g is not None:
-                if not is_distributed(g) or not same_sharding(member.p, g):
-                    check_grad_placements(member.p, g)
-                grads[n] = here = local_tensor(g) if member.whole_grad is None else member.whole_grad
+                grads[n] = here = member.local_grad(g)
                 if here.dtype != g.dtype:
                     return False
         return True
@@ -194,7 +194,7 @@ class Plan:
     ) -> bool:
         request = self._requests[k]
         rule = rule_of(group)
-        if not _same_kernel(rule, request.rule) or request.differentiable != self._differentiable[k]:
+        if not same_kernel(rule, request.rule) or request.differentiable != self._differentiable[k]:
             return False
         self._rules[k], self._envelopes[k] = rule, group_envelope(group)
         self._memo.clear()
@@ -202,20 +202,17 @@ class Plan:
         self._options[k] = options if is_constant(options) else None
         return True
 
-    def run(self, unscale: float = 1.0, found_inf: bool = False) -> StepInfo:
+    def run(self, unscale: float = 1.0, found_inf: bool | None = None) -> StepInfo:
         """Execute the step that `bind` prepared; a scalar that cannot be computed raises before any change.
 
         Args:
             unscale: the factor on all gradients, one over the loss scale.
-            found_inf: whether GradScaler has found a gradient that is not finite.
+            found_inf: whether GradScaler has found a gradient that is not finite; None without one.
         """
-        for _, member in self._shards:
-            member.gather_grad()
-        norm, factor = self._clip(unscale) if self._needs_grad_norm else (None, 1.0)
-        skipped = found_inf or (
-            norm is not None and self.groups.options.skip_nonfinite and not math.isfinite(norm)
-        )
-        if not skipped:
+        words, found_inf = self._measure(found_inf)
+        norm, factor = (None, 1.0) if words is None else self._clip(words, unscale)
+        reason = reason_to_skip(self.groups, norm, found_inf)
+        if reason is None:
             scale = unscale * factor
             if scale > _LARGEST:
                 raise ValueError(f"the factor on the gradients is too large for float32: {scale!r}")
@@ -230,7 +227,8 @@ class Plan:
             self._made = []
         for launcher in self._launchers:
             launcher.unbind()
-        return StepInfo(norm, factor, skipped)
+        record(self.groups, None if found_inf else norm)
+        return StepInfo(norm, factor, reason is not None, reason)
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
@@ -245,21 +243,24 @@ class Plan:
                 self.groups.state.pop(p, None)
         return bool(self._made)
 
-    def _clip(self, unscale: float) -> tuple[float, float]:
-        """The norm of all gradients, and the factor that clips it."""
-        only = self._only
-        norm = math.sqrt(self._grad_sumsq(1.0) if only is None else only.grad_sumsq(1.0).item())
-        if norm == 0 or norm == math.inf:  # squares left float64's range, perhaps no gradient did
-            rescale = _RESCALE if norm else 1 / _RESCALE
-            norm = math.sqrt(self._grad_sumsq(rescale)) / rescale
-        norm *= unscale
-        # The 1e-6, and what becomes of NaN, are those of torch.nn.utils.clip_grad_norm_.
-        clip = self.groups.options.clip_norm
-        factor = 1.0 if clip is None else clip / (norm + 1e-6)
-        return norm, 1.0 if factor > 1 else factor
+    def _measure(self, found_inf: bool | None) -> tuple[Any, bool]:
+        """The sum of squares over all processes, if it is wanted, and whether one of them must not step."""
+        for _, member in self._shards:
+            member.gather_grad()
+        words = None
+        if self._needs_grad_norm:
+            # Integers: whatever the order, the same bits.
+            parts = [launcher.grad_squares().numpy(force=True) for launcher in self._launchers]
+            words = parts[0] if len(parts) == 1 else sum(parts, exact.words_of(0))
+        if self.exchange is None or (words is None and found_inf is None):
+            return words, bool(found_inf)
+        total, skipped = self.exchange.sum(exact.words_of(0) if words is None else words, bool(found_inf))
+        return None if words is None else total, skipped
 
-    def _grad_sumsq(self, scale: float) -> float:
-        return sum([launcher.grad_sumsq(scale).item() for launcher in self._launchers])
+    def _clip(self, words: Any, unscale: float) -> tuple[float, float]:
+        """The norm of all gradients, and the factor that clips it."""
+        norm = exact.root(words) * unscale
+        return norm, self._clip_factor(norm)
 
     def _next(self) -> list[StepScalars]:
         """The scalars of this step, a row each."""
@@ -288,30 +289,12 @@ class Plan:
             rows.append((rule, envelope, scalars, taken, carried))
         return rows
 
-    def first_nonfinite(self) -> str | None:
-        """The name, or the place, of the first parameter whose gradient is not finite."""
-        for k, group in enumerate(self.groups.param_groups):
-            given = map(repr, group.get("param_names", ()))
-            names = itertools.chain(given, (f"parameter {n} of group {k}" for n in itertools.count()))
-            for name, p in zip(names, group["params"], strict=False):
-                if p.grad is not None and not bool(dense_grad(local(p.grad), True).isfinite().all()):
-                    return name
-        return None
-
 
 def _items(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
     """The values of these keys of a mapping, as a tuple even where there is one."""
     if len(names) == 1:
         return lambda mapping: (mapping[names[0]],)
     return operator.itemgetter(*names)
-
-
-def _same_kernel(rule: Rule, other: Rule) -> bool:
-    """Whether two rules share a kernel: the same slots and update, whatever their scalars.
-
-    ε is compared too, because a kernel keeps subnormal state where ε is too small to hide it.
-    """
-    return getattr(rule, "eps", None) == getattr(other, "eps", None) and same_form(rule.form(), other.form())
 
 
 def _mask(grads: Sequence[Tensor | None]) -> bytes:

@@ -13,9 +13,9 @@ from ...formats import BLOCK, Format
 from .blocks import block_buffers, block_function, block_loop, hold, indented, joined
 from .columns import columns, names_of_columns, reads_of_columns, real_of, sizes
 from .draws import draws, in_blocks
-from .templates import CONVERT, FUNCTION, LOOP_OF_PAIRS, NORM, STEP
+from .templates import CONVERT, FUNCTION, LOOP_OF_PAIRS, STEP
 
-__all__ = ["ENVELOPE", "columns", "emit_conversion", "emit_norm", "emit_step"]
+__all__ = ["ENVELOPE", "columns", "emit_conversion", "emit_step", "head", "value_of"]
 
 # A row of scalars begins with the envelope, in this order.
 ENVELOPE = ("g_scale", "coupled_decay", "decay_factor", "average_weight")
@@ -89,7 +89,7 @@ def _step(
         arrays=", ".join(formats),
         stamp=stamp,
         real=real_of(formats),
-        **_head(formats, average),
+        **head(formats, average),
         arithmetic=arithmetic,
         function=function,
         buffers=joined(4, buffers),
@@ -107,7 +107,7 @@ def emit_conversion(source: Format, target: Format, stamp: str) -> str:
     """
     formats = {"g": source, "x": target}
     variables = names_of_columns(formats, False)
-    body = [f"new_x = {_value('g', source, False)}"]
+    body = [f"new_x = {value_of('g', source, False)}"]
     random = dict.fromkeys(formats, "numpy.uint32(0x7FFFFFFF)")
     if target.scaled:
         body += hold("x", target)
@@ -118,27 +118,13 @@ def emit_conversion(source: Format, target: Format, stamp: str) -> str:
     text = CONVERT.format(
         title=f"{source.name} to {target.name}",
         stamp=stamp,
-        **_head(formats, False),
+        **head(formats, False),
         function=block_function(formats, ["x"], body, arguments, random),
         buffers=joined(4, block_buffers(formats, list(formats))),
         addresses=joined(8, ["key = tile_key(0, 0)", *reads_of_columns(variables)]),
         loop=joined(8, block_loop(formats, sizes(formats, False), ["x"], arguments)),
     )
     return re.sub(r" +$", "", text, flags=re.MULTILINE)
-
-
-def emit_norm(format: Format, stamp: str) -> str:
-    """The kernel that sums squares of gradients; the scalars of its job are the sums, a float64 a tile."""
-    formats = {"g": format}
-    values = [_value("g", format, False, f"k + {k} * part") for k in range(4)]
-    squares = [line for value in values for line in (f"g = scale * numpy.float64({value})", "total += g * g")]
-    return NORM.format(
-        stamp=stamp,
-        real=real_of(formats),
-        g=_value("g", format, False),
-        squares=joined(16, squares),
-        **_head(formats, False),
-    )
 
 
 def _body(
@@ -152,13 +138,13 @@ def _body(
     slots = [name for name in formats if name not in ("p", "g")]
     scale, decay, factor, weight, *scalars = s
     random = draws(formats)
-    values = [_value(name, formats[name], packed) for name in slots]
+    values = [value_of(name, formats[name], packed) for name in slots]
     results = ", ".join(["p", *(f"new_{name}" for name in slots)]) + ("" if slots else ",")
     blocks = in_blocks(formats)
     lines = [
         "bits = scattered(block_key, k - first)" if blocks else "bits = mixed(counter, key)",
-        f"p = {_value('p', formats['p'], packed)}",
-        f"g = {scale} * {_value('g', formats['g'], packed)} + where({decay} != 0, {decay} * p, real(0))",
+        f"p = {value_of('p', formats['p'], packed)}",
+        f"g = {scale} * {value_of('g', formats['g'], packed)} + where({decay} != 0, {decay} * p, real(0))",
         f"{results} = update({', '.join([f'{factor} * p', 'g', *values, *scalars])})",
     ]
     if gradual is not None:
@@ -229,7 +215,7 @@ def _pair(formats: Mapping[str, Format], names: str, s: list[str], gradual: Mapp
     return FUNCTION.format(name="pair", names=f"k, whole, counter, key, {names}", lines=joined(4, lines))
 
 
-def _value(name: str, format: Format, packed: bool, index: str = "k") -> str:
+def value_of(name: str, format: Format, packed: bool, index: str = "k") -> str:
     """The decoded element k of an array."""
     code = f"half_of(word_{name}, half)" if packed else f"load_{name}(at_{name}, {index})"
     if format.packs > 1:
@@ -239,7 +225,7 @@ def _value(name: str, format: Format, packed: bool, index: str = "k") -> str:
     return f"real({code})" if format.decode is None else f"decode_{name}({code})"
 
 
-def _head(formats: Mapping[str, Format], average: bool) -> dict[str, str]:
+def head(formats: Mapping[str, Format], average: bool) -> dict[str, str]:
     """The imports and the typed accesses of a kernel's arrays."""
     imports, stored = [], {name: f"numba.{format.stored.name}" for name, format in formats.items()}
     real = f"numba.{real_of(formats)}"

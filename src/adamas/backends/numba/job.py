@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ...formats import BLOCK
+from .. import exact
 from .kernel import Kernel, compile_norm
 from .pool import Pool
 
@@ -186,22 +187,23 @@ def _chunks(size: int, length: int, chunk: int) -> Iterator[tuple[int, int]]:
 
 
 class NormJob(_Pass):
-    """The sum of squares of the gradients of a job; a sum for each chunk, so no thread count shows."""
+    """The exact sum of the squares of a job's gradients, whatever the chunks and the threads."""
 
-    def __init__(self, job: Job) -> None:
-        table, chunks, _, info, *_ = job._buffers
-        sums, self._scale = np.zeros(len(chunks)), np.ones(1)
+    def __init__(self, job: Job, only: Sequence[bool] | None = None) -> None:
+        """Of all tensors of the job that are not left alone, or of those alone that `only` names."""
+        table, chunks, _, self._rows, *_ = job._buffers
+        info = self._rows if only is None else self._rows.copy()
+        self._info, self._others = info, None if only is None else np.flatnonzero(~np.array(only, bool))
+        self.words = np.zeros(exact.LENGTH, np.int64)
         kernel = compile_norm(job.kernel.formats["g"].name)
         column = job.kernel.arrays.index("g")
-        buffers = (table, chunks, sums, info, self._scale)
+        buffers = (table, chunks, self.words, info)
         super().__init__(kernel, job._parallel, buffers, table.shape[1], column)
-        self._sums = sums.data
 
-    def sum(self, pool: Pool, scale: float = 1.0) -> float:
-        """The sum of squares in float64 of the gradients in the job's table, each times `scale`.
-
-        NaN or infinite where a gradient is, or where a square is too large for float64.
-        """
-        self._scale[0] = scale
-        self.run(pool)
-        return sum(self._sums, 0.0)
+    def run(self, pool: Pool) -> None:
+        """Sum the squares of the gradients in the job's table in `words`; see `exact`."""
+        self.words.fill(0)
+        if self._others is not None:
+            self._info[:, 2] = self._rows[:, 2]
+            self._info[self._others, 2] = IDLE
+        super().run(pool)

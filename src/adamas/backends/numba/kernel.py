@@ -19,11 +19,13 @@ from numba.core.errors import NumbaError
 from ... import formats
 from ...formats import Format
 from ...rules import Rule
+from .. import exact
 from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
-from . import halves, machine, randomness, toolbox
+from . import halves, machine, randomness, slices, toolbox
 from .cache import load_module
-from .emit import ENVELOPE, columns, emit_conversion, emit_norm, emit_step
+from .emit import ENVELOPE, columns, emit_conversion, emit_step
+from .norm import emit_norm
 from .source import RuleSourceError, arithmetic
 
 __all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule"]
@@ -121,7 +123,7 @@ def _eps_hides_subnormals(rule: Rule, chosen: Mapping[str, Format]) -> bool:
 
 @functools.cache
 def compile_norm(g: str) -> Kernel:
-    """The kernel that sums the squares of gradients in the format `g`, a float64 for each tile."""
+    """The kernel that sums the squares of gradients in the format `g` exactly, to the words of `exact`."""
     format = formats.get(g)
     module = load_module(f"norm_{g}", emit_norm(format, _stamp()))
     path = Path(str(module.__file__))
@@ -167,7 +169,7 @@ def _compile(
 @functools.cache
 def _stamp() -> str:
     """Changes with the toolbox, the formats and the CPU's vectors, which Numba's own cache does not watch."""
-    files = [Path(str(module.__file__)) for module in (halves, machine, randomness, toolbox)]
+    files = [Path(str(module.__file__)) for module in (exact, halves, machine, randomness, slices, toolbox)]
     files += sorted(Path(str(formats.__file__)).parent.glob("*.py"))
     content = [*(file.read_bytes() for file in files), repr(machine.vector_bits()).encode()]
     return "toolbox " + hashlib.sha256(b"".join(content)).hexdigest()[:16]

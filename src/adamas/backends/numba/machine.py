@@ -13,7 +13,7 @@ from numba import types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
-__all__ = ["architecture", "vector_bits", "widest_vectors"]
+__all__ = ["architecture", "fuses", "vector_bits", "widest_vectors"]
 
 _WIDEST = '"prefer-vector-width"="512"'
 
@@ -30,6 +30,12 @@ def vector_bits() -> int:
     if {"+avx512f", "+avx512bw", "+avx512dq", "+avx512vl"} <= features:
         return 512
     return 256 if "+avx2" in features else 128
+
+
+def fuses() -> bool:
+    """Whether one instruction multiplies and adds: on all but old x86."""
+    x86 = llvm.get_default_triple().startswith(("x86", "i386", "i686"))
+    return not x86 or "+fma" in _features().split(",")
 
 
 def _features() -> str:

@@ -22,6 +22,7 @@ __all__ = [
     "access",
     "below_normal",
     "bind",
+    "bitcast",
     "claim_chunk",
     "copy_bytes",
     "flush",
@@ -30,7 +31,6 @@ __all__ = [
     "inline_late",
     "int_at",
     "kernel",
-    "kernel_of_sums",
     "packed",
     "saturated",
     "scratch",
@@ -56,12 +56,6 @@ inline_late = njit(forceinline=True, **_OPTIONS)
 def kernel(function: Callable[[int], None]) -> Any:
     """Compile `function(job)` to a C function of one address, cached on disk beside its source."""
     return cfunc(types.void(types.int64), cache=True, **_OPTIONS)(function)
-
-
-def kernel_of_sums(function: Callable[[int], None]) -> Any:
-    """The same for sums: LLVM makes vectors of partial sums only where it may reorder additions."""
-    options = _OPTIONS | {"fastmath": _OPTIONS["fastmath"] | {"reassoc"}}
-    return cfunc(types.void(types.int64), cache=True, **options)(function)
 
 
 def _scopes(module: Any, arrays: Sequence[str]) -> Any:
@@ -159,7 +153,9 @@ def copy_bytes(typing_context: Any, target: Any, source: Any, count: Any) -> Any
     return types.void(types.int64, types.int64, types.int64), generate
 
 
-def _bitcast(source: Any, target: Any) -> Any:
+def bitcast(source: Any, target: Any) -> Any:
+    """A function that takes the bits of a number of one type as another."""
+
     @intrinsic
     def cast(typing_context: Any, x: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
@@ -260,7 +256,7 @@ xp: Any = python_types.ModuleType("xp")
 xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
 xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
 xp.u8, xp.u16, xp.u32, xp.i8, xp.i32, xp.f32 = np.uint8, np.uint16, np.uint32, np.int8, np.int32, np.float32
-xp.bits, xp.from_bits = _bitcast(types.float32, types.uint32), _bitcast(types.uint32, types.float32)
+xp.bits, xp.from_bits = bitcast(types.float32, types.uint32), bitcast(types.uint32, types.float32)
 xp.fma = _fma
 xp.half_to_float, xp.float_to_half = _half_to_float, _float_to_half
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..._tools import modules
 from ...rules import Rule
-from ..mesh import Spread, own_part
+from ..mesh import Spread, check_grad_placements, local, own_part
 from ..options import Groups
 
 __all__ = [
@@ -106,6 +106,15 @@ class ParamState:
     whole_grad: Tensor | None = None
     counts: bool = True
 
+    def local_grad(self, g: Tensor) -> Tensor:
+        """The part of a gradient that this process needs: its shard, or where the whole will be gathered.
+
+        Raises:
+            RuntimeError: it does not lie as the parameter does.
+        """
+        check_grad_placements(self.p, g)
+        return local(g) if self.whole_grad is None else self.whole_grad
+
     def gather_grad(self) -> None:
         """Gather the gradient from all processes, where the whole of it is needed."""
         g: Any = self.p.grad
@@ -128,8 +137,8 @@ class ParamState:
 class Launcher(Protocol):
     """The parameters that one piece of code updates together.
 
-    A step is `select` (where the active parameters or their rows have changed), `bind`, `grad_sumsq` if the
-    norm is wanted, `stage`, `launch` and `unbind`; nothing has changed until `launch`.
+    A step is `select` (where the active parameters or their rows have changed), `bind`, `grad_squares` if
+    the norm is wanted, `stage`, `launch` and `unbind`; nothing has changed until `launch`.
     """
 
     name: ClassVar[str]
@@ -164,10 +173,10 @@ class Launcher(Protocol):
         """Read the gradients of what is local; False where a member's dtype, layout or size has changed."""
         ...
 
-    def grad_sumsq(self, scale: float) -> Tensor:
-        """The sum of squares of the gradients times `scale`, 0-d, in float64, where the gradients are.
+    def grad_squares(self) -> Tensor:
+        """The exact sum of squares of the gradients, in the int64 words of `backends.exact`, on their device.
 
-        It is not finite where a gradient is not.
+        The next call may overwrite it.
         """
         ...
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from ...backends import bind, check_rule
-from .._compat import foreach, foreach_copy
+from .._compat import foreach_copy
 from ..gradients import dense_grad
 from . import IDLE, Member, ParamState, Request, StepScalars
 from ._lists import Lists, lists_xp
 from ._rounding import round_to
+from ._squares import sum_of_counted
 
 __all__ = ["LAUNCHER"]
 
@@ -64,9 +65,9 @@ class EagerLauncher:
         self._grads = [dense_grad(g, self._takes_sparse) for _, g in active if g is not None]
         return True
 
-    def grad_sumsq(self, scale: float) -> Tensor:
+    def grad_squares(self) -> Tensor:
         with torch.no_grad():
-            return sum_of_squares([_real(g.detach()) for g in self._grads], scale)
+            return sum_of_counted(self._grads, [member.counts for _, member in self._active])
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         self._steps = rows
@@ -119,7 +120,7 @@ class EagerLauncher:
             if not copy and _all_are(column, dtype):
                 foreach_copy(column, value.tensors)
             else:
-                _store(column, value, [self._key(t) + m.index for m, _ in members])
+                _store(column, value, self._key(t), [m for m, _ in members])
 
 
 LAUNCHER = EagerLauncher
@@ -142,9 +143,12 @@ def _in_type(tensors: list[Tensor], dtype: torch.dtype, copy: bool) -> Lists:
     return Lists([_real(x.to(dtype, copy=copy)) for x in tensors])
 
 
-def _store(targets: Sequence[Tensor], values: Lists, keys: Sequence[int]) -> None:
-    for target, value, key in zip(targets, values.tensors, keys, strict=True):
-        new = torch.view_as_complex(value) if target.is_complex() else round_to(target, value, key)
+def _store(targets: Sequence[Tensor], values: Lists, key: int, members: Sequence[ParamState]) -> None:
+    for target, value, member in zip(targets, values.tensors, members, strict=True):
+        new = torch.view_as_complex(value) if target.is_complex() else value
+        if not target.is_complex():
+            runs = None if member.spread is None else member.spread.runs
+            new = round_to(target, value, key, member.index, runs)
         target.copy_(new)
 
 
@@ -156,15 +160,3 @@ def _layout(member: ParamState) -> tuple[object, ...]:
 def _real(x: Tensor) -> Tensor:
     """A complex tensor as pairs of reals, which the rules update independently, as torch does."""
     return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
-
-
-def sum_of_squares(grads: Sequence[Tensor], scale: float) -> Tensor:
-    """The sum of squares of real tensors times `scale`, in float64, 0-d, on the device of the first."""
-    # Apple's GPUs have no float64.
-    grads = [g.cpu() if g.device.type == "mps" else g for g in grads if g.numel() > 0]
-    wide = [g.double() * scale for g in grads]
-    if not wide:
-        return torch.zeros((), dtype=torch.float64, device="cpu")
-    norms = foreach("norm", wide)
-    first = norms[0].device
-    return torch.stack([norm.to(first) for norm in norms]).square().sum()

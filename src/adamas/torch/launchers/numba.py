@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ... import formats
+from ...backends.exact import INFINITE
 from ...backends.numba import Job, Kernel, NormJob, RuleSourceError, Runs, compile_rule
 from .._compat import metadata, metadata_guard
 from .._openmp import default_pool
@@ -91,9 +92,12 @@ class NumbaLauncher:
             lengths=lengths,
             runs=list(map(_runs, members)) if kernel.rounds else None,
         )
-        self._norm = NormJob(self._job) if options.needs_grad_norm else None
-        self._sumsq = torch.zeros((), dtype=torch.float64, device="cpu")
-        self._sumsq_memory = self._sumsq.numpy()
+        self._norms: list[NormJob] = []
+        if options.needs_grad_norm:
+            counted = [member.counts for member in members]
+            self._norms.append(NormJob(self._job, None if all(counted) else counted))
+            if not all(counted):
+                self._norms.append(NormJob(self._job, [not on for on in counted]))
         self._key = options.key if kernel.rounds else None
         self._grads: Sequence[Tensor | None] = ()
         self._idle: list[int] = []
@@ -170,10 +174,13 @@ class NumbaLauncher:
             self._tensors[self._width * k + 1] = aligned
         return True
 
-    def grad_sumsq(self, scale: float) -> Tensor:
-        assert self._norm is not None
-        self._sumsq_memory[()] = self._norm.sum(self._pool, scale)
-        return self._sumsq
+    def grad_squares(self) -> Tensor:
+        for norm in self._norms:
+            norm.run(self._pool)
+        words = self._norms[0].words
+        for others in self._norms[1:]:
+            words[INFINITE:] += others.words[INFINITE:]
+        return torch.from_numpy(words)
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         for place, row in enumerate(self._selection.rows):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._compat import foreach
 from . import IDLE, Member, ParamState, Request, StepScalars
-from .eager import sum_of_squares
+from ._squares import sum_of_counted
 
 __all__ = ["LAUNCHER"]
 
@@ -58,6 +58,8 @@ class UpstreamLauncher:
         self._shadow.defaults = dict(groups.defaults)
         self._step = _without_hooks(groups.upstream)
         self._grads: list[Tensor] = []
+        self._counts = [member.counts for member in members]
+        self._counted: list[bool] = []
         self._idle: list[bool] = []
         self._layouts = list(map(_layout, self._params))
 
@@ -66,13 +68,13 @@ class UpstreamLauncher:
 
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
         self._grads = [g for g in grads if g is not None]
+        self._counted = [on for on, g in zip(self._counts, grads, strict=True) if g is not None]
         return [g is None for g in grads] == self._idle and list(map(_layout, self._params)) == self._layouts
 
-    def grad_sumsq(self, scale: float) -> Tensor:
+    def grad_squares(self) -> Tensor:
         with torch.no_grad():
             grads = [g.coalesce().values() if g.is_sparse else g for g in self._grads]
-            grads = [torch.view_as_real(g.resolve_conj()) if g.is_complex() else g for g in grads]
-            return sum_of_squares([g.detach() for g in grads], scale)
+            return sum_of_counted(grads, self._counted)
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         for theirs, ours in zip(self._shadow.param_groups, self._groups, strict=True):
