@@ -105,7 +105,8 @@ def everything(model: nn.Module, opt: Any) -> Any:
     found = {}
     for name, p in model.named_parameters():
         found[name] = bits(whole(p))
-        found |= {f"{name}.{key}": bits(whole(x)) for key, x in opt.state.get(p, {}).items()}
+        # In one order on all ranks, which gather each tensor together.
+        found |= {f"{name}.{key}": bits(whole(x)) for key, x in sorted(opt.state.get(p, {}).items())}
     return found
 
 
@@ -450,13 +451,14 @@ def run_checks(rank: int, folder: str, names: Sequence[str]) -> None:
     """Run the checks by name; what each raised goes to a file of this rank."""
     warnings.simplefilter("ignore")
     ranks = [Ranks(range(n + 1), Path(folder)) for n in range(SIZE)]
-    raised = {}
+    raised = dict.fromkeys(names, "not run: a check before it failed")
     for name in names:
         try:
             CHECKS[name](ranks)
         except BaseException:
             raised[name] = traceback.format_exc()
             break  # the other ranks may wait for this one
+        del raised[name]
         dist.barrier()
     Path(folder, f"raised{rank}.json").write_text(json.dumps(raised))
 

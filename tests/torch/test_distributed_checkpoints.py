@@ -17,7 +17,7 @@ import torch.distributed.checkpoint as dcp
 import torch.multiprocessing as mp
 from state_support import FOR_ADAM, FORMATS, fits
 from torch import nn
-from torch_support import OPTIMIZERS, Make, bits, leaf, randn
+from torch_support import OPTIMIZERS, Make, bits, randn
 
 if not dist.is_available():
     pytest.skip("this torch has no torch.distributed", allow_module_level=True)
@@ -98,7 +98,8 @@ def test_a_killed_process_leaves_an_error_and_whole_checkpoints(moment: str, ber
 
 def first_step_of_torch(make: Make, dtype: torch.dtype = torch.float32, **options: Any) -> None:
     """Torch's zero gradients and lr 0, by which an optimizer makes a state to load into, change nothing."""
-    params = [leaf(randn(*shape, seed=k).to(dtype)) for k, shape in enumerate([(70, 64), (5000,), (9,), ()])]
+    shapes = ((70, 64), (5000,), (9,), ())
+    params = [nn.Parameter(randn(*shape, seed=k).to(dtype)) for k, shape in enumerate(shapes)]
     model = nn.ParameterList(params)
     with torch.no_grad():
         params[0][0, 0] = -0.0
@@ -107,6 +108,7 @@ def first_step_of_torch(make: Make, dtype: torch.dtype = torch.float32, **option
     opt.state.clear()  # Adagrad has one from the start, and torch takes no step then
     get_optimizer_state_dict(model, opt)
     assert bits(params) == before
+    assert not opt.state or opt.state.keys() == set(params)  # plain descent has none
     for p in params:
         tensors = {key: x for key, x in opt.state[p].items() if torch.is_tensor(x)}
         assert not any(x.isnan().any() for x in tensors.values() if x.is_floating_point())
