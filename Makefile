@@ -1,9 +1,10 @@
 # `make help` lists the commands. Each makes its environment first, once: again only when
-# pyproject.toml or constraints.txt changes.
+# pyproject.toml or a file of constraints changes.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+CONSTRAINTS := constraints.txt constraints-integrations.txt
 # Processes of `make test`. A file is tested by one of them: its kernels are compiled once.
 WORKERS ?= 2
 
@@ -13,7 +14,7 @@ WORKERS ?= 2
 
 .PHONY: help
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## /\1	/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' Makefile | expand -t 20
 
 .PHONY: demo
 demo: $(VENV)/.installed-experiments ## install, then reproduce Figure 1 on bundled data
@@ -21,7 +22,13 @@ demo: $(VENV)/.installed-experiments ## install, then reproduce Figure 1 on bund
 
 .PHONY: test
 test: $(VENV)/.installed-all,dev ## install, then run the whole test suite
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile
+	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
+	  --ignore tests/integrations
+
+.PHONY: test-integrations
+test-integrations: $(VENV)/.installed-integrations,dev ## install the trainers too, then train with each
+	OMP_WAIT_POLICY=passive ADAMAS_TRAINERS=all $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
+	  tests/integrations
 
 .PHONY: check
 check: $(VENV)/.installed-all,dev ## format, lint, types, and imports that point down only
@@ -41,12 +48,12 @@ clean: ## remove the environment, caches and build outputs
 
 # The stamp names the extras. It is written last, so a failed installation leaves none.
 # Constraints come from the environment because only so do they reach the build backend too.
-$(VENV)/.installed-%: pyproject.toml constraints.txt
+$(VENV)/.installed-%: pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "adamas needs Python 3.11 or newer, and $(PYTHON) is not: name one, as in make PYTHON=python3.12" >&2; \
 	  exit 1; }
 	@echo "Installing adamas[$*] into $(VENV): a minute or two, once"
 	@$(PYTHON) -m venv $(VENV)
-	@PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+	@PIP_CONSTRAINT='$(CONSTRAINTS)' PIP_BUILD_CONSTRAINT='$(CONSTRAINTS)' \
 	  $(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[$*]'
 	@touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -46,6 +47,10 @@ def _member(rank: int, function: Callable[..., None], file: str, size: int, args
         function(rank, *args)
     finally:
         dist.destroy_process_group()
+    # As the interpreter ends, one in ten such processes aborts or hangs in the threads of torch.distributed.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def in_processes(function: Callable[..., None], file: str, *args: Any, size: int = 2) -> None:

@@ -97,6 +97,59 @@ def test_info_names_a_package_that_is_not_installed(monkeypatch: pytest.MonkeyPa
     assert (facts["torch"], facts["numpy"]) == ("not installed", installed("numpy"))
 
 
+def test_a_plan_is_a_table_and_json() -> None:
+    one = ("info", "--plan", "70e9", "--ranks", "64", "--state", "float8", "--bandwidth", "2000")
+    code, out, err = adamas_command(*one)
+    assert (code, err) == (0, "")
+    assert max(map(len, out.splitlines())) <= 80
+    for text in (
+        "Llama 2 70B",
+        "68,976,648,192 parameters, 64 ranks",
+        "peak, stepped in backward",
+        "assumed:",
+    ):
+        assert text in out
+    (plan,) = json.loads(adamas_command(*one, "--json")[1])
+    assert f"a step at 2000 GB/s: {plan['seconds']:.3g} s" in out
+    assert plan["seconds"] == plan["moved"] / 2000e9
+    # Two bytes a parameter, and two moments of a byte and a scale for 128 each.
+    assert plan["parameters"] == plan["gradients"] == 2 * 68_976_648_192 // 64
+    assert sum(plan["state"].values()) == pytest.approx(2 * (1 + 4 / 128) * 68_976_648_192 / 64, rel=2e-3)
+    many = adamas_command("info", "--plan", "7e9", "--plan", "405e9", "--ranks", "8", "--ranks", "1024")
+    assert max(map(len, many[1].splitlines())) <= 80
+    rows = [line.split()[:2] for line in many[1].splitlines()]
+    assert all([size, ranks] in rows for size in ("6.74B", "406B") for ranks in ("8", "1024"))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "named"),
+    [
+        ("--state", "float9", "state_format must be one of"),
+        ("--optimizer", "Adams", "--optimizer must be a class of adamas.torch such as AdamW, got 'Adams'"),
+        ("--dtype", "int8", "--dtype must be one of torch's floating-point types, got 'int8'"),
+        ("--replicas", "3", "--ranks 8 is not a multiple of --replicas 3"),
+        ("--plan", "1e6", "fewer than one layer"),
+        ("--bandwidth", "-1", "bandwidth must be positive"),
+    ],
+)
+def test_a_plan_with_a_mistake_names_it(option: str, value: str, named: str) -> None:
+    code, out, err = adamas_command("info", "--plan", "7e9", "--ranks", "8", option, value)
+    assert (code, out) == (2, "")
+    assert named in " ".join(err.split())
+
+
+def test_a_simulated_plan_shows_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    from adamas.bench import exchange
+    from adamas.torch.footprint import Exchange
+
+    monkeypatch.setattr(exchange, "simulate", lambda *_: Exchange(1, 2, 3, 4))
+    code, out, _ = adamas_command("info", "--plan", "7e9", "--ranks", "8", "--simulate")
+    assert code == 0
+    assert "sent in a simulated step: 10 bytes" in out
+    (plan,) = json.loads(adamas_command("info", "--plan", "7e9", "--ranks", "8", "--simulate", "--json")[1])
+    assert plan["simulated"] == {"all_gather": 1, "reduce_scatter": 2, "all_reduce": 3, "optimizer": 4}
+
+
 COMMANDS = modules.names(cli.__name__)
 
 

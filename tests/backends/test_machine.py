@@ -1,19 +1,35 @@
 """Vectors of kernels: as wide as the CPU's, on x86 and beyond; what is kept for one CPU is for no other."""
 
 import importlib.util
+import math
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
 import llvmlite.binding as llvm
+import numpy as np
 import pytest
 from numba.core.codegen import CPUCodeLibrary
 from numba.core.registry import cpu_target
 from rule_cases import FORMS
 
-from adamas.backends.numba import architecture, compile_rule, kernel, machine, vector_bits
+from adamas.backends import exact
+from adamas.backends.numba import (
+    Job,
+    NormJob,
+    ThreadPool,
+    architecture,
+    compile_rule,
+    job,
+    kernel,
+    machine,
+    slices,
+    vector_bits,
+)
+from adamas.backends.numba.kernel import compile_norm
 from adamas.rules import SGD, Adam, Rule
 
 SERVER = "+avx,+avx2,+avx512bw,+avx512dq,+avx512f,+avx512vl,+fma"
@@ -83,6 +99,31 @@ def test_wide_vectors_are_used(state: str, tmp_path: Path) -> None:
     assembly = module.step._library.get_asm_str()
     arithmetic = [line for line in assembly.splitlines() if re.search(r"vf?n?m(add|sub)\d+ps", line)]
     assert sum("zmm" in line for line in arithmetic) > sum("ymm" in line for line in arithmetic)
+
+
+@wide_only
+@pytest.mark.parametrize("g", ["float32", "float64", "bfloat16"])
+def test_the_norm_uses_wide_vectors(g: str, tmp_path: Path) -> None:
+    assembly = fresh(compile_norm(g).path, tmp_path).step._library.get_asm_str()
+    for instruction in ("vpaddq", "vpmaxuq", "vpminuq", "vmulpd" if g == "float64" else "vfmadd"):
+        lines = [line for line in assembly.splitlines() if re.search(instruction, line)]
+        assert sum("zmm" in line for line in lines) >= 8
+
+
+def test_without_fused_instructions_the_norm_is_the_same(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    values = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
+    compiled = compile_norm("float32")
+    monkeypatch.setattr(slices, "fuses", lambda: False)
+    step = fresh(compiled.path, tmp_path).step
+    assert "fma" not in step.inspect_llvm()
+    monkeypatch.setattr(job, "compile_norm", lambda g: replace(compiled, address=step.address, owner=step))
+    whole = Job(compile_rule(SGD(), "float32"), [values.size])
+    whole.write_table([values.ctypes.data] * 2)
+    norm = NormJob(whole)
+    norm.run(ThreadPool(1))
+    assert exact.root(norm.words) == math.sqrt(math.fsum((values.astype(np.float64) ** 2).tolist()))
 
 
 def unoptimized(make: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> str:

@@ -189,3 +189,27 @@ def test_the_peak_is_that_of_the_process_and_not_of_its_parent(
 def test_a_size_that_is_unknown_is_named_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="unknown size 'huge'; there are tiny, small, medium, large, xl"):
         demonstration.run("huge")
+
+
+@pytest.mark.slow
+def test_processes_train_shards_to_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each within its share of the memory; the same batch in each, so that the loss falls in all alike."""
+    monkeypatch.setattr(measure, "_TRIAD", 10)
+    monkeypatch.setattr(machine, "interleave", lambda calls, rounds: {"triad": [1.0]})
+    monkeypatch.setattr(demonstration, "_OURS", {"float8": 4.5})
+    done = demonstration.run("tiny", 2)
+    first, second = done.rows
+    assert (first["process"], second["process"]) == ("0", "1")
+    assert first["loss"] == second["loss"] > first["after"] == second["after"]
+    assert 0 < first["planned GB"] < first["peak GB"] < 10
+    assert any("GiB in all processes" in note for note in done.notes)
+
+
+def test_a_process_that_fails_is_named_and_the_others_are_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "_TRIAD", 10)
+    monkeypatch.setattr(machine, "interleave", lambda calls, rounds: {"triad": [1.0]})
+    monkeypatch.setattr(demonstration, "_OURS", {"float8": 4.5})
+    monkeypatch.setattr(demonstration.sys, "executable", "false")
+    done = demonstration.run("tiny", 2)
+    assert [row["peak GB"] for row in done.rows] == [None, None]
+    assert done.notes[1:] == 2 * ["float8: did not end: exit status 1"]

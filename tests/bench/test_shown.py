@@ -76,12 +76,13 @@ def test_the_demonstration_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_largest_size_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    asked: list[tuple[str, int]] = []
     monkeypatch.setattr(
-        demonstration, "run", lambda size: asked.append(size) or Bench("t", [{"x": 1}], {}, [])
+        demonstration, "run", lambda *size: asked.append(size) or Bench("t", [{"x": 1}], {}, [])
     )
     assert command("memory", "--demo")[0] == 0
-    assert asked == ["xl"]
+    assert command("memory", "--demo", "--processes", "4")[0] == 0
+    assert asked == [("xl", 1), ("xl", 4)]
 
 
 @pytest.mark.parametrize(
@@ -89,6 +90,7 @@ def test_the_largest_size_is_the_default(monkeypatch: pytest.MonkeyPatch) -> Non
     [
         (["step", "--demo"], "adamas: the suite 'step' has no demonstration\n"),
         (["memory", "--size", "tiny"], "adamas: --size tiny is for --demo\n"),
+        (["memory", "--processes", "4"], "adamas: --processes 4 is for --demo\n"),
         (["memory", "--demo", "--size", "huge"], "adamas: unknown size 'huge'; there are tiny,"),
         (["step", "--workload", "none"], "adamas: unknown workload 'none'; there are "),
         (["none"], "adamas: unknown suite 'none'; known: "),

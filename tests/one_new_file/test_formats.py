@@ -200,7 +200,8 @@ def check_format(scratch: Scratch, within: float) -> dict[str, Any]:
 def test_an_unscaled_format(scratch: Scratch) -> None:
     scratch.add("formats/newcomer.py", UNSCALED)
     state = check_format(scratch, within=2e-3)
-    assert state["exp_avg"] == state["exp_avg_sq"] == ["torch.int16", [4103]]
+    assert state["exp_avg_newcomer"] == state["exp_avg_sq_newcomer"] == ["torch.int16", [4103]]
+    assert not state.keys() & {"exp_avg", "exp_avg_sq"}  # into which torch would copy values
 
 
 @pytest.mark.parametrize(("bits", "within"), [(8, 0.05), (16, 2e-4)])

@@ -43,6 +43,17 @@ def wild(n: int, seed: int, dtype: torch.dtype, span: float = 12.0) -> Tensor:
     return torch.view_as_complex(x) if dtype.is_complex else x
 
 
+def sum_in(words: Any) -> int:
+    """The sum that words have, in units of 2^LEAST."""
+    return sum(word << 32 * j for j, word in enumerate(words.tolist()))
+
+
+def exact_square(x: float) -> int:
+    """A square, rounded to 53 bits whatever its exponent, in units of 2^LEAST."""
+    mantissa, power = math.frexp(x)
+    return int(math.ldexp(mantissa * mantissa, 54)) << (2 * power - 54 - exact.LEAST)
+
+
 def measured(grads: Sequence[Tensor], backend: str) -> float:
     params = [leaf(torch.zeros_like(g)) for g in grads]
     opt = SGD(params, lr=0.0, clip_norm=math.inf, backend=backend)
@@ -69,10 +80,10 @@ def test_the_norm_is_the_rounded_one(dtype: torch.dtype, backend: str) -> None:
 def test_parts_add_up_to_the_whole_on_every_launcher(dtype: torch.dtype, ranks: int) -> None:
     """The words of the parts that ranks have, summed as integers."""
     g = wild(10_000, 0, dtype, 60.0)
-    whole = exact.root(_squares.sum_of_squares([g]).numpy())
+    whole = _squares.sum_of_squares([g]).numpy()
     parts = [_squares.sum_of_squares([part]).numpy() for part in g.tensor_split(ranks)]
-    assert exact.root(np.sum(parts, axis=0)) == whole
-    assert whole == measured([g], "numba")
+    assert sum_in(np.sum(parts, axis=0)) == sum_in(whole) == sum(map(exact_square, reals([g])))
+    assert exact.root(whole) == measured([g], "numba")
 
 
 def test_launchers_together() -> None:

@@ -110,6 +110,28 @@ def test_an_option_of_the_optimizer_is_refused_in_a_group(make: Make, name: str)
 
 
 @every_optimizer
+@pytest.mark.parametrize("name", EXTRA)
+@pytest.mark.parametrize("steps", [0, 2], ids=["first step", "later"])
+def test_an_option_of_the_optimizer_is_refused_in_a_group_that_it_is_put_into(
+    make: Make, name: str, steps: int
+) -> None:
+    """As skorch's `set_params(optimizer__clip_norm=1.0)` does, and a loop over `param_groups`."""
+    params = simple()
+    opt = make(params)
+    train(opt, params, range(steps))
+    opt.param_groups[0][name] = EXTRA[name]
+    give_gradients(params, 5)
+    before = everything(opt)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"(?s)(?=.*\b{name}\b)(?=.*\b{type(opt).__name__}\(.*{name}=)"):
+            opt.step()
+        assert everything(opt) == before
+    del opt.param_groups[0][name]
+    opt.step()
+    assert everything(opt) != before
+
+
+@every_optimizer
 @pytest.mark.parametrize("steps", [0, 2], ids=["first step", "later"])
 def test_one_parameter_in_two_groups_is_an_error(make: Make, steps: int) -> None:
     """Torch's constructor refuses it; a group's own list gets past that."""

@@ -176,6 +176,18 @@ def test_the_norm_is_unscaled_and_a_step_that_overflowed_has_none(fused: bool) -
     assert opt.skipped_steps == 1 + fused  # by default the scaler does not call the step
 
 
+def test_the_norm_of_a_step_that_the_scaler_skips_is_not_counted() -> None:
+    """Found by another process, say: the gradients here are finite."""
+    p = leaf(torch.zeros(2))
+    opt = Adam([p], skip_spikes=6.0)
+    run(opt, [p], ORDINARY)
+    before = window_of(opt)
+    opt.found_inf = torch.tensor(1.0)
+    make_step(opt, [p], 1.0)
+    assert opt.last_step.reason == "nonfinite"
+    assert window_of(opt) == before
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0])
 def test_a_norm_that_says_nothing_is_not_counted(bad: float) -> None:
     p = leaf(torch.zeros(2))

@@ -3,7 +3,7 @@
 from ._base import Envelope, RuleSourceError
 from ._bind import HOST, array_scalars, bind, host_carry, host_scalars
 from ._check import check_rule
-from ._names import same_form, text_key, uses_names, watch
+from ._names import same_form, same_kernel, text_key, uses_names, watch
 
 __all__ = [
     "HOST",
@@ -15,6 +15,7 @@ __all__ = [
     "host_carry",
     "host_scalars",
     "same_form",
+    "same_kernel",
     "text_key",
     "uses_names",
     "watch",

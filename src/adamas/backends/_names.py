@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..rules._base import Form, Update
+from ..rules._base import Form, Rule, Update
 
 __all__ = [
     "FUNCTIONS",
@@ -21,6 +21,7 @@ __all__ = [
     "array_modules",
     "names_of",
     "same_form",
+    "same_kernel",
     "text_key",
     "uses_names",
     "watch",
@@ -157,6 +158,14 @@ def same_form(one: Form, other: Form) -> bool:
     return list(one.slots.items()) == list(other.slots.items()) and (
         one.update is other.update or text_key(one.update) == text_key(other.update)
     )
+
+
+def same_kernel(rule: Rule, other: Rule) -> bool:
+    """Whether two rules share a kernel: the same slots and update, whatever their scalars.
+
+    ε is compared too, because a kernel keeps subnormal state where ε is too small to hide it.
+    """
+    return getattr(rule, "eps", None) == getattr(other, "eps", None) and same_form(rule.form(), other.form())
 
 
 def watch(function: Update) -> Callable[[], bool]:

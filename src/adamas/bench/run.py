@@ -28,7 +28,7 @@ def run(suite: str, workloads: Sequence[str] | None, rounds: int, peers: bool) -
     return _watched(lambda: chosen.run(names, rounds, peers))
 
 
-def demonstrate(suite: str, size: str | None) -> Bench:
+def demonstrate(suite: str, size: str | None, processes: int = 1) -> Bench:
     """Run a suite's demonstration, in its largest size unless told otherwise.
 
     Raises:
@@ -37,7 +37,7 @@ def demonstrate(suite: str, size: str | None) -> Bench:
     chosen = load(SUITES, suite)
     if not hasattr(chosen, "demo"):
         raise ValueError(f"the suite {suite!r} has no demonstration")
-    return _watched(lambda: chosen.demo(size or chosen.SIZES[-1]))
+    return _watched(lambda: chosen.demo(size or chosen.SIZES[-1], processes))
 
 
 def _watched(measure: Callable[[], Bench]) -> Bench:

@@ -39,6 +39,9 @@ def bench(
     size: Annotated[
         str | None, typer.Option(help="Of the demonstration: tiny to xl.", show_default="the largest")
     ] = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Of the demonstration: that share the model (FSDP2), within 20 GiB.")
+    ] = 1,
     plot: Annotated[Path | None, typer.Option(help="Write a roofline plot to this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -58,9 +61,11 @@ def bench(
     with ending(progress, ValueError, OSError):
         if size is not None and not demo:
             raise ValueError(f"--size {size} is for --demo")
+        if processes > 1 and not demo:
+            raise ValueError(f"--processes {processes} is for --demo")
         waiting = progress.status(f"measuring {suite}: other work on this machine spoils the figures")
         with waiting, heard_by(lambda line: waiting.update(f"{suite}: {line}")):
-            done = demonstrate(suite, size) if demo else run(suite, workload, rounds, peers)
+            done = demonstrate(suite, size, processes) if demo else run(suite, workload, rounds, peers)
         if plot is not None:
             draw(done, plot)
     if as_json:

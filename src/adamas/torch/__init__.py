@@ -10,10 +10,12 @@ try:
 except ImportError as error:
     raise ImportError("adamas.torch needs PyTorch: pip install -e '.[torch]' in a clone of adamas") from error
 
+from .checkpoint_folder import load_checkpoint, save_checkpoint
 from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer
 from .groups import groups
 from .members import SlowPathWarning
+from .planning import memory
 
 __all__ = [
     "SGD",
@@ -31,6 +33,9 @@ __all__ = [
     "RMSprop",
     "SlowPathWarning",
     "groups",
+    "load_checkpoint",
+    "memory",
+    "save_checkpoint",
 ]
 
 

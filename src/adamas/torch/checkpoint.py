@@ -10,8 +10,10 @@ import torch
 from ..rules import Rule
 from ..rules._base import Slot
 from .conversion import widened
+from .mesh import local, spread_of, wrapped
 from .options import AVERAGE
 from .packed import is_packed
+from .resharding import slot_here
 from .skips import WINDOW_KEY
 from .slots import fault, find, keys_of
 from .state import slot_format
@@ -55,12 +57,7 @@ class Checkpoints(torch.optim.Optimizer):
         self, p: torch.Tensor, slots: Mapping[str, Slot], state: Mapping[str, Any]
     ) -> dict[str, Any]:
         """The state of one parameter as torch keeps it."""
-        held = {key: find(state, key) for key in slots}
-        wide = {
-            key: widened(found, p, slot_format(p, key, slots[key], None), slots[key].signed)
-            for key, found in held.items()
-            if found is not None
-        }
+        wide = {key: _wide(state, key, p, slot) for key, slot in slots.items() if find(state, key)}
         dropped = {AVERAGE, *([] if self.counts_steps else ["step"])}
         dropped |= {key for slot in slots for key in keys_of(slot)}
         # Codes of a slot that is switched off (momentum=0) cannot be read without the slot.
@@ -79,7 +76,7 @@ class Checkpoints(torch.optim.Optimizer):
         loaded: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
 
         def hold(_: torch.optim.Optimizer, final: dict[str, Any]) -> dict[str, Any]:
-            self._check_loaded(final)
+            self.check_loaded(final)
             state = dict(final["state"])
             for index, p in self._pairs(final):
                 if isinstance(state.get(index), dict):
@@ -105,7 +102,8 @@ class Checkpoints(torch.optim.Optimizer):
         params = [p for group in self.param_groups for p in group["params"]]
         return list(zip(saved, params, strict=False))
 
-    def _check_loaded(self, state_dict: Mapping[str, Any]) -> None:
+    def check_loaded(self, state_dict: Mapping[str, Any]) -> None:
+        """Raise a ValueError for state that is not of these parameters, or another optimizer's."""
         slots = {name for group in self.param_groups for name in self._slot_keys(self.rule_of(group))}
         slots |= {*self.state_names.values(), AVERAGE}
         foreign = {name: scaled for key in _keys_of_others() - slots for name, scaled in keys_of(key).items()}
@@ -134,6 +132,17 @@ class Checkpoints(torch.optim.Optimizer):
                     f"the loaded state of parameter {index} lacks {min(missing)!r}, which "
                     f"{type(self).__name__} keeps: it is another optimizer's; nothing was loaded"
                 )
+
+
+def _wide(state: Mapping[str, Any], key: str, p: torch.Tensor, slot: Slot) -> torch.Tensor:
+    """A slot that the state of `p` has, in the format that torch keeps it in, and placed as `p` is."""
+    spread, format = spread_of(p), slot_format(p, key, slot, None)
+    if spread is not None:
+        state = slot_here(state, key, slot.signed, local(p), spread, whole=False)
+    held = find(state, key)
+    assert held is not None
+    wide = widened(held, local(p), format, slot.signed)
+    return wide if spread is None else wrapped(wide, spread, spread.shape, whole=False)
 
 
 def _keys_of_others() -> set[str]:

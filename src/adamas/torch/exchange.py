@@ -18,10 +18,12 @@ from ..backends.exact import LENGTH
 from .keywords import OneOfMany
 from .mesh import Spread
 
-__all__ = ["Exchange", "exchange_of"]
+__all__ = ["WORDS", "Exchange", "exchange_of"]
 
 # Behind the words of the sum of squares: processes that found the step wanting, and that cannot take it.
 _SKIPS, _FAILURES = LENGTH, LENGTH + 1
+# Of 8 bytes, that are added up.
+WORDS = LENGTH + 2
 
 
 class Exchange:
@@ -48,7 +50,7 @@ class Exchange:
         Raises:
             RuntimeError: another process cannot step; no process does.
         """
-        sent = torch.zeros(LENGTH + 2, dtype=torch.int64, device=self._device)
+        sent = torch.zeros(WORDS, dtype=torch.int64, device=self._device)
         sent[:LENGTH] = torch.from_numpy(words)
         sent[_SKIPS] = int(found_inf)
         found = self._reduce(sent)
@@ -62,7 +64,7 @@ class Exchange:
     def fail(self) -> None:
         """Tell the others, if they wait, that this process cannot take the step."""
         if self._pending:
-            sent = torch.zeros(LENGTH + 2, dtype=torch.int64, device=self._device)
+            sent = torch.zeros(WORDS, dtype=torch.int64, device=self._device)
             sent[_FAILURES] = 1
             self._reduce(sent)
 

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ._compat import disable_dynamo
 from .keywords import StepOptions
-from .members import check_params, member_of
 from .numbering import numbers_of
 from .options import Groups, StepInfo
+from .params import check_params, member_of
 from .refusals import check_groups, check_options, check_pre_hooks, check_replicas
 from .running_norm import RunningNorm
 from .single import Single

@@ -14,12 +14,13 @@ from .. import formats
 from ..formats import Format
 from ..rules import SIGNED
 from ..rules._base import Slot
-from ._compat import is_dense, is_fake, is_flat
+from ._compat import is_dense, is_fake
 from .conversion import convert
-from .gradients import check_grad, has_own_memory
+from .gradients import has_own_memory
 from .launchers import Launcher, Member, ParamState, Request, choose
-from .mesh import check_grad_placements, local, localized, spread_of, wrapped
+from .mesh import local, localized, wrapped
 from .options import AVERAGE, Groups
+from .resharding import slot_here
 from .slots import (
     Held,
     allocate,
@@ -36,12 +37,11 @@ from .state import SMALLEST_SCALED, check_fit, slot_format
 __all__ = [
     "Kind",
     "SlowPathWarning",
-    "check_params",
     "check_state",
     "kinds_of",
     "make_state",
-    "member_of",
     "missing_names",
+    "state_formats",
 ]
 
 
@@ -73,63 +73,6 @@ class Kind:
     scaled: bool
     plain: bool
     whole: bool
-
-
-def member_of(p: Tensor) -> Member:
-    """A parameter with what of it, and of its gradient, is in this process.
-
-    Raises:
-        RuntimeError: it is a DTensor, and its gradient does not lie as it does.
-    """
-    spread = spread_of(p)
-    if spread is None:
-        return Member(p, p, p.grad, None)
-    if p.grad is not None:
-        check_grad_placements(p, p.grad)
-    return Member(p, local(p), None if p.grad is None else local(p.grad), spread)
-
-
-def check_params(found: Sequence[tuple[int, Member]], groups: Groups) -> None:
-    """Raise for parameters that no launcher can update, before anything has changed.
-
-    Raises:
-        RuntimeError: a parameter overlaps itself, or its gradient has another shape or is sparse.
-        ValueError: a parameter is in two groups, or is a flat one of FSDP1, of which too much is asked.
-    """
-    if len({id(member.p) for _, member in found}) < len(found):
-        _raise_shared(found)
-    for _, member in found:
-        if is_flat(member.p):
-            _check_flat(groups)
-        if member.grad is not None:
-            check_grad(member.local, member.grad, groups.takes_sparse)
-
-
-def _check_flat(groups: Groups) -> None:
-    """Raise a ValueError for what a shard of a flat parameter, of many layers in one, cannot have."""
-    options = groups.options
-    if options.state_format not in (None, "float32"):
-        raise ValueError(
-            f"state_format={options.state_format!r} cannot be kept for a FlatParameter of "
-            f"FullyShardedDataParallel, which knows nothing of rows; use torch's fully_shard (FSDP2) instead"
-        )
-    if options.needs_grad_norm and options.process_group is None:
-        raise ValueError(
-            "the norm of all gradients is wanted, and a FlatParameter of FullyShardedDataParallel is "
-            "one process's shard: pass process_group=, the group that shares it, or use fully_shard (FSDP2)"
-        )
-
-
-def _raise_shared(found: Sequence[tuple[int, Member]]) -> None:
-    seen: dict[int, int] = {}
-    for k, member in found:
-        p = member.p
-        if id(p) in seen:
-            raise ValueError(
-                f"a parameter of shape {tuple(p.shape)} is in two groups, {seen[id(p)]} and {k}; "
-                f"keep it in one of them"
-            )
-        seen[id(p)] = k
 
 
 def kinds_of(
@@ -177,20 +120,29 @@ def _kind(k: int, member: Member, request: Request, groups: Groups) -> Kind:
     if reasons and reasons[0] not in groups.told:
         groups.told.add(reasons[0])
         _warn(launcher, reasons[0], p, request)
-    mine = dict(zip(request.slot_keys, request.rule.form().slots.values(), strict=True))
-    check_fit(mine, groups.options.state_format)
-    slots = [
-        (key, slot, slot_format(p, key, slot, groups.options.state_format)) for key, slot in mine.items()
-    ]
-    averages, scaled = groups.options.average is not None, any(format.scaled for *_, format in slots)
-    average = formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
+    slots, average = state_formats(p, request)
+    scaled = any(format.scaled for *_, format in slots)
     names = [name for key, _, format in slots for name in array_keys(key, format)]
-    names += [AVERAGE] if averages else []
+    names += [AVERAGE] if average is not None else []
     plain = _is_plain(member.local)
     whole = scaled and member.spread is not None and member.spread.cuts_blocks
     return Kind(
         k, launcher, launcher.key(member, request), slots, average, tuple(names), scaled, plain, whole
     )
+
+
+def state_formats(p: Tensor, request: Request) -> tuple[list[tuple[str, Slot, Format]], Format | None]:
+    """The slots of a parameter by their key in the state, with their formats, and that of its average.
+
+    Raises:
+        ValueError: a format is not fit for a slot.
+    """
+    options = request.groups.options
+    mine = dict(zip(request.slot_keys, request.rule.form().slots.values(), strict=True))
+    check_fit(mine, options.state_format)
+    slots = [(key, slot, slot_format(p, key, slot, options.state_format)) for key, slot in mine.items()]
+    averages = options.average is not None
+    return slots, formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
 
 
 def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) -> None:
@@ -238,10 +190,11 @@ def make_state(member: Member, index: int, kind: Kind, mine: dict[str, Any]) -> 
     if kind.whole:
         layout = torch.empty_strided(spread.shape, spread.stride, dtype=p.dtype, device=p.device)
         whole_grad = torch.empty_like(layout, dtype=(p if member.grad is None else member.grad).dtype)
-    here = {}
-    for key in _kept(kind):
-        if mine.get(key) is not None:
-            here[key] = mine[key] if key.endswith("_order") else localized(mine[key], spread, kind.whole)
+    here: dict[str, Any] = {}
+    for key, slot, _ in kind.slots:
+        here |= slot_here(mine, key, slot.signed, layout, spread, kind.whole)
+    if kind.average is not None and mine.get(AVERAGE) is not None:
+        here[AVERAGE] = localized(mine[AVERAGE], spread, kind.whole)
     counts = spread.is_first if kind.whole else spread.counts
     made = ParamState(member.p, p, here, kind.names, index, layout, spread, whole_grad, counts)
     if kind.whole and kind.average is not None and here.get(AVERAGE) is None:

@@ -24,7 +24,16 @@ from ._compat import is_distributed, local_tensor, same_sharding, sharding
 from ._cuts import Cuts, Pieces, align, all_pieces, pieces_of
 from .slots import Order, memory_order
 
-__all__ = ["Spread", "check_grad_placements", "local", "localized", "own_part", "spread_of", "wrapped"]
+__all__ = [
+    "Spread",
+    "check_grad_placements",
+    "empty_state",
+    "local",
+    "localized",
+    "own_part",
+    "spread_of",
+    "wrapped",
+]
 
 
 def local(x: Tensor) -> Tensor:
@@ -173,10 +182,9 @@ def spread_of(p: Tensor) -> Spread | None:
 
 def check_grad_placements(p: Tensor, g: Tensor) -> None:
     """Raise a RuntimeError for a gradient that does not lie as its parameter does."""
-    wanted = sharding(p)
-    found = sharding(g) if is_distributed(g) else None
-    if found is not None and same_sharding(p, g):
+    if is_distributed(g) and same_sharding(p, g):
         return
+    wanted, found = sharding(p), sharding(g) if is_distributed(g) else None
     shape, remedy = tuple(p.shape), "redistribute it to the parameter's placements before the step"
     if found is None:
         raise RuntimeError(
@@ -214,6 +222,16 @@ def wrapped(x: Tensor, spread: Spread, shape: Sequence[int], whole: bool) -> Ten
         stride=of_state.stride,
     )
     return made
+
+
+def empty_state(p: Tensor, spread: Spread, shape: Sequence[int], dtype: torch.dtype, whole: bool) -> Tensor:
+    """A DTensor of this shape, with any elements, for the state of `p`; the rest as of `wrapped`."""
+    of_state = _of_state(spread, tuple(shape), whole)
+    sizes = [sum(stop - start for start, stop in of_state.pieces(dim)) for dim in range(len(shape))]
+    mine = torch.empty(sizes, dtype=dtype, device=local(p).device)
+    if tuple(shape) == spread.shape and not whole:
+        mine = torch.empty_like(local(p), dtype=dtype, requires_grad=False)
+    return wrapped(mine, spread, shape, whole)
 
 
 def localized(x: Tensor, spread: Spread, whole: bool) -> Tensor:

@@ -21,7 +21,7 @@ from .exchange import exchange_of
 from .in_backward import InBackward
 from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .mesh import spread_of
-from .options import AVERAGE, Groups, StepInfo, check_group
+from .options import AVERAGE, Groups, StepInfo, check_group, check_placed
 from .report import Report, report_of
 from .skips import WINDOW_KEY, keep_window, told
 from .state import check_fit
@@ -121,6 +121,8 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
 
     def _make_plan(self) -> Plan:
         """A plan for the parameters as they are now, bound to the gradients and options of this step."""
+        for group in self.param_groups:
+            check_placed(group, type(self).__name__)
         # A plan for thousands of parameters makes many containers and no garbage: the collector would go
         # through all of them several times, which took as long as the plan itself.
         collecting = gc.isenabled()

@@ -120,18 +120,23 @@ def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float, float
 
 def check_group(group: Mapping[str, Any], optimizer: str) -> None:
     """Raise a ValueError for an option that a group of this class cannot have when it is added."""
-    misplaced = [name for name in StepOptions.__dataclass_fields__ if name in group]
-    if misplaced:
-        raise ValueError(
-            f"{misplaced[0]!r} is an option of the whole optimizer, not of a parameter group: "
-            f"write {optimizer}(..., {misplaced[0]}={group[misplaced[0]]!r})"
-        )
+    check_placed(group, optimizer)
     if group.get("capturable"):
         raise ValueError("capturable=True (CUDA graphs) is not supported; leave it False")
     decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
     if not 0 <= decay < math.inf:
         raise ValueError(f"weight_decay must lie in [0, inf), got {decay!r}")
     group_envelope(group)
+
+
+def check_placed(group: Mapping[str, Any], optimizer: str) -> None:
+    """Raise a ValueError for an option of the whole optimizer in a group, where it would do nothing."""
+    misplaced = [name for name in StepOptions.__dataclass_fields__ if name in group]
+    if misplaced:
+        raise ValueError(
+            f"{misplaced[0]!r} is an option of the whole optimizer, not of a parameter group: "
+            f"write {optimizer}(..., {misplaced[0]}={group[misplaced[0]]!r})"
+        )
 
 
 def _check_nothing_is_learned(group: Mapping[str, Any]) -> None:

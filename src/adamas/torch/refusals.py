@@ -13,8 +13,9 @@ from torch import Tensor
 from ._compat import is_flat
 from .keywords import StepOptions
 from .launchers import Request
-from .members import check_params, kinds_of, member_of
+from .members import kinds_of
 from .options import Groups
+from .params import check_params, member_of
 
 __all__ = ["check_groups", "check_options", "check_pre_hooks", "check_replicas"]
 

@@ -17,8 +17,8 @@ from .._tools.text import format_value
 from ..rules import SIGNED, Rule
 from .keywords import StepOptions
 from .launchers import Request, choose
-from .members import member_of
 from .options import AVERAGE, Groups
+from .params import member_of
 from .skips import WINDOW_KEY
 from .state import asked_format, slot_format, why_wide
 

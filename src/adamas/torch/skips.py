@@ -42,7 +42,7 @@ def is_spike(norm: float, window: Sequence[float], deviations: float) -> bool:
     count = len(window)
     if count < _SHORTEST or not math.isfinite(norm):
         return False
-    mean = math.fsum([x / count for x in window])
+    mean = sum(window) / count
     deviation = math.dist(window, (mean,) * count) / math.sqrt(count)
     return norm - mean > deviations * max(deviation, _LEAST_DEVIATION * mean)
 

@@ -1,8 +1,9 @@
 """Slots of the state as ordinary torch tensors: under which keys they lie, and how they are made.
 
-A slot in an unscaled format is one tensor of the parameter's shape and strides, in the format's torch dtype,
-under the slot's own key. In a scaled format it is two or three, under keys that name the format, so that
-nobody takes codes for values:
+A slot in a format that torch knows is one tensor of the parameter's shape and strides, in the format's torch
+dtype, under the slot's own key. In another format keys name it, so that nobody takes codes for values, nor
+copies values into codes: `exp_avg_mine` of a format "mine" without scales. In a scaled format there are two
+or three:
 
 - `exp_avg_float8`: the codes, uint8, of the parameter's shape and strides; where codes share bytes, as
   `formats.packed_shape` says.
@@ -54,7 +55,10 @@ _LARGEST = float(np.finfo(np.float32).max) * (1 - 2.0**-18)
 
 def array_keys(key: str, format: Format) -> tuple[str, ...]:
     """The keys in `state[p]` of the tensors of a slot that a step reads and writes."""
-    return (f"{key}_{format.name}", f"{key}_{format.name}_scale") if format.scaled else (key,)
+    if is_native(format):
+        return (key,)
+    codes = f"{key}_{format.name}"
+    return (codes, f"{codes}_scale") if format.scaled else (codes,)
 
 
 def slot_keys(key: str, format: Format) -> tuple[str, ...]:
@@ -72,7 +76,7 @@ def keys_of(key: str) -> Mapping[str, str]:
     found = {key: ""}
     for name in formats.names():
         format = formats.get(name)
-        if format.scaled:
+        if not is_native(format):
             found |= dict.fromkeys(slot_keys(key, format), name)
     return found
 
@@ -107,6 +111,8 @@ def find(state: Mapping[str, Any], key: str) -> Held | None:
         codes = state.get(f"{key}_{name}") if name else None
         if codes is not None:
             keys = slot_keys(key, formats.get(name))
+            if len(keys) == 1:  # their dtype says what the codes are
+                return Held("", keys, codes)
             order = _order_of(state.get(keys[2]))
             return Held(name, tuple(k for k in keys if k in state), codes, state.get(keys[1]), order)
     return None
@@ -143,7 +149,7 @@ def code_shape(p: Tensor, format: Format, order: Order | None) -> tuple[int, ...
 def array_shapes(p: Tensor, order: Order | None, key: str, format: Format) -> dict[str, tuple[int, ...]]:
     """The shapes of the tensors of a slot that a step reads and writes, by their keys."""
     if not format.scaled:
-        return {key: tuple(p.shape)}
+        return dict.fromkeys(array_keys(key, format), tuple(p.shape))
     shapes = code_shape(p, format, order), formats.scales_shape(in_order(p, order))
     return dict(zip(array_keys(key, format), shapes, strict=True))
 
@@ -209,7 +215,7 @@ def _empty(p: Tensor, format: Format) -> Tensor:
 def with_scales(p: Tensor, key: str, format: Format, codes: Tensor, scale: float) -> dict[str, Tensor]:
     """The tensors of a slot in the layout of `p`, by their keys, all scales being `scale`."""
     if not format.scaled:
-        return {key: codes}
+        return dict.fromkeys(array_keys(key, format), codes)
     order = memory_order(p)
     shape = formats.scales_shape(in_order(p, order))
     scales = torch.full(shape, scale, dtype=torch.float32, device=p.device)
@@ -249,7 +255,8 @@ def fits(held: Held, p: Tensor, format: Format) -> bool:
     """Whether a slot is in a format and the layout of `p` already."""
     if not format.scaled:
         dtype = p.dtype if p.is_complex() else torch_dtype(format)
-        return held.name == "" and same_layout(held.codes, p, dtype)
+        named = held.keys[0].endswith(f"_{format.name}") or is_native(format)
+        return held.name == "" and named and same_layout(held.codes, p, dtype)
     if held.name != format.name or held.scales is None or held.order != memory_order(p):
         return False
     flat = held.scales.is_contiguous() and held.scales.dtype == torch.float32

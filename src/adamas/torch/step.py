@@ -10,15 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends import exact, host_carry, host_scalars, same_form, uses_names, watch
-from ..rules import Rule
-from ._compat import is_distributed, is_fake, local_tensor, same_sharding
+from ..backends import exact, host_carry, host_scalars, same_kernel, uses_names, watch
+from ._compat import is_fake, local_tensor
 from .counters import Selection
 from .exchange import exchange_of
 from .launchers import IDLE, Request, StepScalars
-from .members import check_params, member_of
-from .mesh import check_grad_placements
 from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant
+from .params import check_params, member_of
 from .placement import Made, place
 from .skips import reason_to_skip, record
 
@@ -56,6 +54,7 @@ class Plan:
         self._clip_factor = clip_factor or groups.options.clip_factor
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
+        self._sizes = list(map(len, param_groups))
         self._options_of = _items(list(groups.defaults))
         self._options: list[tuple[Any, ...] | None] = [None] * len(param_groups)
         rules = [rule_of(group) for group in param_groups]
@@ -118,7 +117,7 @@ class Plan:
         if (
             optimizer.param_groups is not param_groups
             or optimizer.state is not self.groups.state
-            or len(param_groups) != len(self._lists)
+            or list(map(len, param_groups)) != self._sizes
             or not all(map(operator.is_, map(_params_of, param_groups), self._lists))
             or not all(map(operator.is_, chain.from_iterable(self._watched), self._found))
             or (self._idle and _any_given(map(_grad, self._idle)))
@@ -158,9 +157,7 @@ class Plan:
             if local_tensor(member.p) is not member.local:
                 return False
             if g is not None:
-                if not is_distributed(g) or not same_sharding(member.p, g):
-                    check_grad_placements(member.p, g)
-                grads[n] = here = local_tensor(g) if member.whole_grad is None else member.whole_grad
+                grads[n] = here = member.local_grad(g)
                 if here.dtype != g.dtype:
                     return False
         return True
@@ -197,7 +194,7 @@ class Plan:
     ) -> bool:
         request = self._requests[k]
         rule = rule_of(group)
-        if not _same_kernel(rule, request.rule) or request.differentiable != self._differentiable[k]:
+        if not same_kernel(rule, request.rule) or request.differentiable != self._differentiable[k]:
             return False
         self._rules[k], self._envelopes[k] = rule, group_envelope(group)
         self._memo.clear()
@@ -298,14 +295,6 @@ def _items(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...
     if len(names) == 1:
         return lambda mapping: (mapping[names[0]],)
     return operator.itemgetter(*names)
-
-
-def _same_kernel(rule: Rule, other: Rule) -> bool:
-    """Whether two rules share a kernel: the same slots and update, whatever their scalars.
-
-    ε is compared too, because a kernel keeps subnormal state where ε is too small to hide it.
-    """
-    return getattr(rule, "eps", None) == getattr(other, "eps", None) and same_form(rule.form(), other.form())
 
 
 def _mask(grads: Sequence[Tensor | None]) -> bytes:

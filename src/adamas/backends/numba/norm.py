@@ -61,7 +61,7 @@ def all_slices(words, at_g, first, part, count, tail, rest):
             largest, smallest = max(largest, bits), min(smallest, bits - ONE)
         if largest == ZERO:
             continue
-        grid, last = exponent(largest) + 3, max(exponent(smallest + ONE) + {exact_bits}, 1)
+        grid, last = exponent(largest) + ABOVE, max(exponent(smallest + ONE) + {exact_bits}, 1)
         while True:
             at, sum_of_bits = magic(grid), ZERO
             for k in range(n):
@@ -108,8 +108,8 @@ def step(job):
                 if largest == ZERO:
                     break
                 top, bottom = field(largest), field(smallest)
-                lowest, highest = top + 3, bottom + {exact_bits} + BITS
-                if bottom < 1 or top > 2043 or lowest > highest:
+                lowest, highest = top + ABOVE, bottom + {exact_bits} + BITS
+                if bottom < 1 or lowest > 2046 or lowest > highest:
                     all_slices(words, at_g, first, part, count, tail, rest)
                     break
                 if lowest <= upper and lower <= bottom + {exact_bits}:

@@ -20,6 +20,7 @@ from .machine import fuses
 from .toolbox import access, bitcast, scratch
 
 __all__ = [
+    "ABOVE",
     "BITS",
     "INFINITE",
     "INFINITY",
@@ -48,8 +49,9 @@ __all__ = [
     "store_word",
 ]
 
-# The bits of a slice.
+# The bits of a slice, and how far its grid is above the exponent field of the largest number at least.
 BITS = 51
+ABOVE = 54 - BITS
 # The elements of a block in each of its four places, and of a whole block: few enough for the L1 cache, and
 # for a sum of as many slices to fit in an int64.
 PART = 1 << 10

@@ -31,9 +31,9 @@ def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
     return Bench("Bytes of state a parameter: torch's, ours by format", rows, machine(), [])
 
 
-def demo(size: str) -> Bench:
-    """Take one training step of a GPT-2 in a process whose memory is limited."""
-    return demonstration.run(size)
+def demo(size: str, processes: int = 1) -> Bench:
+    """Take one training step of a GPT-2 in processes whose memory is limited."""
+    return demonstration.run(size, processes)
 
 
 def _fit() -> list[str]:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..._tools import modules
 from ...rules import Rule
-from ..mesh import Spread, own_part
+from ..mesh import Spread, check_grad_placements, local, own_part
 from ..options import Groups
 
 __all__ = [
@@ -105,6 +105,15 @@ class ParamState:
     spread: Spread | None = None
     whole_grad: Tensor | None = None
     counts: bool = True
+
+    def local_grad(self, g: Tensor) -> Tensor:
+        """The part of a gradient that this process needs: its shard, or where the whole will be gathered.
+
+        Raises:
+            RuntimeError: it does not lie as the parameter does.
+        """
+        check_grad_placements(self.p, g)
+        return local(g) if self.whole_grad is None else self.whole_grad
 
     def gather_grad(self) -> None:
         """Gather the gradient from all processes, where the whole of it is needed."""
