@@ -14,7 +14,7 @@ __all__ = ["RunningNorm"]
 _KEY = "running_clip"
 # The weight of the past in that mean.
 _DECAY = 0.9
-# The most that a norm counts there, in units of that before: one spike would hold the next steps down.
+# A norm joins the mean as at most so many times its root: one spike would hold the next steps down.
 _MOST = 2.0
 
 
