@@ -82,6 +82,8 @@ EXTRA: dict[str, Any] = {
     "average": 0.75,
     "seed": 3,
     "warn_after_skips": 5,
+    "process_group": "a group",
+    "key_by": "name",
 }
 
 
