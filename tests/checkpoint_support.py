@@ -303,8 +303,8 @@ def check_torchs_options_of_state_dicts_work(ranks: Sequence[Ranks]) -> None:
         set_optimizer_state_dict(model, other, saved, options=options)
         wrong = different(everything(model, other), expected)
         if full and offload:
-            # Torch sends the memory of a replica, and what stands for it elsewhere is row-major: the state of a
-            # transposed parameter whose shards would cut blocks, which is one, does not arrive.
+            # Torch sends the memory of a replica, and what stands for it elsewhere is row-major: the state of
+            # a transposed parameter whose shards would cut blocks, which is one, does not arrive.
             wrong = [name for name in wrong if not name.startswith("p4.")]
         assert wrong == [], f"flat {flat}, full {full}, offload {offload}: {wrong}"
 
