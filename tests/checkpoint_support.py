@@ -285,8 +285,7 @@ def check_torchs_options_of_state_dicts_work(ranks: Sequence[Ranks]) -> None:
         (True, False, False),
         (False, True, False),
         (False, True, True),
-        (True, True, False),
-    ):
+    ):  # both flattened and whole torch loads for no optimizer
         options = StateDictOptions(
             flatten_optimizer_state_dict=flat, full_state_dict=full, cpu_offload=offload
         )

@@ -33,7 +33,8 @@ def iteration(step=True):
 
 
 stepper = opt.step_in_backward(**arguments) if in_backward else None
-iteration()
+for _ in range(2):  # plans are made in the first; something that stays is loaded in the second
+    iteration()
 found = {}
 before = reset()
 iteration()

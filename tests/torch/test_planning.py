@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch_support
 from fresh_support import PEAKS, fresh_python, has_peaks
 from planning_support import shards_peak
 from process_support import in_processes
@@ -25,11 +26,7 @@ from adamas.rules import Adam as AdamRule
 from adamas.torch import AdamW, Lion, memory
 from adamas.torch.slots import slot_keys
 
-CLASSES = [
-    getattr(adamas.torch, name)
-    for name in adamas.torch.__all__
-    if name not in ("Optimizer", "SlowPathWarning", "memory", "groups")
-]
+CLASSES = list(torch_support.CLASSES.values())
 FORMATS = [name for name in formats.names() if name != "float64"]
 SHAPES = {"0.weight": (96, 50), "0.bias": (96,), "1.weight": (7, 3, 5), "1.scale": (), "head": (8000,)}
 needs_peaks = pytest.mark.skipif(not has_peaks(), reason="the system does not say how much memory was used")

@@ -100,6 +100,8 @@ class Plan:
         self._needs_grad_norm = groups.options.needs_grad_norm and not any(
             p.is_meta or is_fake(p) for p in self._params
         )
+        self._whole = [each for _, each in self._shards if each.whole_grad is not None]
+        self._measures = self._needs_grad_norm or bool(self._whole)
 
     @property
     def backend(self) -> str:
@@ -209,9 +211,11 @@ class Plan:
             unscale: the factor on all gradients, one over the loss scale.
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
         """
-        words, found_inf = self._measure(found_inf)
+        words = None
+        if self._measures or found_inf is not None:
+            words, found_inf = self._measure(found_inf)
         norm, factor = (None, 1.0) if words is None else self._clip(words, unscale)
-        reason = reason_to_skip(self.groups, norm, found_inf)
+        reason = reason_to_skip(self.groups, norm, bool(found_inf))
         if reason is None:
             scale = unscale * factor
             if scale > _LARGEST:
@@ -245,7 +249,7 @@ class Plan:
 
     def _measure(self, found_inf: bool | None) -> tuple[Any, bool]:
         """The sum of squares over all processes, if it is wanted, and whether one of them must not step."""
-        for _, member in self._shards:
+        for member in self._whole:
             member.gather_grad()
         words = None
         if self._needs_grad_norm:
