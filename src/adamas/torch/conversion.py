@@ -25,7 +25,7 @@ from .state import format_of_dtype, is_native, torch_dtype
 __all__ = ["convert", "widened"]
 
 _PIECE = 1 << 20
-# Of a change of layout, whose indices take up to 200 bytes an element.
+# The same for a change of layout, whose indices take up to 200 bytes an element.
 _GATHERED = 1 << 17
 
 # The values of elements from a first to a last in float32; written to the tensor given, where that is cheap.

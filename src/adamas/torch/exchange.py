@@ -22,7 +22,7 @@ __all__ = ["WORDS", "Exchange", "exchange_of"]
 
 # Behind the words of the sum of squares: processes that found the step wanting, and that cannot take it.
 _SKIPS, _FAILURES = LENGTH, LENGTH + 1
-# Of 8 bytes, that are added up.
+# All that are added up, of 8 bytes each.
 WORDS = LENGTH + 2
 
 

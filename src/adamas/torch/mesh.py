@@ -274,7 +274,7 @@ def _moved(placement: Any, order: Order) -> Any:
 
 
 def own_part(x: Tensor, spread: Spread) -> Tensor:
-    """Of a whole tensor of the parameter's shape, the elements of this process; a view where it can be."""
+    """The elements of this process of a whole tensor of the parameter's shape; a view where it can be."""
     for dim in range(len(spread.shape)):
         pieces = spread.pieces(dim)
         parts = [x.narrow(dim, start, stop - start) for start, stop in pieces]

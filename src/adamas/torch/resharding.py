@@ -48,7 +48,7 @@ def slot_here(
         codes=localized(held.codes, spread, whole=True),
         scales=None if held.scales is None else localized(held.scales, spread, whole=True),
     )
-    # Of a dtype that has no more bytes than there are elements: its memory is never touched.
+    # One byte an element is reserved, and never touched.
     like = torch.empty_strided(spread.shape, spread.stride, dtype=torch.uint8, device=layout.device)
     values = widened(everywhere, like, formats.get("float32"), signed)
     part = torch.empty_like(layout, dtype=torch.float32, requires_grad=False)

@@ -190,7 +190,7 @@ class NormJob(_Pass):
     """The exact sum of the squares of a job's gradients, whatever the chunks and the threads."""
 
     def __init__(self, job: Job, only: Sequence[bool] | None = None) -> None:
-        """Of all tensors of the job that are not left alone, or of those alone that `only` names."""
+        """`only` names the tensors that count; all that are not left alone, unless given."""
         table, chunks, _, self._rows, *_ = job._buffers
         info = self._rows if only is None else self._rows.copy()
         self._info, self._others = info, None if only is None else np.flatnonzero(~np.array(only, bool))
