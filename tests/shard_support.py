@@ -273,6 +273,25 @@ def flat_parameters_are_refused(rank: int) -> None:
                 model.zero_grad()
 
 
+def large_parameters_kept_whole_are_said(rank: int) -> None:
+    """Once; small ones cost nothing worth a word."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for size, words in (((1 << 20) + 2, ["within blocks"]), (5000, []), (1 << 20, [])):
+        p = torch.nn.Parameter(distribute_tensor(torch.zeros(size), mesh, [Shard(0)], src_data_rank=None))
+        opt = adamas.torch.Adam([p], state_format="float8")
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always", adamas.torch.SlowPathWarning)
+            for _ in range(2):
+                p.grad = torch.ones_like(p)
+                opt.step()
+        said = [str(w.message) for w in seen if w.category is adamas.torch.SlowPathWarning]
+        assert len(said) == len(words)
+        assert all(word in text for word, text in zip(words, said, strict=True))
+
+
 def one_after_the_other(rank: int, functions: Sequence[Callable[[int], None]]) -> None:
     """In the same processes: to make them takes longer than most of what they do."""
     for function in functions:

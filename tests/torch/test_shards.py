@@ -19,6 +19,7 @@ IN_FOUR = [
 IN_TWO = [
     shard_support.one_of_many,
     shard_support.flat_parameters_are_refused,
+    shard_support.large_parameters_kept_whole_are_said,
     shard_support.real_training_is_as_torch_has_it,
 ]
 

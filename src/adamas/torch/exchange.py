@@ -84,15 +84,14 @@ def exchange_of(spreads: Iterable[Spread | None], one_of_many: OneOfMany | None)
         ranks |= set(torch.distributed.get_process_group_ranks(one_of_many.group))
     if len(ranks) == 1:
         return None
-    device = meshes[0].device_type if meshes else _device_of(one_of_many)
+    device = meshes[0].device_type if one_of_many is None else _device_of(one_of_many)
     counts = one_of_many is not None or torch.distributed.get_rank() == min(ranks)
     return Exchange(_group_of(tuple(sorted(ranks)), meshes, one_of_many), device, counts)
 
 
-def _device_of(one_of_many: OneOfMany | None) -> str:
-    assert one_of_many is not None
-    types = [device.type for device in one_of_many.group._device_types]
-    return "cpu" if "cpu" in types else types[0]
+def _device_of(one_of_many: OneOfMany) -> str:
+    """The type of the device that a group communicates from."""
+    return "cuda" if torch.distributed.get_backend(one_of_many.group) == "nccl" else "cpu"
 
 
 def _group_of(ranks: tuple[int, ...], meshes: list[Any], one_of_many: OneOfMany | None) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import formats
-from ..formats import Format
+from ..formats import BLOCK, Format
 from ..rules import SIGNED
 from ..rules._base import Slot
 from ._compat import is_dense, is_fake
@@ -43,6 +43,10 @@ __all__ = [
     "missing_names",
     "state_formats",
 ]
+
+
+# The elements from which keeping and gathering the whole in every process is worth a warning, told once.
+_LARGE_WHOLE, _WHOLE = 1 << 20, "whole"
 
 
 class SlowPathWarning(UserWarning):
@@ -126,6 +130,9 @@ def _kind(k: int, member: Member, request: Request, groups: Groups) -> Kind:
     names += [AVERAGE] if average is not None else []
     plain = _is_plain(member.local)
     whole = scaled and member.spread is not None and member.spread.cuts_blocks
+    if whole and p.numel() >= _LARGE_WHOLE and _WHOLE not in groups.told:
+        groups.told.add(_WHOLE)
+        _warn_whole(p)
     return Kind(
         k, launcher, launcher.key(member, request), slots, average, tuple(names), scaled, plain, whole
     )
@@ -143,6 +150,17 @@ def state_formats(p: Tensor, request: Request) -> tuple[list[tuple[str, Slot, Fo
     slots = [(key, slot, slot_format(p, key, slot, options.state_format)) for key, slot in mine.items()]
     averages = options.average is not None
     return slots, formats.get(slot_format(p, "", SIGNED, None).name) if averages else None
+
+
+def _warn_whole(p: Tensor) -> None:
+    """Say that every process keeps the state of a large parameter, and gathers that, whole."""
+    warnings.warn(
+        f"a parameter of shape {tuple(p.shape)} is cut within blocks of {BLOCK} elements that share a scale: "
+        f"every process keeps its whole state, and gathers it and its gradient at every step. Let shards "
+        f"end at multiples of {BLOCK} elements, or keep its state in an unscaled format",
+        SlowPathWarning,
+        stacklevel=8,
+    )
 
 
 def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) -> None:
