@@ -41,6 +41,7 @@ HOMES = {
     "platformdirs": {"_tools"},
     "numba": {"backends", "bench"},
     "llvmlite": {"backends"},
+    "triton": {"backends"},
     "torch": {"torch", "experiments", "bench"},
     "jax": {"optax"},
     "optax": {"optax"},

@@ -14,6 +14,7 @@ from numba.core import event
 from rule_cases import Driver
 
 import adamas
+from adamas.backends import _generated
 from adamas.backends.numba import cache, cache_folder, compile_rule
 from adamas.rules import SGD, Adam, Lion, Rule
 
@@ -194,9 +195,9 @@ def test_a_full_disk_warns_and_works(folder: Path, monkeypatch: pytest.MonkeyPat
     with pytest.warns(RuntimeWarning, match=r"kernels cannot be kept .*\(No space left on device\)"):
         path, _ = compiled(SGD())
     assert path.parent.name.startswith("adamas-")
-    cache._remove(path.parent, os.getpid())
+    _generated._remove(path.parent, os.getpid())
     assert not path.parent.exists()
-    cache._temporary_folder.cache_clear()
+    _generated.temporary_folder.cache_clear()
 
 
 def test_processes_that_compile_at_once(tmp_path: Path) -> None:

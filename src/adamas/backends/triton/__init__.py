@@ -1,0 +1,1 @@
+"""The GPU backend: a step is one launch for all parameters, compiled by Triton."""

@@ -1,0 +1,148 @@
+"""Functions of generated Triton kernels: the `xp` of device blocks, and the random bits of the CPU's kernels.
+
+Every kernel file begins with `from adamas.backends.triton.toolbox import *`. Arithmetic is IEEE's, each
+operation rounded once: with fusion off and division and roots rounded to nearest, a GPU of any make and
+Triton's interpreter give the same bits.
+"""
+
+import triton
+import triton.language as tl
+
+__all__ = [
+    "below_normal",
+    "bits_of",
+    "counter_at",
+    "draw",
+    "flush",
+    "int_at",
+    "lower_bits",
+    "maximum",
+    "minimum",
+    "mixed",
+    "multiplier_of",
+    "saturated",
+    "scattered",
+    "sign",
+    "tile_key",
+    "tl",
+    "triton",
+    "whole_power",
+]
+
+
+@triton.jit
+def int_at(address, index):
+    """The int64 of a table, by a pointer and an index."""
+    return tl.load(address + index)
+
+
+# The `xp` of a rule; NaN goes through all of them.
+
+
+@triton.jit
+def maximum(x, y):
+    """The larger, or NaN where one is NaN."""
+    return tl.where((x > y) | (x != x), x, y)
+
+
+@triton.jit
+def minimum(x, y):
+    """The smaller, or NaN where one is NaN."""
+    return tl.where((x < y) | (x != x), x, y)
+
+
+@triton.jit
+def sign(x):
+    """-1, 0 or 1; NaN of NaN."""
+    return tl.where(x > 0, x * 0 + 1, tl.where(x < 0, x * 0 - 1, x))
+
+
+@triton.jit
+def whole_power(x, n: tl.constexpr):
+    """The product of n >= 0 equal factors."""
+    product = x * 0 + 1
+    for _ in tl.static_range(n):
+        product = product * x
+    return product
+
+
+# State without subnormal numbers.
+
+
+@triton.jit
+def bits_of(x):
+    """The bits of a float32 or float64 as an unsigned integer."""
+    if x.dtype == tl.float64:
+        return x.to(tl.uint64, bitcast=True)
+    else:
+        return x.to(tl.uint32, bitcast=True)
+
+
+@triton.jit
+def below_normal(x):
+    """Whether a number is zero or subnormal: one test of the exponent."""
+    if x.dtype == tl.float64:
+        return (bits_of(x) & 0x7FF0000000000000) == 0
+    else:
+        return (bits_of(x) & 0x7F800000) == 0
+
+
+@triton.jit
+def flush(x):
+    """Zero for subnormal numbers, in which decaying state would end."""
+    return tl.where(below_normal(x), x * 0, x)
+
+
+@triton.jit
+def saturated(x, largest):
+    """A number brought into a range; NaN stays."""
+    return maximum(minimum(x, largest), -largest)
+
+
+# Random bits: the arithmetic of `backends.numba.randomness`, where it is explained.
+
+
+@triton.jit
+def tile_key(key, ordinal):
+    """The key of a tensor's, or of a block's, random bits in one step."""
+    mixed = key.to(tl.uint64) + ordinal.to(tl.uint64) * 0x9E3779B97F4A7C15
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EB
+    return mixed ^ (mixed >> 31)
+
+
+@triton.jit
+def counter_at(key, index):
+    """The counter of an element."""
+    return (key >> 32).to(tl.uint32) + index.to(tl.uint32) * 0x9E3779B9
+
+
+@triton.jit
+def mixed(counter, key):
+    """The counter with its lower half made to depend on its upper half."""
+    return (counter ^ (counter >> 17)) ^ key.to(tl.uint32)
+
+
+@triton.jit
+def draw(bits, multiplier):
+    """Random bits from a mixed counter."""
+    return bits * multiplier
+
+
+@triton.jit
+def scattered(key, place):
+    """What an element of a block draws from, by the key of the block and the element's place in it."""
+    weyl = place.to(tl.uint32) * 0x9E3779B9
+    return (weyl ^ ((weyl >> 15) & 0xFFFFFF80)) ^ (key >> 32).to(tl.uint32)
+
+
+@triton.jit
+def multiplier_of(key, ordinal: tl.constexpr):
+    """The multiplier of a block's numbered product."""
+    return tile_key(key, tl.full([], ordinal, tl.uint64)).to(tl.uint32) | 1
+
+
+@triton.jit
+def lower_bits(drawn):
+    """Random bits from the lower 20 of a product."""
+    return drawn << 12
