@@ -184,14 +184,14 @@ def test_a_foreign_source_is_replaced(folder: Path, content: bytes) -> None:
 
 
 def test_a_full_disk_warns_and_works(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = cache.files.write_atomically
+    write = _generated.files.write_atomically
 
     def full(path: Path, content: bytes) -> None:
         if path.parent == folder:
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, content)
 
-    monkeypatch.setattr(cache.files, "write_atomically", full)
+    monkeypatch.setattr(_generated.files, "write_atomically", full)
     with pytest.warns(RuntimeWarning, match=r"kernels cannot be kept .*\(No space left on device\)"):
         path, _ = compiled(SGD())
     assert path.parent.name.startswith("adamas-")

@@ -9,7 +9,7 @@ from format_support import Driver
 from rule_cases import gradients, parameters
 
 from adamas import formats
-from adamas.backends.numba import Runs
+from adamas.backends import Runs
 from adamas.rules import Adam
 
 ROWS, ROW = 12, 384

@@ -3,17 +3,23 @@
 from ._base import Envelope, RuleSourceError
 from ._bind import HOST, array_scalars, bind, host_carry, host_scalars
 from ._check import check_rule
+from ._chunks import Runs, chunks_of, lengths_of
+from ._columns import columns
 from ._names import same_form, same_kernel, text_key, uses_names, watch
 
 __all__ = [
     "HOST",
     "Envelope",
     "RuleSourceError",
+    "Runs",
     "array_scalars",
     "bind",
     "check_rule",
+    "chunks_of",
+    "columns",
     "host_carry",
     "host_scalars",
+    "lengths_of",
     "same_form",
     "same_kernel",
     "text_key",

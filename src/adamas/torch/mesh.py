@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends.numba import Runs
+from ..backends import Runs
 from ..formats import BLOCK, row_length
 from ._compat import is_distributed, local_tensor, same_sharding, sharding
 from ._cuts import Cuts, Pieces, align, all_pieces, pieces_of

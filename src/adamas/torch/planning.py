@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends.numba.columns import columns
+from ..backends import columns
 from ..backends.numba.job import CHUNK
 from ._compat import is_dense, without_modes
 from .counters import counter_keys

@@ -1,7 +1,7 @@
 """The CPU backend: a step is one call for all parameters, compiled by Numba."""
 
 from .cache import cache_folder
-from .job import Job, NormJob, Runs
+from .job import Job, NormJob
 from .kernel import Kernel, compile_conversion, compile_rule
 from .machine import architecture, vector_bits
 from .pool import Pool, ThreadPool
@@ -13,7 +13,6 @@ __all__ = [
     "NormJob",
     "Pool",
     "RuleSourceError",
-    "Runs",
     "ThreadPool",
     "architecture",
     "cache_folder",

@@ -10,15 +10,13 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ...formats import BLOCK, Format
+from .._columns import names_of_columns, reads_of_columns, real_of, sizes
+from .._draws import draws, in_blocks
+from .._recipe import ENVELOPE
 from .blocks import block_buffers, block_function, block_loop, hold, indented, joined
-from .columns import columns, names_of_columns, reads_of_columns, real_of, sizes
-from .draws import draws, in_blocks
 from .templates import CONVERT, FUNCTION, LOOP_OF_PAIRS, STEP
 
-__all__ = ["ENVELOPE", "columns", "emit_conversion", "emit_step", "head", "value_of"]
-
-# A row of scalars begins with the envelope, in this order.
-ENVELOPE = ("g_scale", "coupled_decay", "decay_factor", "average_weight")
+__all__ = ["emit_conversion", "emit_step", "head", "value_of"]
 
 
 def emit_step(

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import ctypes
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ...formats import BLOCK
 from .. import exact
+from .._chunks import Runs, chunks_of, lengths_of
 from .kernel import Kernel, compile_norm
 from .pool import Pool
 
-__all__ = ["CHUNK", "IDLE", "Job", "NormJob", "Runs"]
+__all__ = ["CHUNK", "IDLE", "Job", "NormJob"]
 
 # Elements a chunk: long enough for the prefetchers to get going, short enough to share out evenly.
 CHUNK = 1 << 16
@@ -23,14 +23,6 @@ CHUNK = 1 << 16
 SERIAL = 1 << 16
 # The row of a tensor that a step leaves alone.
 IDLE = -1
-
-
-@dataclass(frozen=True)
-class Runs:
-    """The elements that a shard has of a tensor: stretches of `length`, each with the number of its first."""
-
-    length: int
-    firsts: Sequence[int]
 
 
 class _Pass:
@@ -88,17 +80,8 @@ class Job(_Pass):
         scaled = any(format.scaled for format in kernel.formats.values())
         if chunk % BLOCK and scaled:
             raise ValueError(f"a chunk of a scaled format is a multiple of {BLOCK} elements, got {chunk}")
-        # Where rows are whole blocks it is as if there were one row.
-        lengths = [
-            size if lengths is None or lengths[k] % BLOCK == 0 else lengths[k] for k, size in enumerate(sizes)
-        ]
-        chunks = [
-            (k, *each)
-            for k, size in enumerate(sizes)
-            for each in _chunks_of_runs(
-                size, lengths[k] if scaled else size, chunk, runs[k] if runs else None
-            )
-        ]
+        lengths = lengths_of(sizes, lengths, BLOCK)
+        chunk_list = chunks_of(sizes, lengths if scaled else sizes, chunk, runs)
         count = len(sizes)
         table = np.zeros((count, len(kernel.arrays)), np.int64)
         scalars = np.zeros((max(count, 1), kernel.n_scalars), kernel.dtype)
@@ -109,9 +92,8 @@ class Job(_Pass):
         self._info[:, 3] = lengths
         self._keys = np.zeros(max(count, 1), np.int64)
         self._grad_scale_cell = np.ones(1, kernel.dtype)
-        chunk_list = np.array(chunks, np.int64).reshape(-1, 4)
         buffers = (table, chunk_list, scalars, self._info, self._keys, self._grad_scale_cell)
-        super().__init__(kernel, sum(sizes) >= SERIAL and len(chunks) > 1, buffers)
+        super().__init__(kernel, sum(sizes) >= SERIAL and len(chunk_list) > 1, buffers)
         self._addresses: Sequence[int] = ()
         self._table, self._scalars, self._row_size = table.data, scalars.data, scalars.strides[0]
         self._pack_table = struct.Struct(f"{table.size}q").pack_into
@@ -161,29 +143,6 @@ class Job(_Pass):
     def write_key(self, row: int, key: int) -> None:
         """The key of the random bits of one row in this step: any integer of 63 bits."""
         self._keys[row] = key
-
-
-def _chunks_of_runs(size: int, length: int, chunk: int, runs: Runs | None) -> Iterator[tuple[int, int, int]]:
-    """The first element of each chunk, that after its last, and what is added for the number in the whole."""
-    if runs is None or not size:
-        yield from ((start, stop, 0) for start, stop in _chunks(size, length, chunk))
-        return
-    for n, number in enumerate(runs.firsts):
-        first = n * runs.length
-        for start, stop in _chunks(runs.length, min(length, runs.length), chunk):
-            yield first + start, first + stop, number - first
-
-
-def _chunks(size: int, length: int, chunk: int) -> Iterator[tuple[int, int]]:
-    """The first element of each chunk and that after its last: of whole rows, or of a part of one row."""
-    if length <= chunk:
-        together = max(1, chunk // length) * length if length < size else chunk
-        for start in range(0, size, together):
-            yield start, min(start + together, size)
-        return
-    for row in range(0, size, length):
-        for start in range(row, min(row + length, size), chunk):
-            yield start, min(start + chunk, row + length, size)
 
 
 class NormJob(_Pass):

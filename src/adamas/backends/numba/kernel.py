@@ -20,11 +20,11 @@ from ... import formats
 from ...formats import Format
 from ...rules import Rule
 from .. import exact
-from .._bind import host_carry, host_scalars
-from .._check import check_rule, input_names
+from .._columns import columns
+from .._recipe import ENVELOPE, Recipe, recipe_of
 from . import halves, machine, randomness, slices, toolbox
 from .cache import load_module
-from .emit import ENVELOPE, columns, emit_conversion, emit_step
+from .emit import emit_conversion, emit_step
 from .norm import emit_norm
 from .source import RuleSourceError, arithmetic
 
@@ -89,36 +89,9 @@ def compile_rule(
         TypeError: the rule's definition is at fault: see `check_rule`.
         ValueError: there is no such format, or it is scaled and another is float64.
     """
-    form = check_rule(rule)
-    own = formats.get(str(p))
-    chosen = {"p": own, "g": formats.get(g or own.name)}
-    for name, slot in form.slots.items():
-        chosen[name] = formats.get((slots or {}).get(name, own.compute.name), slot.signed)
-    scaled = [name for name, format in chosen.items() if format.scaled]
-    if scaled and any(format.compute == np.float64 for format in chosen.values()):
-        raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
-    title, inputs = type(rule).__name__, input_names(rule, form)
-    text = arithmetic(title, form.update, inputs, 2 + len(form.slots))
-    divides = not all(slot.signed for slot in form.slots.values())
-    scalars = tuple(inputs[2 + len(form.slots) :])
-    given = len(host_scalars(rule, 1, *host_carry(rule, 1, *rule.carried.values())))
-    if given != len(scalars):
-        raise TypeError(
-            f"{title}: scalars(t) returns {given} with these options, and update takes {len(scalars)}"
-        )
-    hidden = _eps_hides_subnormals(rule, chosen)
-    signs = None if hidden or not divides else tuple((k, x.signed) for k, x in form.slots.items())
-    return _compile(title, text, tuple(chosen.items()), average, scalars, signs)
-
-
-def _eps_hides_subnormals(rule: Rule, chosen: Mapping[str, Format]) -> bool:
-    """Whether the rule's ε is so much larger than √(a subnormal number) that the sum is ε.
-
-    It is, by the digits of the type, and five more for the factor √(1 - β2^t) on ε.
-    """
-    real = np.finfo(max((format.compute for format in chosen.values()), key=lambda dtype: dtype.itemsize))
-    hidden = float(real.tiny) ** 0.5 * 2.0 ** (real.nmant + 6)
-    return bool(getattr(rule, "eps", 0.0) >= hidden)
+    recipe = recipe_of(rule, str(p), g, slots, average)
+    text = arithmetic(recipe.title, rule.form().update, recipe.inputs, len(recipe.formats))
+    return _compile(recipe, text)
 
 
 @functools.cache
@@ -146,24 +119,18 @@ def compile_conversion(source: str, target: str, signed: bool) -> Kernel:
 
 
 @functools.cache
-def _compile(
-    title: str,
-    text: str,
-    chosen: tuple[tuple[str, Format], ...],
-    average: bool,
-    scalars: tuple[str, ...],
-    signs: Any,
-) -> Kernel:
-    text = emit_step(title, text, dict(chosen), average, scalars, _stamp(), signs and dict(signs))
-    n_scalars = len(ENVELOPE) + len(scalars)
-    dtype = max((format.compute for _, format in chosen), key=lambda dtype: dtype.itemsize)
+def _compile(recipe: Recipe, text: str) -> Kernel:
+    title, chosen, scalars, signs = recipe.title, dict(recipe.formats), recipe.scalars, recipe.signs
+    text = emit_step(
+        title, text, chosen, recipe.average, scalars, _stamp(), None if signs is None else dict(signs)
+    )
     try:
-        module = load_module(f"{title.lower()}_{chosen[0][1].name}", text)
+        module = load_module(f"{title.lower()}_{chosen['p'].name}", text)
     except NumbaError as error:
         reason = " ".join(str(error).split())[:120]
         raise RuleSourceError(f"{title}.update cannot be compiled by Numba: {reason}") from error
-    path = Path(str(module.__file__))
-    return Kernel(module.step.address, dict(chosen), average, n_scalars, dtype, path, module.step)
+    path, n_scalars = Path(str(module.__file__)), len(ENVELOPE) + len(scalars)
+    return Kernel(module.step.address, chosen, recipe.average, n_scalars, recipe.dtype, path, module.step)
 
 
 @functools.cache

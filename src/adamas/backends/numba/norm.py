@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from ...formats import Format
+from .._columns import real_of
 from .blocks import joined
-from .columns import real_of
 from .emit import head, value_of
 
 __all__ = ["emit_norm"]

@@ -21,6 +21,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from ...formats import BLOCK
+from .._draws import MULTIPLIERS
 from .toolbox import inline
 
 __all__ = [
@@ -34,10 +35,6 @@ __all__ = [
     "scattered",
     "tile_key",
 ]
-
-# One for each array. Found by search: for elements up to 2^17 apart, and for two arrays of one element, the
-# upper four bits coincide about as rarely as those of true random numbers.
-MULTIPLIERS = (0x2618B891, 0x75970953, 0xF0E5709F, 0x99D7AFD3, 0x583A215F)
 
 _WORD = ir.IntType(32)
 _LONG = ir.IntType(64)

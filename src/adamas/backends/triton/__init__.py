@@ -1,1 +1,9 @@
-"""The GPU backend: a step is one launch for all parameters, compiled by Triton."""
+"""The GPU backend: a step is one launch for all parameters, compiled by Triton.
+
+It imports Triton, which is an extra: `pip install adamas[triton]`.
+"""
+
+from .kernel import WARPS, Kernel, chunk_size, compile_rule
+from .launch import interpreted, launch
+
+__all__ = ["WARPS", "Kernel", "chunk_size", "compile_rule", "interpreted", "launch"]

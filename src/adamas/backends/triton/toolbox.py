@@ -15,17 +15,22 @@ __all__ = [
     "draw",
     "flush",
     "int_at",
+    "load",
     "lower_bits",
     "maximum",
     "minimum",
     "mixed",
     "multiplier_of",
+    "negated",
+    "packed",
     "saturated",
     "scattered",
     "sign",
+    "store",
     "tile_key",
     "tl",
     "triton",
+    "unpacked",
     "whole_power",
 ]
 
@@ -64,6 +69,12 @@ def whole_power(x, n: tl.constexpr):
     for _ in tl.static_range(n):
         product = product * x
     return product
+
+
+@triton.jit
+def negated(condition):
+    """Whether a condition does not hold."""
+    return condition == False  # noqa: E712
 
 
 # State without subnormal numbers.
@@ -146,3 +157,40 @@ def multiplier_of(key, ordinal: tl.constexpr):
 def lower_bits(drawn):
     """Random bits from the lower 20 of a product."""
     return drawn << 12
+
+
+# Memory, by addresses.
+
+
+@triton.jit
+def load(address, place, inside, stored: tl.constexpr, WHOLE: tl.constexpr):
+    """The elements at these places; where not `WHOLE`, those inside, and zeros."""
+    if WHOLE:
+        return tl.load(tl.multiple_of(address.to(tl.pointer_type(stored)), 16) + place)
+    else:
+        return tl.load(address.to(tl.pointer_type(stored)) + place, inside, 0)
+
+
+@triton.jit
+def store(address, place, inside, value, stored: tl.constexpr, WHOLE: tl.constexpr):
+    """Write elements at these places; where not `WHOLE`, those inside."""
+    if WHOLE:
+        tl.store(tl.multiple_of(address.to(tl.pointer_type(stored)), 16) + place, value)
+    else:
+        tl.store(address.to(tl.pointer_type(stored)) + place, value, inside)
+
+
+# Two codes of 4 bits in a byte, the first in its lower half.
+
+
+@triton.jit
+def unpacked(both):
+    """Bytes to twice as many codes, along the last dimension."""
+    return tl.interleave(both & 15, both >> 4)
+
+
+@triton.jit
+def packed(codes, BLOCKS: tl.constexpr):
+    """Codes to half as many bytes."""
+    first, second = tl.split(tl.reshape(codes, [BLOCKS, 64, 2]))
+    return first | (second << 4)

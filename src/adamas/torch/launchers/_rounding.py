@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ...backends.numba import Runs
+from ...backends import Runs
 from ...backends.numba.randomness import MULTIPLIERS
 from .._compat import is_dense
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from ...formats import Format
+from ..formats import Format
 
 __all__ = ["columns", "names_of_columns", "reads_of_columns", "real_of", "sizes"]
 

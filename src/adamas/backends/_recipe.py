@@ -1,0 +1,89 @@
+"""What a kernel is made of, whatever compiles it: a rule's arithmetic, and the format of each array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import formats
+from ..formats import Format
+from ..rules import Rule
+from ._bind import host_carry, host_scalars
+from ._check import check_rule, input_names
+from ._columns import real_of
+
+__all__ = ["ENVELOPE", "Recipe", "recipe_of"]
+
+# A row of scalars begins with the envelope, in this order.
+ENVELOPE = ("g_scale", "coupled_decay", "decay_factor", "average_weight")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One kernel of one rule.
+
+    Attributes:
+        title: the rule's name.
+        inputs: the names of `update`'s arguments: p, g, the slots, the scalars.
+        formats: the format of each array: "p", "g", then the slots in order.
+        average: whether a running average of the parameters is kept, in the type of the computation.
+        signs: whether each slot is signed, for rules whose state underflows gradually; None for others.
+    """
+
+    title: str
+    inputs: tuple[str, ...]
+    formats: tuple[tuple[str, Format], ...]
+    average: bool
+    signs: tuple[tuple[str, bool], ...] | None
+
+    @property
+    def scalars(self) -> tuple[str, ...]:
+        """The names of the rule's scalars."""
+        return self.inputs[len(self.formats) :]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The type of the computation."""
+        return np.dtype(real_of(dict(self.formats)))
+
+
+def recipe_of(
+    rule: Rule, p: str, g: str | None = None, slots: Mapping[str, str] | None = None, average: bool = False
+) -> Recipe:
+    """What the kernel of a rule is made of; the arguments are those of `compile_rule`.
+
+    Raises:
+        RuleSourceError, TypeError, ValueError: as of `compile_rule`.
+    """
+    form = check_rule(rule)
+    own = formats.get(p)
+    chosen = {"p": own, "g": formats.get(g or own.name)}
+    for name, slot in form.slots.items():
+        chosen[name] = formats.get((slots or {}).get(name, own.compute.name), slot.signed)
+    scaled = [name for name, format in chosen.items() if format.scaled]
+    if scaled and any(format.compute == np.float64 for format in chosen.values()):
+        raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
+    title, inputs = type(rule).__name__, tuple(input_names(rule, form))
+    given = len(host_scalars(rule, 1, *host_carry(rule, 1, *rule.carried.values())))
+    if given != len(inputs) - len(chosen):
+        raise TypeError(
+            f"{title}: scalars(t) returns {given} with these options, and update takes "
+            f"{len(inputs) - len(chosen)}"
+        )
+    divides = not all(slot.signed for slot in form.slots.values())
+    hidden = _eps_hides_subnormals(rule, chosen)
+    signs = None if hidden or not divides else tuple((k, x.signed) for k, x in form.slots.items())
+    return Recipe(title, inputs, tuple(chosen.items()), average, signs)
+
+
+def _eps_hides_subnormals(rule: Rule, chosen: Mapping[str, Format]) -> bool:
+    """Whether the rule's ε is so much larger than √(a subnormal number) that the sum is ε.
+
+    It is, by the digits of the type, and five more for the factor √(1 - β2^t) on ε.
+    """
+    real = np.finfo(real_of(chosen))
+    hidden = float(real.tiny) ** 0.5 * 2.0 ** (real.nmant + 6)
+    return bool(getattr(rule, "eps", 0.0) >= hidden)

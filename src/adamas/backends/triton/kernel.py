@@ -1,0 +1,115 @@
+"""A rule and its storage formats to one Triton function, through generated source in a per-user folder."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...formats import Format
+from ...rules import Rule
+from .._base import RuleSourceError
+from .._columns import columns
+from .._generated import load_generated
+from .._recipe import ENVELOPE, Recipe, recipe_of
+from .._trace import trace
+from .emit import SIGNATURE, TILE, emit_step
+from .text import update_text
+
+__all__ = ["WARPS", "Kernel", "chunk_size", "compile_rule", "pointer_types"]
+
+# Those of a program; with tiles of 1,024 elements a thread has 8.
+WARPS = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """One pass over all parameters, the Triton function `step`; program k takes chunk k.
+
+    Its arguments are addresses of the device: `table`, `chunks`, `info`, `keys` and `scalars` as of
+    `backends.numba.Kernel`, whose `tensor_info` is `info`, and `control`, two numbers of `dtype`: the factor
+    on all gradients, and one that is not zero where the step is to change nothing.
+    """
+
+    step: Any
+    formats: Mapping[str, Format]
+    average: bool
+    n_scalars: int
+    dtype: np.dtype[Any]
+    path: Path
+
+    @property
+    def arrays(self) -> tuple[str, ...]:
+        """The columns of the table."""
+        return columns(self.formats, self.average)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether anything is stored with random bits."""
+        return any(format.rounds for name, format in self.formats.items() if name != "g")
+
+    @property
+    def signature(self) -> tuple[str, ...]:
+        """The types of the arguments, as `launch` takes them."""
+        return pointer_types(SIGNATURE, self.dtype)
+
+
+def pointer_types(signature: tuple[str, ...], dtype: np.dtype[Any]) -> tuple[str, ...]:
+    """A signature with the type of the computation in place of "real"."""
+    return tuple(each.replace("real", f"fp{8 * dtype.itemsize}") for each in signature)
+
+
+def compile_rule(
+    rule: Rule,
+    p: str | np.dtype[Any],
+    *,
+    g: str | None = None,
+    slots: Mapping[str, str] | None = None,
+    average: bool = False,
+) -> Kernel:
+    """The kernel of `rule`; arguments and errors are those of `backends.numba.compile_rule`.
+
+    Machine code is made at the first launch, for the device of that launch.
+    """
+    recipe = recipe_of(rule, str(p), g, slots, average)
+    arrays = len(recipe.formats)
+    found = trace(recipe.title, rule.form().update, recipe.inputs, arrays)
+    try:
+        text = update_text(found, arrays, recipe.dtype == np.float64)
+    except RuleSourceError as error:
+        raise RuleSourceError(f"{recipe.title}.update: {error}") from None
+    return _compile(recipe, text)
+
+
+@functools.cache
+def _compile(recipe: Recipe, text: str) -> Kernel:
+    chosen = dict(recipe.formats)
+    name = f"gpu_{recipe.title.lower()}_{chosen['p'].name}"
+    module = load_generated(name, emit_step(recipe, text, _stamp()))
+    path, n_scalars = Path(str(module.__file__)), len(ENVELOPE) + len(recipe.scalars)
+    return Kernel(module.step, chosen, recipe.average, n_scalars, recipe.dtype, path)
+
+
+@functools.cache
+def _stamp() -> str:
+    """Changes with the toolbox, whose text is not in the kernels'."""
+    file = Path(__file__).with_name("toolbox.py")
+    return "toolbox " + hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+
+
+def chunk_size(elements: int) -> int:
+    """The elements of a chunk: enough programs for a large GPU several times over, few enough to list."""
+    # A GPU of 132 multiprocessors holds about 2,000 programs of 4 warps at once.
+    size = TILE
+    while size < _LARGEST_CHUNK and elements // size > _PROGRAMS:
+        size *= 2
+    return size
+
+
+_PROGRAMS = 1 << 14
+_LARGEST_CHUNK = 1 << 16
