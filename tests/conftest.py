@@ -5,8 +5,8 @@ import os
 # Read when Triton is first imported: its interpreter then runs kernels for GPUs on the CPU.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
+import hypothesis
+import pytest
 
 # Derandomized, so that a failure is the change's and not the day's; no deadline, because a first
 # call may compile a kernel.

@@ -4,6 +4,6 @@ It imports Triton, which is an extra: `pip install adamas[triton]`.
 """
 
 from .kernel import WARPS, Kernel, chunk_size, compile_rule
-from .launch import interpreted, launch
+from .launch import interpreted
 
-__all__ = ["WARPS", "Kernel", "chunk_size", "compile_rule", "interpreted", "launch"]
+__all__ = ["WARPS", "Kernel", "chunk_size", "compile_rule", "interpreted"]
