@@ -7,12 +7,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import gpu_support
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from adamas import formats
 from adamas.backends import Envelope, host_carry, host_scalars
-from adamas.backends.numba import Job, ThreadPool, compile_rule
+from adamas.backends import numba as cpu
+from adamas.backends.numba import ThreadPool
 from adamas.backends.numba.randomness import MULTIPLIERS
 from adamas.formats import BLOCK, Format
 from adamas.rules import NONNEGATIVE, SIGNED, Rule, xp
@@ -61,10 +64,11 @@ class Stored:
         format: the format.
         values: what it holds at first, each as one of the two codes beside it.
         length: the elements of a row, from each of which blocks begin; one row unless given.
+        guard: the bytes of a guard, and with them whether addresses are multiples of 16.
     """
 
-    def __init__(self, format: Format, values: Values, length: int | None = None) -> None:
-        self.format, self.n = format, values.size
+    def __init__(self, format: Format, values: Values, length: int | None = None, guard: int = GUARD) -> None:
+        self.format, self.n, self.guard = format, values.size, guard
         self.length = max(1, self.n) if length is None else length
         # Where each element's scale and code lie.
         row, column = np.divmod(np.arange(self.n), self.length)
@@ -72,8 +76,9 @@ class Stored:
         half = math.ceil(self.length / format.packs)
         self.code_of, self.place_of = row * half + column // format.packs, column % format.packs
         count = int(self.code_of[-1]) + 1 if self.n else 0
-        self.memory = _guarded(count * format.stored.itemsize)
-        self.scale_memory = _guarded(4 * (int(self.scale_of[-1]) + 1 if self.n and format.scaled else 0))
+        self.memory = _guarded(count * format.stored.itemsize, guard)
+        scales = int(self.scale_of[-1]) + 1 if self.n and format.scaled else 0
+        self.scale_memory = _guarded(4 * scales, guard)
         self.write(values)
 
     def write(self, values: Values) -> None:
@@ -87,18 +92,18 @@ class Stored:
     @property
     def data(self) -> Values:
         """The bytes of the codes and of the scales."""
-        return np.concatenate([_inside(self.memory), _inside(self.scale_memory)])
+        return np.concatenate([_inside(self.memory, self.guard), _inside(self.scale_memory, self.guard)])
 
     @property
     def addresses(self) -> list[int]:
         """Of the codes, and of the scales where there are any."""
         parts = [self.memory, self.scale_memory] if self.format.scaled else [self.memory]
-        return [int(part.ctypes.data) + GUARD for part in parts]
+        return [int(part.ctypes.data) + self.guard for part in parts]
 
     @property
     def stored(self) -> Values:
         """The stored elements, each of one code or several."""
-        return _inside(self.memory).view(self.format.stored)
+        return _inside(self.memory, self.guard).view(self.format.stored)
 
     @property
     def codes(self) -> Values:
@@ -117,7 +122,7 @@ class Stored:
 
     @property
     def scales(self) -> Values:
-        return _inside(self.scale_memory).view(np.float32)
+        return _inside(self.scale_memory, self.guard).view(np.float32)
 
     @property
     def values(self) -> Values:
@@ -134,19 +139,19 @@ class Stored:
 
     def guards_hold(self) -> bool:
         return all(
-            bool((part[:GUARD] == _GUARD).all() and (part[len(part) - GUARD :] == _GUARD).all())
+            bool((part[: self.guard] == _GUARD).all() and (part[len(part) - self.guard :] == _GUARD).all())
             for part in (self.memory, self.scale_memory)
         )
 
 
-def _guarded(size: int) -> Values:
-    memory = np.full(size + 2 * GUARD, _GUARD)
-    _inside(memory)[:] = 0
+def _guarded(size: int, guard: int) -> Values:
+    memory = np.full(size + 2 * guard, _GUARD)
+    _inside(memory, guard)[:] = 0
     return memory
 
 
-def _inside(memory: Values) -> Values:
-    return memory[GUARD : len(memory) - GUARD]
+def _inside(memory: Values, guard: int) -> Values:
+    return memory[guard : len(memory) - guard]
 
 
 def encode(format: Format, values: Values, random: Any) -> Values:
@@ -178,6 +183,11 @@ def encode_blocks(format: Format, values: Values, random: Any, scale_of: Values)
         return codes, np.where(top < least, np.float32(0), scales)
 
 
+# What compiles a rule, and the job that runs it, by the name of the backend.
+BACKENDS: dict[str, tuple[Any, Any]] = {"numba": (cpu.compile_rule, cpu.Job), **gpu_support.BACKENDS}
+every_backend = pytest.mark.parametrize("backend", BACKENDS)
+
+
 class Driver:
     """A kernel over arrays in storage formats, through the public seam alone.
 
@@ -189,6 +199,8 @@ class Driver:
         average: whether averages are kept.
         seed: of the rounding.
         lengths: the elements of a row of each parameter.
+        backend: what compiles and runs it, a name in `BACKENDS`.
+        guard: as of `Stored`.
     """
 
     def __init__(
@@ -203,23 +215,26 @@ class Driver:
         seed: int = 0,
         threads: int = 1,
         lengths: Sequence[int] | None = None,
+        backend: str = "numba",
+        guard: int = GUARD,
         **job_options: Any,
     ) -> None:
-        form = rule.form()
+        compile_rule, job = BACKENDS[backend]
+        form, self.guard = rule.form(), guard
         chosen = dict.fromkeys(form.slots, slots) if isinstance(slots, str) else slots
         self.kernel = compile_rule(rule, p, g=g, slots=chosen, average=average)
         self.rule, self.seed, self.pool, self.t = rule, seed, ThreadPool(threads), 0
-        self.params = [Stored(self.kernel.formats["p"], x) for x in params]
+        self.params = [Stored(self.kernel.formats["p"], x, guard=guard) for x in params]
         self.slots = [
             [
-                Stored(self.kernel.formats[s], np.full(x.size, slot.initial), lengths and lengths[k])
+                Stored(self.kernel.formats[s], np.full(x.size, slot.initial), lengths and lengths[k], guard)
                 for s, slot in form.slots.items()
             ]
             for k, x in enumerate(params)
         ]
         average_format = formats.get(self.kernel.dtype.name)
-        self.averages = [[Stored(average_format, x)] if average else [] for x in params]
-        self.job = Job(
+        self.averages = [[Stored(average_format, x, guard=guard)] if average else [] for x in params]
+        self.job = job(
             self.kernel, [x.size for x in params], [0] * len(params), lengths=lengths, **job_options
         )
         self.carried = tuple(rule.carried.values())
@@ -230,7 +245,7 @@ class Driver:
         self.carried = host_carry(self.rule, self.t, *self.carried)
         self.job.write_scalars(0, *envelope, *host_scalars(self.rule, self.t, *self.carried))
         self.job.write_key(0, key(self.seed, self.t))
-        stored = [Stored(self.kernel.formats["g"], g) for g in grads]
+        stored = [Stored(self.kernel.formats["g"], g, guard=self.guard) for g in grads]
         rows = zip(self.params, stored, self.slots, self.averages, strict=True)
         rows = [(p, g, *slots, *average) for p, g, slots, average in rows]
         self.job.write_table([address for row in rows for array in row for address in array.addresses])

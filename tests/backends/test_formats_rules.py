@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import gpu_support
 import numpy as np
 import pytest
 from code_support import SCALED, STORED, coarseness, smallest, spacing
@@ -20,6 +21,7 @@ from adamas.backends import Envelope, reference
 from adamas.rules import Adam, Rule
 
 STATES = STORED
+EVERY = ["float32", *STORED]
 PARAMS = ["float32", "bfloat16", "float16"]
 N = 300  # two blocks and a part of one
 ENVELOPE = Envelope(scale=0.5, coupled_decay=1e-3, decay_factor=1 - 1e-4, average=0.25)
@@ -91,19 +93,34 @@ def assert_stored(driver: Driver, before: list[np.ndarray], exact: tuple[np.ndar
         assert (excess <= 0).all(), f"step {driver.t}, array {k}: {excess.max()} beyond the bound"
 
 
-@pytest.mark.parametrize(("name", "p", "state", "average"), BLOCKS + HALVES + ADAM + MIXED)
-def test_every_step_is_the_references_to_the_precision_of_the_formats(
-    name: str, p: str, state: str | dict[str, str], average: bool
-) -> None:
-    """From what is stored, each of 100 steps: nothing can add up unseen."""
-    rule = FORMS[name]
-    driver = Driver(rule, [parameters(N)], p, state, average=average)
-    for g in moderate(100, N):
+def assert_every_step(driver: Driver, rule: Rule, p: str, grads: np.ndarray) -> None:
+    """From what is stored, each step: nothing can add up unseen."""
+    for g in grads:
         g = representable(p, g)
         before = [array.values.astype(np.float64) for array in driver.arrays]
         exact = exact_step(driver, rule, g)
         driver.step(g, envelope=ENVELOPE)
         assert_stored(driver, before, exact)
+
+
+@pytest.mark.parametrize(("name", "p", "state", "average"), BLOCKS + HALVES + ADAM + MIXED)
+def test_every_step_is_the_references_to_the_precision_of_the_formats(
+    name: str, p: str, state: str | dict[str, str], average: bool
+) -> None:
+    driver = Driver(FORMS[name], [parameters(N)], p, state, average=average)
+    assert_every_step(driver, FORMS[name], p, moderate(100, N))
+
+
+@pytest.mark.parametrize("state", EVERY)
+@pytest.mark.parametrize("name", FORMS)
+@pytest.mark.parametrize("backend", gpu_support.BACKENDS)
+def test_every_step_of_kernels_for_gpus(backend: str, name: str, state: str) -> None:
+    """Every rule in every format, over a tile that is whole and one that is not."""
+    place = list(FORMS).index(name) + EVERY.index(state)
+    p, average = PARAMS[place % 3], place % 2 == 0
+    n, rule = 1024 + N, FORMS[name]
+    driver = Driver(rule, [parameters(n)], p, state, average=average, backend=backend, guard=48)
+    assert_every_step(driver, rule, p, moderate(4, n))
 
 
 # Whole runs, in the mean of squares. A second moment that n equal squares have built has been rounded at each
