@@ -7,14 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import gpu_support
 import numpy as np
 import numpy.typing as npt
-import pytest
+from gpu_support import BACKENDS
 
 from adamas import formats
 from adamas.backends import Envelope, host_carry, host_scalars
-from adamas.backends import numba as cpu
 from adamas.backends.numba import ThreadPool
 from adamas.backends.numba.randomness import MULTIPLIERS
 from adamas.formats import BLOCK, Format
@@ -181,11 +179,6 @@ def encode_blocks(format: Format, values: Values, random: Any, scale_of: Values)
         zero = float(format.decode(np.uint8(0), np.float32(1))) * format.scale_factor if format.decode else 0
         least = np.float32(TINY) * np.float32(1 / zero if zero else 2)
         return codes, np.where(top < least, np.float32(0), scales)
-
-
-# What compiles a rule, and the job that runs it, by the name of the backend.
-BACKENDS: dict[str, tuple[Any, Any]] = {"numba": (cpu.compile_rule, cpu.Job), **gpu_support.BACKENDS}
-every_backend = pytest.mark.parametrize("backend", BACKENDS)
 
 
 class Driver:

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
-from adamas.backends import Runs, chunks_of, lengths_of
+from adamas.backends import Runs, chunks_of, lengths_of, numba
 from adamas.formats import BLOCK
 
-__all__ = ["BACKENDS", "InterpretedJob"]
+__all__ = ["BACKENDS", "OF_GPUS", "InterpretedJob", "every_backend"]
 
 
 class InterpretedJob:
@@ -69,7 +70,7 @@ class InterpretedJob:
         launch.launch(self.kernel.step, len(self._chunks), self.kernel.signature, arguments, 4)
 
 
-def _backends() -> dict[str, tuple[Any, Any]]:
+def _of_gpus() -> dict[str, tuple[Any, Any]]:
     if importlib.util.find_spec("triton") is None:
         return {}
     from adamas.backends import triton
@@ -77,5 +78,8 @@ def _backends() -> dict[str, tuple[Any, Any]]:
     return {"triton": (triton.compile_rule, InterpretedJob)}
 
 
-# As in `format_support`; none where there is no Triton, as on macOS.
-BACKENDS = _backends()
+# None where there is no Triton, as on macOS.
+OF_GPUS = _of_gpus()
+# What compiles a rule, and the job that runs its kernel, by the name of the backend.
+BACKENDS: dict[str, tuple[Any, Any]] = {"numba": (numba.compile_rule, numba.Job), **OF_GPUS}
+every_backend = pytest.mark.parametrize("backend", BACKENDS)

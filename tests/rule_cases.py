@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gpu_support import BACKENDS
 
 import adamas.rules
 from adamas.backends import Envelope, host_carry, host_scalars, reference, text_key
-from adamas.backends.numba import Job, ThreadPool, compile_rule
+from adamas.backends.numba import ThreadPool
 from adamas.rules import (
     NONNEGATIVE,
     SGD,
@@ -149,14 +150,16 @@ class Driver:
         threads: int = 1,
         rows: Sequence[int] | None = None,
         dtype: np.dtype | None = None,
+        backend: str = "numba",
         **job_options: int,
     ) -> None:
+        compile_rule, job = BACKENDS[backend]
         self.rule, self.envelope, self.pool = rule, envelope, ThreadPool(threads)
         self.params = list(params)
         initial = [slot.initial for slot in rule.form().slots.values()]
         self.slots = [[np.full_like(p, x) for x in initial] for p in params]
         kernel = compile_rule(rule, dtype or params[0].dtype)
-        self.job = Job(kernel, [p.size for p in params], rows or [0] * len(params), **job_options)
+        self.job = job(kernel, [p.size for p in params], rows or [0] * len(params), **job_options)
         self.t, self.carried = 0, tuple(rule.carried.values())
 
     def step(self, *grads: np.ndarray, rules: Sequence[Rule] | None = None) -> None:
@@ -171,7 +174,7 @@ class Driver:
 
 
 def run_kernel(
-    rule: Rule, p: np.ndarray, grads: np.ndarray, envelope: Envelope = Envelope(), **options: int
+    rule: Rule, p: np.ndarray, grads: np.ndarray, envelope: Envelope = Envelope(), **options: Any
 ) -> tuple[np.ndarray, ...]:
     """`(p, *slots)` after the steps, from a copy of `p`, in the dtype of `p`."""
     driver = Driver(rule, [p.copy()], envelope, **options)

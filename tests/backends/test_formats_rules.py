@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import gpu_support
 import numpy as np
 import pytest
 from code_support import SCALED, STORED, coarseness, smallest, spacing
 from format_support import EPS, TINY, Driver, Stored, representable
+from gpu_support import OF_GPUS
 from rule_cases import FORMS, parameters, with_lr
 
 from adamas import formats
@@ -21,7 +21,6 @@ from adamas.backends import Envelope, reference
 from adamas.rules import Adam, Rule
 
 STATES = STORED
-EVERY = ["float32", *STORED]
 PARAMS = ["float32", "bfloat16", "float16"]
 N = 300  # two blocks and a part of one
 ENVELOPE = Envelope(scale=0.5, coupled_decay=1e-3, decay_factor=1 - 1e-4, average=0.25)
@@ -111,12 +110,12 @@ def test_every_step_is_the_references_to_the_precision_of_the_formats(
     assert_every_step(driver, FORMS[name], p, moderate(100, N))
 
 
-@pytest.mark.parametrize("state", EVERY)
+@pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize("name", FORMS)
-@pytest.mark.parametrize("backend", gpu_support.BACKENDS)
+@pytest.mark.parametrize("backend", OF_GPUS)
 def test_every_step_of_kernels_for_gpus(backend: str, name: str, state: str) -> None:
     """Every rule in every format, over a tile that is whole and one that is not."""
-    place = list(FORMS).index(name) + EVERY.index(state)
+    place = list(FORMS).index(name) + STATES.index(state)
     p, average = PARAMS[place % 3], place % 2 == 0
     n, rule = 1024 + N, FORMS[name]
     driver = Driver(rule, [parameters(n)], p, state, average=average, backend=backend, guard=48)

@@ -1,7 +1,8 @@
 """The text of a kernel: the table and the chunks, the envelope, and the formats around a rule's arithmetic.
 
 A program takes one chunk, tile by tile. A tile is whole where it lies inside its chunk and every array begins
-at a multiple of 16 bytes: its accesses are then of 16 bytes. Others are masked, an element an access.
+at a multiple of 16 bytes: its accesses are then of 16 bytes. What is left goes in small tiles, masked, an
+element a thread: those need fewer registers than whole ones, of which as many programs then run at once.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from .._draws import draws, in_blocks
 from .._recipe import ENVELOPE, Recipe
 from .text import format_text
 
-__all__ = ["BLOCKS", "SIGNATURE", "TILE", "emit_step"]
+__all__ = ["SIGNATURE", "TILE", "emit_step"]
 
 # Elements a tile: 8 a thread of four warps, 16 bytes of the narrowest elementwise format.
 TILE = 1024
 BLOCKS = TILE // BLOCK
+# Elements of a tile that is not whole: one a thread, and one block.
+SMALL = 128
 
 # The types of a kernel's arguments; "real" is that of the computation.
 SIGNATURE = ("*i64", "*i64", "*i64", "*i64", "*real", "*real")
@@ -39,7 +42,9 @@ subnormal_scale = tl.constexpr({subnormal_scale!r})
 
 
 @triton.jit
-def tile(first, start, stop, shift, length, key, {arguments}, WHOLE: tl.constexpr):
+def tile(
+    first, start, stop, shift, length, key, {arguments}, SIZE: tl.constexpr, WHOLE: tl.constexpr
+):
     {place}
     {body}
 
@@ -59,35 +64,39 @@ def step(table, chunks, info, keys, scalars, control):
     {loop}
 '''
 
+# The interpreter knows no `range` of numbers that are loaded.
 _ELEMENTWISE = """\
 first = start
-while first < start + (stop - start) * alive:  # the interpreter knows no range of what is loaded
+while first < start + (stop - start) * alive:
     starts = {starts}
     if (first + {tile} <= stop) & (starts & 15 == 0):
-        tile(first, start, stop, shift, length, key, {arguments}, True)
+        tile(first, start, stop, shift, length, key, {arguments}, {tile}, True)
+        first += {tile}
     else:
-        tile(first, start, stop, shift, length, key, {arguments}, False)
-    first += {tile}
+        tile(first, start, stop, shift, length, key, {arguments}, {small}, False)
+        first += {small}
 """
 
 # Here `first` counts blocks, those of a row being numbered together: scales lie by that number.
 _IN_BLOCKS = """\
 across = (length + {last}) // {block}
 whole_rows = (length % {block} == 0) | (start == 0) & (stop <= length)
-begin = start // length * across + start % length // {block}
+first = start // length * across + start % length // {block}
 end = stop // length * across + (stop % length + {last}) // {block}
-first = begin
-while first < begin + (end - begin) * alive:  # the interpreter knows no range of what is loaded
+end = first + (end - first) * alive
+while first < end:
     starts = {starts}
     if (first * {block} + {tile} <= stop) & (starts & 15 == 0) & whole_rows:
-        tile(first, start, stop, shift, length, key, {arguments}, True)
+        tile(first, start, stop, shift, length, key, {arguments}, {blocks}, True)
+        first += {blocks}
     else:
-        tile(first, start, stop, shift, length, key, {arguments}, False)
-    first += {blocks}
+        tile(first, start, stop, shift, length, key, {arguments}, 1, False)
+        first += 1
 """
 
 _PLACE = """\
-place = tl.arange(0, {tile})
+base = first
+place = tl.arange(0, SIZE)
 inside = place < stop - first
 bits = mixed(counter_at(key, first + shift + place), key)
 """
@@ -95,24 +104,18 @@ bits = mixed(counter_at(key, first + shift + place), key)
 _PLACE_IN_BLOCKS = """\
 column = tl.arange(0, {block})[None, :]
 pair = tl.arange(0, {half})[None, :]
+number = tl.arange(0, SIZE)[:, None]
+place, place_pair = number * {block} + column, number * {half} + pair
 if WHOLE:
-    block = first + tl.arange(0, {blocks})[:, None]
-    base, base_block, base_pair = first * {block}, first, first * {half}
-    place, place_block = tl.arange(0, {blocks})[:, None] * {block} + column, tl.arange(0, {blocks})[:, None]
-    place_pair = tl.arange(0, {blocks})[:, None] * {half} + pair
-    begins = block * {block}
-    inside, inside_block, inside_pair = column < {block}, place_block < {blocks}, pair < {half}
+    base, base_pair, count = first * {block}, first * {half}, {block}
 else:
     across = (length + {last}) // {block}
-    block = first + tl.arange(0, {blocks})[:, None]
-    row = block // across
-    begins = row * length + block % across * {block}
-    count = tl.minimum(tl.minimum({block}, length - block % across * {block}), stop - begins)
-    base, base_block, base_pair = first * 0, first * 0, first * 0
-    place, place_block = begins + column, block
-    place_pair = row * ((length + 1) // 2) + block % across * {half} + pair
-    inside, inside_block, inside_pair = column < count, count > 0, pair < (count + 1) // 2
-block_key = tile_key(key, begins + shift)
+    row, base = first // across, first % across * {block}
+    count = tl.minimum(tl.minimum({block}, length - base), stop - (row * length + base)).to(tl.int32)
+    base_pair = row * ((length + 1) // 2) + base // 2
+    base = row * length + base
+inside, inside_block, inside_pair = column < count, number < SIZE, pair < (count + 1) // 2
+block_key = tile_key(key, base + shift + number * {block})
 bits = scattered(block_key, column)
 """
 
@@ -130,7 +133,14 @@ def emit_step(recipe: Recipe, arithmetic: str, stamp: str) -> str:
     variables = names_of_columns(formats, recipe.average)
     names = [f"s{k}" for k in range(len(ENVELOPE) + len(recipe.scalars))]
     arguments = ", ".join([*variables, *names])
-    numbers = {"tile": TILE, "block": BLOCK, "blocks": BLOCKS, "half": BLOCK // 2, "last": BLOCK - 1}
+    numbers = {
+        "tile": TILE,
+        "small": SMALL,
+        "block": BLOCK,
+        "blocks": BLOCKS,
+        "half": BLOCK // 2,
+        "last": BLOCK - 1,
+    }
     loop, place = (_IN_BLOCKS, _PLACE_IN_BLOCKS) if scaled else (_ELEMENTWISE, _PLACE)
     width, count = len(variables), len(names)
     reads = [f"{name} = tl.load(scalars + {count} * row + {k})" for k, name in enumerate(names)]
@@ -175,8 +185,7 @@ def _body(recipe: Recipe, s: Sequence[str]) -> list[str]:
     formats = dict(recipe.formats)
     slots = [name for name in formats if name not in ("p", "g")]
     scale, decay, factor, weight, *scalars = s
-    scaled = in_blocks(formats)
-    lines = [line for name, format in formats.items() for line in _loaded(name, format, scaled)]
+    lines = [line for name, format in formats.items() for line in _loaded(name, format)]
     results = ", ".join(["p", *(f"new_{name}" for name in slots)]) + ("" if slots else ",")
     lines += [
         f"g = {scale} * g + tl.where({decay} != 0, {decay} * p, tl.full([], 0.0, real))",
@@ -187,7 +196,7 @@ def _body(recipe: Recipe, s: Sequence[str]) -> list[str]:
         faded = [f"below_normal(new_{name})" for name in slots if gradual[name]]
         lines += ["silent = below_normal(g)", f"faded = {' & '.join(['silent', *faded])}"]
     random = draws(formats, "0x{:X}")
-    lines += _stored("p", formats["p"], "p", random["p"], scaled)
+    lines += _stored("p", formats["p"], "p", random["p"])
     for name in slots:
         format, value = formats[name], _flushed(name, gradual)
         if format.scaled:
@@ -196,36 +205,31 @@ def _body(recipe: Recipe, s: Sequence[str]) -> list[str]:
         if format.largest is not None:
             # Infinity would never come back: a second moment would stop its parameter for ever.
             value = f"saturated({value}, {format.largest!r})"
-        lines += _stored(name, format, value, random[name], scaled)
+        lines += _stored(name, format, value, random[name])
     if recipe.average:
+        size = sizes(formats, True)["average"]
         lines += [
-            f"mean = load(at_average{_base('average', recipe, scaled)}, place, inside, real, WHOLE)",
+            f"mean = load(at_average + {size} * base, place, inside, real, WHOLE)",
             f"mean = mean + {weight} * (p - mean)",
-            f"store(at_average{_base('average', recipe, scaled)}, place, inside, mean, real, WHOLE)",
+            f"store(at_average + {size} * base, place, inside, mean, real, WHOLE)",
         ]
     return lines
 
 
-def _base(name: str, recipe: Recipe, scaled: bool) -> str:
-    """What is added to the address of an array for the first element of a tile."""
-    size = sizes(dict(recipe.formats), recipe.average)[name]
-    return f" + {size} * {'base' if scaled else 'first'}"
-
-
-def _memory(name: str, format: Format, scaled: bool) -> str:
+def _memory(name: str, format: Format) -> str:
     """The place of a tile of codes: address, elements, mask."""
     if format.packs > 1:
         return f"at_{name} + base_pair, place_pair, inside_pair"
-    return f"at_{name} + {format.stored.itemsize} * {'base' if scaled else 'first'}, place, inside"
+    return f"at_{name} + {format.stored.itemsize} * base, place, inside"
 
 
-def _loaded(name: str, format: Format, scaled: bool) -> list[str]:
+def _loaded(name: str, format: Format) -> list[str]:
     """The values of an array in the type of the computation."""
-    code = f"load({_memory(name, format, scaled)}, tl.{format.stored.name}, WHOLE)"
+    code = f"load({_memory(name, format)}, tl.{format.stored.name}, WHOLE)"
     if format.packs > 1:
         code = f"unpacked({code})"
     if format.scaled:
-        at = f"scales_{name} + 4 * base_block, place_block, inside_block"
+        at = f"scales_{name} + 4 * first, number, inside_block"
         # Scales are one for each block: no access of 16 bytes, whatever the tile.
         return [
             f"scale = load({at}, tl.float32, False)",
@@ -234,11 +238,11 @@ def _loaded(name: str, format: Format, scaled: bool) -> list[str]:
     return [f"{name} = {code}.to(real)" if format.decode is None else f"{name} = decode_{name}({code})"]
 
 
-def _stored(name: str, format: Format, value: str, random: str, scaled: bool) -> list[str]:
+def _stored(name: str, format: Format, value: str, random: str) -> list[str]:
     """Store the new values of an array without scales."""
     code = f"encode_{name}({value}, {random})" if format.encode is not None else f"({value})"
     code = f"{code}.to(tl.{format.stored.name})"
-    return [f"store({_memory(name, format, scaled)}, {code}, tl.{format.stored.name}, WHOLE)"]
+    return [f"store({_memory(name, format)}, {code}, tl.{format.stored.name}, WHOLE)"]
 
 
 def _flushed(name: str, gradual: Mapping[str, bool] | None) -> str:
@@ -263,8 +267,8 @@ def _scaled(name: str, format: Format, gradual: bool, random: str) -> list[str]:
     magnitude = "bits_of(x)" + (" & 0x7FFFFFFF" if format.signed else "")
     codes = f"encode_{name}(x, inverse, {random})"
     if format.packs > 1:
-        codes = f"packed({codes}, {BLOCKS})"
-    at = f"scales_{name} + 4 * base_block, place_block, inside_block"
+        codes = f"packed({codes}, SIZE)"
+    at = f"scales_{name} + 4 * first, number, inside_block"
     return [
         f"x = {_flushed(name, {name: format.signed} if gradual else None)}",
         # Compare bits: their maximum is that of magnitudes, and keeps a NaN.
@@ -278,7 +282,7 @@ def _scaled(name: str, format: Format, gradual: bool, random: str) -> list[str]:
         "x = tl.where(large, maximum(minimum(x, top), -top), x)",
         f"store({at}, tl.where({least}, 0.0, scale), tl.float32, False)",
         "inverse = tl.div_rn(1.0, scale)",
-        f"store({_memory(name, format, True)}, {codes}.to(tl.{format.stored.name}), "
+        f"store({_memory(name, format)}, {codes}.to(tl.{format.stored.name}), "
         f"tl.{format.stored.name}, WHOLE)",
     ]
 

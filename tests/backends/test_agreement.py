@@ -1,4 +1,4 @@
-"""The Numba kernels against the float64 reference: every rule, in both dtypes, over short and long runs."""
+"""Kernels against the float64 reference: every rule, in both dtypes, over short and long runs."""
 
 import functools
 from collections.abc import Sequence
@@ -6,8 +6,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from gpu_support import OF_GPUS, every_backend
 from rule_cases import (
     CASES,
+    FORMS,
     Driver,
     every_case,
     every_dtype,
@@ -65,6 +67,16 @@ def test_steps(name: str, dtype: np.dtype, steps: int, lr: float) -> None:
     assert_agrees(actual, judged(name, lr, steps))
 
 
+@pytest.mark.parametrize("name", FORMS)
+@every_dtype
+@pytest.mark.parametrize("backend", OF_GPUS)
+def test_steps_of_kernels_for_gpus(backend: str, name: str, dtype: np.dtype) -> None:
+    """Over small tiles, and whole ones of two chunks."""
+    rule, n = FORMS[name], 3 * 1024 + N
+    actual = run_kernel(rule, parameters(n).astype(dtype), gradients(3, n), backend=backend)
+    assert_agrees(actual, run_reference(rule, parameters(n), gradients(3, n)))
+
+
 @every_case
 @every_dtype
 def test_without_gradients_nothing_moves(name: str, dtype: np.dtype) -> None:
@@ -96,9 +108,10 @@ def test_many_tensors_of_odd_sizes(name: str, dtype: np.dtype) -> None:
 
 
 @every_dtype
+@every_backend
 @pytest.mark.parametrize("sizes", [[], [0], [0, 0]], ids=str)
-def test_nothing_to_do(dtype: np.dtype, sizes: list[int]) -> None:
-    driver = Driver(Adam(), [np.empty(n, dtype) for n in sizes], dtype=dtype)
+def test_nothing_to_do(dtype: np.dtype, backend: str, sizes: list[int]) -> None:
+    driver = Driver(Adam(), [np.empty(n, dtype) for n in sizes], dtype=dtype, backend=backend)
     driver.step(*(np.empty(n, dtype) for n in sizes))
 
 
@@ -128,10 +141,11 @@ def test_decoupled_decay_alone_shrinks(dtype: np.dtype) -> None:
 
 
 @every_dtype
-def test_every_tensor_has_its_own_scalars(dtype: np.dtype) -> None:
+@every_backend
+def test_every_tensor_has_its_own_scalars(dtype: np.dtype, backend: str) -> None:
     rules: list[Rule] = [Adam(lr=1e-3), Adam(lr=1.0, beta1=0.5), Adam(lr=0.1, eps_placement="hat")]
     params = [parameters(N, seed=k) for k in range(3)]
-    driver = Driver(Adam(), [p.astype(dtype) for p in params], rows=[0, 1, 2])
+    driver = Driver(Adam(), [p.astype(dtype) for p in params], rows=[0, 1, 2], backend=backend)
     grads = gradients(1, N).astype(dtype)
     driver.step(*(grads[0] for _ in rules), rules=rules)
     for rule, p, moved, slots in zip(rules, params, driver.params, driver.slots, strict=True):
@@ -148,3 +162,15 @@ def test_rows_may_be_shared_and_come_in_any_order(dtype: np.dtype, n: int) -> No
     driver.step(*(gradients(1, n)[0].astype(dtype) for _ in rows), rules=rules)
     for row, p, moved, slots in zip(rows, params, driver.params, driver.slots, strict=True):
         assert_agrees((moved, *slots), run_reference(rules[row], p, gradients(1, n)))
+
+
+@pytest.mark.parametrize("backend", OF_GPUS)
+def test_a_step_that_is_skipped_on_the_device_changes_nothing(backend: str) -> None:
+    driver = Driver(Adam(), [parameters(N)], backend=backend)
+    driver.job.skip(True)
+    driver.step(gradients(1, N)[0])
+    np.testing.assert_array_equal(driver.params[0], parameters(N), strict=True)
+    assert not any(slot.any() for slot in driver.slots[0])
+    driver.job.skip(False)
+    driver.step(gradients(1, N)[0])
+    assert (driver.params[0] != parameters(N)).all()
