@@ -19,7 +19,7 @@ from .text import format_text
 
 __all__ = ["SIGNATURE", "TILE", "emit_step"]
 
-# Elements a tile: 8 a thread of four warps, 16 bytes of the narrowest elementwise format.
+# Elements a tile.
 TILE = 1024
 BLOCKS = TILE // BLOCK
 # Elements of a tile that is not whole: one a thread, and one block.

@@ -21,10 +21,10 @@ from .._trace import trace
 from .emit import SIGNATURE, TILE, emit_step
 from .text import update_text
 
-__all__ = ["WARPS", "Kernel", "chunk_size", "compile_rule", "pointer_types"]
+__all__ = ["THREADS", "Kernel", "chunk_size", "compile_rule", "pointer_types"]
 
-# Those of a program; with tiles of 1,024 elements a thread has 8.
-WARPS = 4
+# Those of a program: in a whole tile each has 8 elements, 16 bytes of the narrowest format without scales.
+THREADS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +104,7 @@ def _stamp() -> str:
 
 def chunk_size(elements: int) -> int:
     """The elements of a chunk: enough programs for a large GPU several times over, few enough to list."""
-    # A GPU of 132 multiprocessors holds about 2,000 programs of 4 warps at once.
+    # A GPU of 132 multiprocessors holds 500 to 900 programs at once.
     size = TILE
     while size < _LARGEST_CHUNK and elements // size > _PROGRAMS:
         size *= 2

@@ -93,7 +93,9 @@ class TritonLauncher(TableLauncher):
         backend: Any = _backend()
         sent = (self._table, self._chunks, self._info, self._keys, self._scalars, self._control)
         arguments = [each.tensor for each in sent]
-        backend.launch.launch(self._kernel.step, self._grid, self._kernel.signature, arguments, backend.WARPS)
+        backend.launch.launch(
+            self._kernel.step, self._grid, self._kernel.signature, arguments, backend.THREADS
+        )
 
     def grad_squares(self) -> Tensor:
         raise NotImplementedError
