@@ -270,7 +270,7 @@ def _scaled(name: str, format: Format, gradual: bool, random: str) -> list[str]:
         codes = f"packed({codes}, SIZE)"
     at = f"scales_{name} + 4 * first, number, inside_block"
     return [
-        f"x = {_flushed(name, {name: format.signed} if gradual else None)}",
+        f"x = new_{name}",
         # Compare bits: their maximum is that of magnitudes, and keeps a NaN.
         f"top = tl.max(tl.where(inside, {magnitude}, 0), 1, keep_dims=True)",
         "top = top.to(tl.uint32).to(tl.float32, bitcast=True)",

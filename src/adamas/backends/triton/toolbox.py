@@ -5,6 +5,8 @@ operation rounded once: with fusion off and division and roots rounded to neares
 Triton's interpreter give the same bits.
 """
 
+import os
+
 import triton
 import triton.language as tl
 
@@ -14,6 +16,7 @@ __all__ = [
     "counter_at",
     "draw",
     "flush",
+    "fused",
     "int_at",
     "load",
     "lower_bits",
@@ -59,16 +62,30 @@ def minimum(x, y):
 @triton.jit
 def sign(x):
     """-1, 0 or 1; NaN of NaN."""
-    return tl.where(x > 0, x * 0 + 1, tl.where(x < 0, x * 0 - 1, x))
+    one = tl.full([], 1.0, x.dtype)
+    return tl.where(x > 0, one, tl.where(x < 0, -one, x))
 
 
 @triton.jit
 def whole_power(x, n: tl.constexpr):
     """The product of n >= 0 equal factors."""
-    product = x * 0 + 1
+    product = tl.full([], 1.0, x.dtype)
     for _ in tl.static_range(n):
         product = product * x
     return product
+
+
+# Triton's interpreter rounds the product of `tl.fma` too.
+_INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+
+
+@triton.jit
+def fused(x, y, z):
+    """`x * y + z` in float32, rounded once."""
+    if _INTERPRETED:
+        return (x.to(tl.float64) * y + z).to(tl.float32)
+    else:
+        return tl.fma(x, y, z)
 
 
 @triton.jit
@@ -101,7 +118,7 @@ def below_normal(x):
 @triton.jit
 def flush(x):
     """Zero for subnormal numbers, in which decaying state would end."""
-    return tl.where(below_normal(x), x * 0, x)
+    return tl.where(below_normal(x), tl.full([], 0.0, x.dtype), x)
 
 
 @triton.jit
