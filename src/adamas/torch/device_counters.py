@@ -53,7 +53,7 @@ class DeviceCounters:
         """Make the counters of one name views of their row of the array."""
         old = [state.get(key) if key else None for state in states]
         there = [x for x in old if isinstance(x, Tensor) and x.device == self.array.device]
-        values = [float(x) if _is_here(x) else first for x, first in zip(old, initial, strict=True)]
+        values = [_value(x, first) for x, first in zip(old, initial, strict=True)]
         self.array[row] = torch.from_numpy(np.array(values)).to(self.array)
         if there:  # moved on the device, without waiting for it
             places = [k for k, x in enumerate(old) if isinstance(x, Tensor) and x.device == self.array.device]
@@ -84,6 +84,7 @@ class DeviceCounters:
         return True
 
 
-def _is_here(x: Any) -> bool:
-    """Whether a counter has a value that the host knows."""
-    return x is not None and not (isinstance(x, Tensor) and (x.is_meta or x.device.type != "cpu"))
+def _value(x: Any, initial: float) -> float:
+    """The value of a counter that the host knows; another's is moved on its device."""
+    known = x is not None and not (isinstance(x, Tensor) and (x.is_meta or x.device.type != "cpu"))
+    return float(x) if known else initial

@@ -1,4 +1,4 @@
-"""What the last step found, on the device until somebody asks: asking waits for the device, stepping does not."""
+"""What the last step found, on its device until somebody asks: asking waits for it, stepping does not."""
 
 from __future__ import annotations
 
