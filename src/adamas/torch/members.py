@@ -17,7 +17,7 @@ from ..rules._base import Slot
 from ._compat import is_dense, is_fake
 from .conversion import convert
 from .gradients import has_own_memory
-from .launchers import Launcher, Member, ParamState, Request, choose
+from .launchers import Launcher, Member, ParamState, Request, choose, why_slow
 from .mesh import local, localized, wrapped
 from .options import AVERAGE, Groups
 from .resharding import slot_here
@@ -121,9 +121,10 @@ def _is_plain(p: Tensor) -> bool:
 def _kind(k: int, member: Member, request: Request, groups: Groups) -> Kind:
     p = member.p
     launcher, reasons = choose(member, request)
-    if reasons and reasons[0] not in groups.told:
-        groups.told.add(reasons[0])
-        _warn(launcher, reasons[0], p, request)
+    reason = why_slow(launcher, reasons, member)
+    if reason is not None and reason not in groups.told:
+        groups.told.add(reason)
+        _warn(launcher, reason, p, request)
     slots, average = state_formats(p, request)
     scaled = any(format.scaled for *_, format in slots)
     names = [name for key, _, format in slots for name in array_keys(key, format)]
@@ -164,12 +165,12 @@ def _warn_whole(p: Tensor) -> None:
 
 
 def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) -> None:
-    """Say why no faster launcher takes a parameter."""
+    """Say what runs in place of a kernel, and why."""
     if request.differentiable or p.is_meta or is_fake(p):
         return
     warnings.warn(
-        f"parameters of shape {tuple(p.shape)} and alike are updated by backend {launcher.name!r}, slower "
-        f"than a kernel: {reason}. Ask for backend={launcher.name!r} if that is meant",
+        f"parameters of shape {tuple(p.shape)} and alike are updated by {launcher.in_place_of_kernel}, "
+        f"slower than a kernel: {reason}. Ask for backend={launcher.name!r} if that is meant",
         SlowPathWarning,
         stacklevel=8,
     )

@@ -16,7 +16,7 @@ from torch.nn.parameter import is_lazy
 from .._tools.text import format_value
 from ..rules import SIGNED, Rule
 from .keywords import StepOptions
-from .launchers import Request, choose
+from .launchers import Request, choose, why_slow
 from .options import AVERAGE, Groups
 from .params import member_of
 from .skips import WINDOW_KEY
@@ -140,11 +140,15 @@ def _param(p: Tensor, index: int, name: str | None, request: Request) -> ParamRe
 
 def _backend(p: Tensor, request: Request) -> tuple[str | None, list[str]]:
     """The backend that steps a parameter, and why no faster one does."""
+    member = member_of(p)
     try:
-        launcher, reasons = choose(member_of(p), request)
+        launcher, reasons = choose(member, request)
     except ValueError as error:
         return None, [str(error)]
-    return launcher.name, [f"backend {launcher.name!r}: {reason}" for reason in reasons[:1]]
+    reason = why_slow(launcher, reasons, member)
+    if reason is None:
+        return launcher.name, []
+    return launcher.name, [f"backend {launcher.name!r}, {launcher.in_place_of_kernel}: {reason}"]
 
 
 def _formats(p: Tensor, request: Request) -> tuple[dict[str, str], list[str]]:

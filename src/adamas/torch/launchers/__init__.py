@@ -30,6 +30,7 @@ __all__ = [
     "all_launchers",
     "choose",
     "names",
+    "why_slow",
 ]
 
 # The value of `backend` that leaves the choice to `choose`.
@@ -144,6 +145,8 @@ class Launcher(Protocol):
     name: ClassVar[str]
     # `choose` asks those with a lower one first.
     rank: ClassVar[int]
+    # What it runs, as warnings and reports say it, if that is no kernel.
+    in_place_of_kernel: ClassVar[str | None]
     # Whether the plan allocates and counts for it; else it makes its state and counts its steps itself.
     keeps_state: ClassVar[bool]
 
@@ -224,3 +227,15 @@ def choose(member: Member, request: Request) -> tuple[type[Launcher], list[str]]
     wanted = f"backend={asked!r}" if asked != AUTO else f"state_format={chosen!r}"
     why = "; ".join(dict.fromkeys(reasons))
     raise ValueError(f"{wanted} cannot update a parameter of shape {tuple(member.p.shape)}: {why}")
+
+
+def why_slow(launcher: type[Launcher], reasons: Sequence[str], member: Member) -> str | None:
+    """Why no kernel takes a parameter, from the reasons of `choose`; None where one does.
+
+    On the CPU the kernels' own reason is the first; elsewhere that is the device, and what else is missing
+    comes after it.
+    """
+    if launcher.in_place_of_kernel is None or not reasons:
+        return None
+    on_cpu = member.local.device.type == "cpu"
+    return reasons[0] if on_cpu else "; ".join(dict.fromkeys(reasons))

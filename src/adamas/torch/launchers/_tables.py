@@ -51,6 +51,7 @@ class TableLauncher:
     its tensors reach it.
     """
 
+    in_place_of_kernel = None
     keeps_state = True
 
     def __init__(self, members: list[ParamState], requests: Sequence[Request], kernel: Any) -> None:

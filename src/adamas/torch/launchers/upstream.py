@@ -25,6 +25,7 @@ class UpstreamLauncher:
 
     name = "torch"
     rank = 50
+    in_place_of_kernel = "torch.optim's own step"
     keeps_state = False
 
     @classmethod
