@@ -50,7 +50,7 @@ class _Group:
         self.tensors = []
         for k, (name, place) in enumerate(self.options):
             value = group[name] if place is None else group[name][place]
-            if isinstance(value, Tensor) and value.device == device and device.type != "cpu":
+            if isinstance(value, Tensor) and value.device == device:
                 self.tensors.append((k, value.detach().reshape(())))
             else:
                 self.values[k] = as_float(value, name)
