@@ -130,9 +130,11 @@ def _row(pair: Pair, n: int, found: Settled) -> dict[str, Any]:
     return row
 
 
-def parameters(shapes: Sequence[Shape], dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:
+def parameters(
+    shapes: Sequence[Shape], dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> list[torch.nn.Parameter]:
     """Return parameters with gradients, of about the size they have in training."""
-    params = [torch.nn.Parameter((torch.randn(shape) * 0.1).to(dtype)) for shape in shapes]
+    params = [torch.nn.Parameter((torch.randn(shape, device=device) * 0.1).to(dtype)) for shape in shapes]
     for p in params:
         p.grad = torch.randn_like(p) * 0.1
     return params
