@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from adamas._tools.machine import LoadMeter
 from adamas._tools.modules import load
@@ -11,18 +12,42 @@ from adamas._tools.modules import load
 from .machine import load_facts
 from .pairs import Bench, check_workloads
 
-__all__ = ["SUITES", "demonstrate", "run"]
+__all__ = ["SUITES", "Place", "demonstrate", "run"]
 
 SUITES = "adamas.bench.suites"
 
 
-def run(suite: str, workloads: Sequence[str] | None, rounds: int, peers: bool) -> Bench:
-    """Measure a suite on these workloads, or its own.
+@dataclass(frozen=True)
+class Place:
+    """Where a suite measures, for how long, and what it writes.
+
+    Attributes:
+        device: "cuda" or "cpu".
+        seconds: that it may take; what no longer fits is left out, and named.
+        output: the JSON file that holds, at any time, all that was found so far; None for none.
+    """
+
+    device: str
+    seconds: float = 480.0
+    output: Path | None = None
+
+
+def run(
+    suite: str, workloads: Sequence[str] | None, rounds: int, peers: bool, place: Place | None = None
+) -> Bench:
+    """Measure a suite on these workloads, or its own, at a place if it can be had at several.
 
     Raises:
-        ValueError: there is no such suite or workload.
+        ValueError: there is no such suite or workload, or the suite takes no device.
     """
     chosen = load(SUITES, suite)
+    if place is not None:
+        if not hasattr(chosen, "run_on"):
+            raise ValueError(
+                f"--device {place.device} is not for the suite {suite!r}, which measures the CPU"
+            )
+        check_workloads(list(workloads or ()))
+        return _watched(lambda: chosen.run_on(place, workloads, rounds, peers))
     names = list(workloads or chosen.WORKLOADS)
     check_workloads(names)
     return _watched(lambda: chosen.run(names, rounds, peers))
