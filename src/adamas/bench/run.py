@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 
 from adamas._tools.machine import LoadMeter
 from adamas._tools.modules import load
 
+from .accelerator.session import Place
 from .machine import load_facts
 from .pairs import Bench, check_workloads
 
-__all__ = ["SUITES", "Place", "demonstrate", "run"]
+__all__ = ["SUITES", "demonstrate", "run"]
 
 SUITES = "adamas.bench.suites"
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a suite measures, for how long, and what it writes.
-
-    Attributes:
-        device: "cuda" or "cpu".
-        seconds: that it may take; what no longer fits is left out, and named.
-        output: the JSON file that holds, at any time, all that was found so far; None for none.
-    """
-
-    device: str
-    seconds: float = 480.0
-    output: Path | None = None
 
 
 def run(

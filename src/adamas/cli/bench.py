@@ -66,9 +66,10 @@ def bench(
 
     Exit status: 0 measured; 2 bad input: an unknown suite, workload or size.
     """
+    from adamas.bench.accelerator.session import Place
     from adamas.bench.progress import heard_by
     from adamas.bench.roofline import draw
-    from adamas.bench.run import Place, demonstrate, run
+    from adamas.bench.run import demonstrate, run
 
     progress = progress_console()
     with ending(progress, ValueError, OSError):

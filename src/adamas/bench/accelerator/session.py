@@ -9,6 +9,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,25 @@ from adamas._tools.files import write_atomically
 from ..pairs import UnavailableError
 from ..progress import tell
 
-__all__ = ["Session"]
+__all__ = ["Place", "Session"]
 
 # The part of a text that the JSON keeps.
 _LONGEST = 2000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a suite measures, for how long, and what it writes.
+
+    Attributes:
+        device: "cuda" or "cpu".
+        seconds: that it may take; what no longer fits is left out, and named.
+        output: the JSON file that holds, at any time, all that was found so far; None for none.
+    """
+
+    device: str
+    seconds: float = 480.0
+    output: Path | None = None
 
 
 class Session:
@@ -32,12 +48,10 @@ class Session:
         found: all so far, as it is on disk.
     """
 
-    def __init__(
-        self, seconds: float, output: Path | None, now: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._now, self._start, self._seconds, self._output = now, now(), seconds, output
+    def __init__(self, place: Place, now: Callable[[], float] = time.monotonic) -> None:
+        self._now, self._start, self._seconds, self._output = now, now(), place.seconds, place.output
         self._lost: str | None = None
-        self.found: dict[str, Any] = {"seconds allowed": seconds, "sections": {}, "log": []}
+        self.found: dict[str, Any] = {"seconds allowed": place.seconds, "sections": {}, "log": []}
 
     @property
     def left(self) -> float:

@@ -45,8 +45,8 @@ def judge(steps: Sequence[Row], loops: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _of_workload(name: str, n: int, done: Mapping[tuple[str, str], Row]) -> Iterator[dict[str, Any]]:
     if n >= LARGE:
-        wide = done.get((name, "adamas float32"))
-        yield _at_least(f"{name}: adamas float32, of the copy", wide and wide["of copy"], _OF_COPY)
+        wide: Row = done.get((name, "adamas float32"), {})
+        yield _at_least(f"{name}: adamas float32, of the copy", wide.get("of copy"), _OF_COPY)
         for ours, theirs, wanted in _RATIOS:
             yield _at_least(f"{name}: {ours} over {theirs}", _ratio(name, ours, theirs, done), wanted)
     if name in _MANY_TENSORS:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,12 +18,11 @@ from ..accelerator.checks import Case, Expected, checked, every_case, first_case
 from ..accelerator.clock import Clock, clock_of, copy_bandwidth, facts, flush
 from ..accelerator.loops import OPTIONS, graphed, without_waiting
 from ..accelerator.rivals import FUSED, backend_of, mine, others
-from ..accelerator.session import Session
+from ..accelerator.session import Place, Session
 from ..accelerator.steps import time_step
 from ..accelerator.targets import LARGE, judge
 from ..accelerator.variants import VARIANTS, varied
 from ..pairs import Bench, Contender
-from ..run import Place
 from ..workloads import WORKLOADS as SHAPES
 
 # The most important first.
@@ -46,7 +46,7 @@ def run_on(place: Place, workloads: Sequence[str] | None, rounds: int, peers: bo
     """
     clock = clock_of(place.device)
     on_gpu = clock.device.type == "cuda"
-    session = Session(place.seconds, place.output)
+    session = Session(place)
     session.found["machine"] = facts(clock)
     run = _Run(session, clock, rounds, peers)
     names = list(workloads or (WORKLOADS if on_gpu else _ON_CPU))
@@ -74,14 +74,14 @@ class _Run:
         """Compare with the CPU's kernels."""
         with Expected(cases, processes) as expected:
             for case in cases:
-                self._do("checks", case.name, 6.0, lambda case=case: checked(case, self._device, expected))
+                self._session.do("checks", case.name, 6.0, partial(checked, case, self._device, expected))
 
     def steps(self, workload: str) -> None:
         """Time every contender, torch's fused step again last: what the same code differs by is noise."""
         shapes = SHAPES[workload]()
         n = sum(torch.Size(shape).numel() for shape in shapes)
         expected = 3.0 + 4e-9 * n
-        self._do("copy", workload, 2.0, self._copy)
+        self._session.do("copy", workload, 2.0, self._copy)
         ours, theirs = mine(self._device), others(self._device, self._peers)
         # Ours and what it is held against first.
         again = [Contender(f"{FUSED}, again", theirs[0].make, theirs[0].bytes)]
@@ -97,10 +97,10 @@ class _Run:
 
         def measure() -> dict[str, Any]:
             step = contender.make(shapes)
-            found = about | time_step(self._clock, step, flush(self._clock), self._rounds)
+            found = time_step(self._clock, step, flush(self._clock), self._rounds)
             return found | self._speed(contender, n, found["device"]) | {"backend": backend_of(step)}
 
-        self._do(section, name or f"{workload}: {contender.name}", expected, measure, about)
+        self._session.do(section, name or f"{workload}: {contender.name}", expected, measure, about)
 
     def _speed(self, contender: Contender, n: int, seconds: float) -> dict[str, Any]:
         """The bytes a second, and their share of a copy's; unknown, or of a cache, they are None."""
@@ -116,9 +116,9 @@ class _Run:
     def loops(self) -> None:
         """Train without waiting for the device, and in a graph."""
         for name, options in OPTIONS.items():
-            self._do("no waiting", name, 4.0, lambda options=options: without_waiting(self._clock, options))
+            self._session.do("no waiting", name, 4.0, partial(without_waiting, self._clock, options))
         replays = _REPLAYS if self._clock.device.type == "cuda" else 10
-        self._do("loops", "graph", 10.0, lambda: graphed(self._clock, replays))
+        self._session.do("loops", "graph", 10.0, partial(graphed, self._clock, replays))
 
     def variants(self, workload: str) -> None:
         """Try other launch parameters."""
@@ -144,16 +144,6 @@ class _Run:
         session = self._session
         session.found["targets"] = judge(session.rows("steps"), session.rows("loops"))
         session.save()
-
-    def _do(
-        self,
-        section: str,
-        name: str,
-        expected: float,
-        run: Callable[[], dict[str, Any]],
-        about: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._session.do(section, name, expected, run, about)
 
 
 def _within(changes: Mapping[str, Any], step: Callable[[], object]) -> None:
