@@ -63,11 +63,11 @@ class InterpretedJob:
         self._control[1] = on
 
     def run(self, _: Any = None) -> None:
-        from adamas.backends.triton import launch
+        from adamas.backends.triton import THREADS, launch
 
         arrays = (self._table, self._chunks, self._info, self._keys, self._scalars, self._control)
         arguments = [torch.from_numpy(array) for array in arrays]
-        launch.launch(self.kernel.step, len(self._chunks), self.kernel.signature, arguments, 4)
+        launch.launch(self.kernel.step, len(self._chunks), self.kernel.signature, arguments, THREADS)
 
 
 def _of_gpus() -> dict[str, tuple[Any, Any]]:

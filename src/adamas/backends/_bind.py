@@ -14,7 +14,7 @@ from ..rules import Rule
 from ..rules._base import Scalars, Update
 from ._names import FUNCTIONS, array_modules, names_of
 
-__all__ = ["HOST", "array_scalars", "bind", "host_carry", "host_scalars"]
+__all__ = ["HOST", "array_carry", "array_scalars", "bind", "host_carry", "host_scalars"]
 
 
 class _Host:
@@ -262,6 +262,12 @@ def _floats(function: Any, rule: Rule, t: int, *carried: float) -> tuple[float, 
 def array_scalars(rule: Rule, t: Any, *carried: Any, xp: Any) -> tuple[Any, ...]:
     """The scalars of step t where t or a hyperparameter is an array or a traced number of `xp`."""
     values: tuple[Any, ...] = _called(type(rule), xp, "scalars", rule, t, *carried)
+    return values
+
+
+def array_carry(rule: Rule, t: Any, *carried: Any, xp: Any) -> tuple[Any, ...]:
+    """The carried values of step t, in the same way."""
+    values: tuple[Any, ...] = _called(type(rule), xp, "carry", rule, t, *carried)
     return values
 
 

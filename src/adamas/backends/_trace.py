@@ -18,7 +18,7 @@ from ._base import RuleSourceError
 from ._bind import HOST, bind
 from ._names import FUNCTIONS, Name, names_of
 
-__all__ = ["ALLOWED", "Trace", "place", "trace"]
+__all__ = ["ALLOWED", "Mistake", "Symbol", "Trace", "place", "raised_at", "symbolic_namespace", "trace"]
 
 ALLOWED = f"xp.{'/'.join(FUNCTIONS)}"
 _BUILTINS = (abs, max, min, range, len, sum, enumerate, zip, tuple, list, float, int, pow, reversed, super)
@@ -29,7 +29,7 @@ _SYMBOLS = {
 _COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 
-class _Mistake(Exception):  # noqa: N818 - turned into the error it is before anybody sees it
+class Mistake(Exception):  # noqa: N818 - turned into the error it is before anybody sees it
     """An obstacle to tracing; `fatal` where whole arrays cannot take it either."""
 
     def __init__(self, message: str, *, fatal: bool = False, line: tuple[str, int] | None = None) -> None:
@@ -54,19 +54,19 @@ class Trace:
     literal: bool = True
     _known: dict[tuple[Any, ...], int] = field(default_factory=dict)
 
-    def record(self, operation: str, *operands: Any) -> _Symbol:
+    def record(self, operation: str, *operands: Any) -> Symbol:
         """The value of an operation, the same for the same operands."""
-        entry = (operation, *map(self._operand, operands))
+        entry = (operation, *map(self.operand, operands))
         if entry not in self._known:
             self._known[entry] = len(self.operations)
             self.operations.append(entry)
         condition = operation in _COMPARISONS or operation in ("&", "|", "^", "not")
-        elementwise = any(isinstance(x, _Symbol) and x.elementwise for x in operands)
-        return _Symbol(self, ("op", self._known[entry]), condition, elementwise)
+        elementwise = any(isinstance(x, Symbol) and x.elementwise for x in operands)
+        return Symbol(self, ("op", self._known[entry]), condition, elementwise)
 
     @staticmethod
-    def _operand(x: Any) -> Any:
-        if isinstance(x, _Symbol):
+    def operand(x: Any) -> Any:
+        if isinstance(x, Symbol):
             return x.at
         return x if type(x) in (int, bool) else float(x).hex()
 
@@ -101,7 +101,7 @@ class Trace:
         return "\n".join(lines)
 
 
-class _Symbol:
+class Symbol:
     """A number not known yet: an element of an array, a scalar of the step, or a result of both."""
 
     __array_ufunc__ = None  # NumPy's numbers then leave arithmetic with a symbol to the symbol
@@ -110,47 +110,45 @@ class _Symbol:
     def __init__(self, owner: Trace, at: tuple[str, int], condition: bool, elementwise: bool) -> None:
         self.owner, self.at, self.condition, self.elementwise = owner, at, condition, elementwise
 
-    def number(self) -> _Symbol:
+    def number(self) -> Symbol:
         """The symbol for arithmetic: 1 and 0 for a condition."""
         if not self.condition:
             return self
         self.owner.literal = False
         return self.owner.record("where", self, 1.0, 0.0)
 
-    def __neg__(self) -> _Symbol:
+    def __neg__(self) -> Symbol:
         return self.owner.record("-", self.number())
 
-    def __pos__(self) -> _Symbol:
+    def __pos__(self) -> Symbol:
         return self
 
-    def __abs__(self) -> _Symbol:
+    def __abs__(self) -> Symbol:
         return self.owner.record("abs", self.number())
 
-    def __invert__(self) -> _Symbol:
+    def __invert__(self) -> Symbol:
         if not self.condition:
-            raise _Mistake("~ is for conditions", fatal=True)
+            raise Mistake("~ is for conditions", fatal=True)
         self.owner.literal = False
         return self.owner.record("not", self)
 
     def __bool__(self) -> bool:
-        raise _Mistake(
+        raise Mistake(
             "an `if`, `and`, `or` or chain of comparisons on numbers of the step: "
             "write xp.where(condition, a, b), and & or | between conditions",
             fatal=self.elementwise,
         )
 
     def __float__(self) -> float:
-        raise _Mistake(f"a function of one number, given an array: write {ALLOWED}", fatal=True)
+        raise Mistake(f"a function of one number, given an array: write {ALLOWED}", fatal=True)
 
     __int__ = __float__
 
     def __call__(self, *_: Any) -> Any:
-        raise _Mistake("a number is called like a function", fatal=True)
+        raise Mistake("a number is called like a function", fatal=True)
 
     def __iter__(self, *_: Any) -> Any:
-        raise _Mistake(
-            "an update sees one element at a time: nothing to index, count or run over", fatal=True
-        )
+        raise Mistake("an update sees one element at a time: nothing to index, count or run over", fatal=True)
 
     __len__ = __getitem__ = __iter__
 
@@ -158,19 +156,19 @@ class _Symbol:
         if name.startswith("__"):
             raise AttributeError(name)
         instead = f"write xp.{name}(...)" if name in FUNCTIONS else f"an update has operators and {ALLOWED}"
-        raise _Mistake(f"'.{name}': {instead}")
+        raise Mistake(f"'.{name}': {instead}")
 
 
-def _operator(symbol: str, swapped: bool) -> Callable[[_Symbol, Any], Any]:
-    def apply(self: _Symbol, other: Any) -> Any:
-        if not isinstance(other, (_Symbol, numbers.Real)):
+def _operator(symbol: str, swapped: bool) -> Callable[[Symbol, Any], Any]:
+    def apply(self: Symbol, other: Any) -> Any:
+        if not isinstance(other, (Symbol, numbers.Real)):
             other = _as_constant(other)
         if symbol in "&|^":
-            if not all(x.condition if isinstance(x, _Symbol) else isinstance(x, bool) for x in (self, other)):
-                raise _Mistake(f"{symbol} is for conditions", fatal=True)
+            if not all(x.condition if isinstance(x, Symbol) else isinstance(x, bool) for x in (self, other)):
+                raise Mistake(f"{symbol} is for conditions", fatal=True)
             return self.owner.record(symbol, *((other, self) if swapped else (self, other)))
-        x, y = self.number(), other.number() if isinstance(other, _Symbol) else other
-        if not isinstance(y, _Symbol) and not (symbol == "**" and type(y) is int and y >= 0 and not swapped):
+        x, y = self.number(), other.number() if isinstance(other, Symbol) else other
+        if not isinstance(y, Symbol) and not (symbol == "**" and type(y) is int and y >= 0 and not swapped):
             y = float(y)
         return self.owner.record(symbol, *((y, x) if swapped else (x, y)))
 
@@ -178,15 +176,15 @@ def _operator(symbol: str, swapped: bool) -> Callable[[_Symbol, Any], Any]:
 
 
 for _name, _symbol in _SYMBOLS.items():
-    setattr(_Symbol, f"__{_name}__", _operator(_symbol, False))
+    setattr(Symbol, f"__{_name}__", _operator(_symbol, False))
     if _symbol not in _COMPARISONS:
-        setattr(_Symbol, f"__r{_name}__", _operator(_symbol, True))
+        setattr(Symbol, f"__r{_name}__", _operator(_symbol, True))
 
 
 def _as_constant(x: Any) -> float:
     if getattr(x, "ndim", None) == 0 and hasattr(x, "item"):
         return float(x.item())
-    raise _Mistake(f"a constant of type {type(x).__name__}: write numbers")
+    raise Mistake(f"a constant of type {type(x).__name__}: write numbers")
 
 
 class _Namespace:
@@ -194,14 +192,14 @@ class _Namespace:
 
     def __getattr__(self, name: str) -> Any:
         if name not in FUNCTIONS:
-            raise _Mistake(f"xp.{name} is unknown: an update has operators and {ALLOWED}")
+            raise Mistake(f"xp.{name} is unknown: an update has operators and {ALLOWED}")
 
         def function(*operands: Any) -> Any:
-            owner = next((x.owner for x in operands if isinstance(x, _Symbol)), None)
+            owner = next((x.owner for x in operands if isinstance(x, Symbol)), None)
             if owner is None:
                 return getattr(HOST, name)(*operands)
             if name == "where":
-                if not isinstance(operands[0], _Symbol):
+                if not isinstance(operands[0], Symbol):
                     return HOST.where(*operands)
                 condition = operands[0] if operands[0].condition else owner.record("!=", operands[0], 0.0)
                 owner.literal = owner.literal and condition is operands[0]
@@ -209,7 +207,7 @@ class _Namespace:
             else:
                 operands = tuple(map(_number, operands))
             if len(operands) != {"where": 3, "maximum": 2, "minimum": 2}.get(name, 1):
-                raise _Mistake(f"xp.{name} with {len(operands)} arguments", fatal=True)
+                raise Mistake(f"xp.{name} with {len(operands)} arguments", fatal=True)
             return owner.record(name, *operands)
 
         return function
@@ -217,7 +215,7 @@ class _Namespace:
 
 def _number(x: Any) -> Any:
     return (
-        x.number() if isinstance(x, _Symbol) else float(x if isinstance(x, numbers.Real) else _as_constant(x))
+        x.number() if isinstance(x, Symbol) else float(x if isinstance(x, numbers.Real) else _as_constant(x))
     )
 
 
@@ -229,22 +227,22 @@ def trace(title: str, update: Update, inputs: Sequence[str], n_arrays: int, name
         TypeError: it does something that arrays cannot do either.
     """
     found = Trace(list(inputs))
-    symbols = [_Symbol(found, ("in", k), False, k < n_arrays) for k in range(len(inputs))]
+    symbols = [Symbol(found, ("in", k), False, k < n_arrays) for k in range(len(inputs))]
     try:
         if namespace is None:
             _scan(update, [])
             update = bind(update, _Namespace())
         results = update(*symbols)
-        if type(results) is not tuple or any(isinstance(x, _Symbol) and x.condition for x in results):
+        if type(results) is not tuple or any(isinstance(x, Symbol) and x.condition for x in results):
             found.literal = False
         results = list(results) if isinstance(results, (tuple, list)) else [results] * (n_arrays > 2)
         if len(results) != n_arrays - 1:
-            raise _Mistake(_wrong_results(inputs[:n_arrays], results), fatal=True)
-        found.results = [Trace._operand(_number(x)) for x in results]
-    except _Mistake as mistake:
+            raise Mistake(_wrong_results(inputs[:n_arrays], results), fatal=True)
+        found.results = [Trace.operand(_number(x)) for x in results]
+    except Mistake as mistake:
         line = (
             mistake.line
-            or _raised_at(mistake)
+            or raised_at(mistake)
             or (update.__code__.co_filename, update.__code__.co_firstlineno)
         )
         message = f"{title}.update: {mistake}{place(line)}"
@@ -252,7 +250,7 @@ def trace(title: str, update: Update, inputs: Sequence[str], n_arrays: int, name
     except Exception as error:
         text = f"{type(error).__name__}: {error}"[:120]
         raise RuleSourceError(
-            f"{title}.update cannot be compiled: {text}{place(_raised_at(error))}"
+            f"{title}.update cannot be compiled: {text}{place(raised_at(error))}"
         ) from error
     return found
 
@@ -278,10 +276,10 @@ def _scan(function: Update, seen: list[Any]) -> None:
             shown = name.name if name.attribute is None else f"{name.name}.{name.attribute}"
             line = _line(function, name)
             if not name.defined and not name.is_xp:
-                raise _Mistake(f"the name {shown!r} is not defined", fatal=True, line=line)
+                raise Mistake(f"the name {shown!r} is not defined", fatal=True, line=line)
             if name.is_xp:
-                raise _Mistake(f"{shown} is unknown: an update has operators and {ALLOWED}", line=line)
-            raise _Mistake(
+                raise Mistake(f"{shown} is unknown: an update has operators and {ALLOWED}", line=line)
+            raise Mistake(
                 f"it uses {shown!r}; a kernel has numbers, Python functions, operators and {ALLOWED}",
                 line=line,
             )
@@ -312,7 +310,7 @@ def _line(function: Any, name: Name) -> tuple[str, int]:
     return function.__code__.co_filename, function.__code__.co_firstlineno
 
 
-def _raised_at(error: BaseException) -> tuple[str, int] | None:
+def raised_at(error: BaseException) -> tuple[str, int] | None:
     """The last line outside of this package's own folder that an error passed through."""
     own = Path(__file__).parent
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).parent != own]

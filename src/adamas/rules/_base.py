@@ -94,6 +94,13 @@ _RESERVED = frozenset(
 )
 
 
+class Live:
+    """A hyperparameter whose value may change without anybody being told: a number of a device, say.
+
+    A rule that is made of such numbers is traced, to be computed where they are.
+    """
+
+
 class Rule:
     """An update rule as a value: a frozen dataclass of hyperparameters and an elementwise function.
 
@@ -176,7 +183,8 @@ class Rule:
             value = fields.pop(name, default)
             if value is dataclasses.MISSING:
                 raise TypeError(f"{cls.__name__}.unchecked() misses the field {name!r}")
-            if type(value) is not float and cast(Any, check).func is check_number:
+            number_wanted = cast(Any, check).func is check_number
+            if type(value) is not float and number_wanted and not isinstance(value, Live):
                 number = as_number(value)
                 if number is None:
                     raise ValueError(f"{cls.__name__}: {name} must be a number, got {value!r}")

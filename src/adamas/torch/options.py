@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..rules import Rule
+from ..rules._base import Live
 from .keywords import StepOptions
 
 __all__ = [
@@ -92,9 +93,13 @@ def is_constant(options: Sequence[Any]) -> bool:
 def as_float(x: Any, name: str = "an option") -> float:
     """An option that may be a tensor of one element, as torch allows, as a float: its value now.
 
+    A live number stays one.
+
     Raises:
         ValueError: it is no number.
     """
+    if isinstance(x, Live):
+        return cast(float, x)
     try:
         if not isinstance(x, str) and (not isinstance(x, np.ndarray) or x.ndim == 0):
             return float(x.detach() if isinstance(x, Tensor) else x)

@@ -94,7 +94,6 @@ class Job(_Pass):
         self._grad_scale_cell = np.ones(1, kernel.dtype)
         buffers = (table, chunk_list, scalars, self._info, self._keys, self._grad_scale_cell)
         super().__init__(kernel, sum(sizes) >= SERIAL and len(chunk_list) > 1, buffers)
-        self._addresses: Sequence[int] = ()
         self._table, self._scalars, self._row_size = table.data, scalars.data, scalars.strides[0]
         self._pack_table = struct.Struct(f"{table.size}q").pack_into
         # "=", because a native "f" packs what is too large as infinity and says nothing.
@@ -105,9 +104,7 @@ class Job(_Pass):
 
     def write_table(self, addresses: Sequence[int]) -> None:
         """The address of every array of every tensor, tensor by tensor, in the kernel's order."""
-        if addresses != self._addresses:  # gradients often come back to where they were
-            self._pack_table(self._table, 0, *addresses)
-            self._addresses = addresses
+        self._pack_table(self._table, 0, *addresses)
 
     def write_rows(self, rows: Sequence[int] | np.ndarray[Any, Any]) -> None:
         """The row of scalars of each tensor, below their number; `IDLE` for one that is left alone."""

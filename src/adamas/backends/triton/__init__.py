@@ -3,7 +3,7 @@
 It imports Triton, which is an extra: `pip install adamas[triton]`.
 """
 
-from .kernel import WARPS, Kernel, chunk_size, compile_rule
+from .kernel import THREADS, Kernel, chunk_size, compile_rule
 from .launch import interpreted
 
-__all__ = ["WARPS", "Kernel", "chunk_size", "compile_rule", "interpreted"]
+__all__ = ["THREADS", "Kernel", "chunk_size", "compile_rule", "interpreted"]

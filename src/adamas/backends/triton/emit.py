@@ -19,7 +19,7 @@ from .text import format_text
 
 __all__ = ["SIGNATURE", "TILE", "emit_step"]
 
-# Elements a tile: 8 a thread of four warps, 16 bytes of the narrowest elementwise format.
+# Elements a tile.
 TILE = 1024
 BLOCKS = TILE // BLOCK
 # Elements of a tile that is not whole: one a thread, and one block.
@@ -270,7 +270,7 @@ def _scaled(name: str, format: Format, gradual: bool, random: str) -> list[str]:
         codes = f"packed({codes}, SIZE)"
     at = f"scales_{name} + 4 * first, number, inside_block"
     return [
-        f"x = {_flushed(name, {name: format.signed} if gradual else None)}",
+        f"x = new_{name}",
         # Compare bits: their maximum is that of magnitudes, and keeps a NaN.
         f"top = tl.max(tl.where(inside, {magnitude}, 0), 1, keep_dims=True)",
         "top = top.to(tl.uint32).to(tl.float32, bitcast=True)",

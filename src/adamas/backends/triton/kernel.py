@@ -21,10 +21,10 @@ from .._trace import trace
 from .emit import SIGNATURE, TILE, emit_step
 from .text import update_text
 
-__all__ = ["WARPS", "Kernel", "chunk_size", "compile_rule", "pointer_types"]
+__all__ = ["THREADS", "Kernel", "chunk_size", "compile_rule", "pointer_types", "stamp_of"]
 
-# Those of a program; with tiles of 1,024 elements a thread has 8.
-WARPS = 4
+# Those of a program: in a whole tile each has 8 elements, 16 bytes of the narrowest format without scales.
+THREADS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,21 +90,21 @@ def compile_rule(
 def _compile(recipe: Recipe, text: str) -> Kernel:
     chosen = dict(recipe.formats)
     name = f"gpu_{recipe.title.lower()}_{chosen['p'].name}"
-    module = load_generated(name, emit_step(recipe, text, _stamp()))
+    module = load_generated(name, emit_step(recipe, text, stamp_of("toolbox.py")))
     path, n_scalars = Path(str(module.__file__)), len(ENVELOPE) + len(recipe.scalars)
     return Kernel(module.step, chosen, recipe.average, n_scalars, recipe.dtype, path)
 
 
 @functools.cache
-def _stamp() -> str:
-    """Changes with the toolbox, whose text is not in the kernels'."""
-    file = Path(__file__).with_name("toolbox.py")
-    return "toolbox " + hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+def stamp_of(*files: str) -> str:
+    """A line that changes with these files beside this one, whose text is not in the kernels'."""
+    content = b"".join(Path(__file__).with_name(file).read_bytes() for file in files)
+    return f"{' '.join(files)} {hashlib.sha256(content).hexdigest()[:16]}"
 
 
 def chunk_size(elements: int) -> int:
     """The elements of a chunk: enough programs for a large GPU several times over, few enough to list."""
-    # A GPU of 132 multiprocessors holds about 2,000 programs of 4 warps at once.
+    # A GPU of 132 multiprocessors holds 500 to 900 programs at once.
     size = TILE
     while size < _LARGEST_CHUNK and elements // size > _PROGRAMS:
         size *= 2

@@ -21,7 +21,9 @@ def interpreted() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
-def launch(function: Any, grid: int, signature: Sequence[str], arguments: Sequence[Any], warps: int) -> None:
+def launch(
+    function: Any, grid: int, signature: Sequence[str], arguments: Sequence[Any], threads: int
+) -> None:
     """Run `grid` programs of a Triton function on the current stream of the current device.
 
     Args:
@@ -29,7 +31,7 @@ def launch(function: Any, grid: int, signature: Sequence[str], arguments: Sequen
         grid: the number of programs.
         signature: the type of each argument, such as "*i64", "*fp32", "i32".
         arguments: tensors for pointers, aligned to 16 bytes, and numbers.
-        warps: the warps of a program.
+        threads: those of a program.
     """
     if grid == 0:
         return
@@ -38,11 +40,11 @@ def launch(function: Any, grid: int, signature: Sequence[str], arguments: Sequen
             function[(grid,)](*arguments)
         return
     target = triton.runtime.driver.active.get_current_target()
-    compiled(function, tuple(signature), target, warps)[(grid, 1, 1)](*arguments)
+    compiled(function, tuple(signature), target, threads)[(grid, 1, 1)](*arguments)
 
 
 @functools.cache
-def compiled(function: Any, signature: tuple[str, ...], target: Any, warps: int) -> Any:
+def compiled(function: Any, signature: tuple[str, ...], target: Any, threads: int) -> Any:
     """The machine code of a function for a target; Triton keeps it on disk.
 
     Compiled by its types alone: no value of an argument is specialized on, so nothing compiles anew.
@@ -54,4 +56,5 @@ def compiled(function: Any, signature: tuple[str, ...], target: Any, warps: int)
         constexprs={},
         attrs={(k,): [["tt.divisibility", 16]] for k, each in enumerate(signature) if each.startswith("*")},
     )
-    return triton.compile(source, target=target, options={**OPTIONS, "num_warps": warps})
+    options = {**OPTIONS, "num_warps": threads // target.warp_size}
+    return triton.compile(source, target=target, options=options)

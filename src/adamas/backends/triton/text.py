@@ -17,7 +17,7 @@ from ...formats import Format
 from .._base import RuleSourceError
 from .._trace import Trace
 
-__all__ = ["format_text", "update_text"]
+__all__ = ["format_text", "scalars_text", "update_text"]
 
 _OPERATORS = {"+", "-", "*", "<", "<=", ">", ">=", "==", "!=", "&", "|", "^"}
 
@@ -29,7 +29,7 @@ def update_text(found: Trace, n_arrays: int, wide: bool) -> str:
         RuleSourceError: it has an operation that kernels for GPUs do not have.
     """
     spell = _Spelling(found, wide)
-    lines = [f"    x{k} = {spell.operation(*each)}" for k, each in enumerate(found.operations)]
+    lines = spell.lines()
     varying = _varying(found, n_arrays)
     results = [
         spell.operand(at) if varying(at) else f"tl.where(p == p, {spell.operand(at)}, {spell.operand(at)})"
@@ -37,6 +37,18 @@ def update_text(found: Trace, n_arrays: int, wide: bool) -> str:
     ]
     names = ", ".join(spell.names)
     return "\n".join(["@triton.jit", f"def update({names}):", *lines, f"    return ({', '.join(results)},)"])
+
+
+def scalars_text(name: str, found: Trace) -> str:
+    """The function of a trace in float64, once a row: it has all powers.
+
+    Raises:
+        RuleSourceError: it has an operation that kernels for GPUs do not have.
+    """
+    spell = _Spelling(found, True, all_powers=True)
+    results = "".join(f"{spell.operand(at)}, " for at in found.results)
+    head = ["@triton.jit", f"def {name}({', '.join(spell.names)}):"]
+    return "\n".join([*head, *spell.lines(), f"    return ({results.rstrip(' ')})"])
 
 
 def _varying(found: Trace, n_arrays: int) -> Callable[[Any], bool]:
@@ -56,11 +68,14 @@ def _varying(found: Trace, n_arrays: int) -> Callable[[Any], bool]:
 class _Spelling:
     """How Triton spells the operations of a trace."""
 
-    def __init__(self, found: Trace, wide: bool) -> None:
+    def __init__(self, found: Trace, wide: bool, all_powers: bool = False) -> None:
         # "x" and a number are the names of results; "real" and "tl" have their meaning.
         arrays = ("p", "g")
         self.names = [name if name in arrays else f"{name}_" for name in found.inputs]
-        self.wide = wide
+        self.operations, self.wide, self.all_powers = found.operations, wide, all_powers
+
+    def lines(self) -> list[str]:
+        return [f"    x{k} = {self.operation(*each)}" for k, each in enumerate(self.operations)]
 
     def operand(self, at: Any) -> str:
         if isinstance(at, tuple):
@@ -98,6 +113,8 @@ class _Spelling:
             return self._root(x)
         if 0 <= n <= 64 and n == int(n):
             return f"whole_power({x}, {int(n)})"
+        if self.all_powers:
+            return f"power({x}, {self.operand(exponent)})"
         raise RuleSourceError(
             "kernels for GPUs have the powers 0.5, 0, 1, 2, ... 64; write others by these, or by xp.sqrt"
         )
@@ -201,7 +218,7 @@ _XP = SimpleNamespace(
     u16=_to("uint16", np.uint16),
     u32=_to("uint32", np.uint32),
     f32=_to("float32", np.float32),
-    fma=_call("tl.fma"),
+    fma=_call("fused"),
     where=_call("tl.where"),
     minimum=_call("minimum"),
     maximum=_call("maximum"),

@@ -5,6 +5,8 @@ operation rounded once: with fusion off and division and roots rounded to neares
 Triton's interpreter give the same bits.
 """
 
+import os
+
 import triton
 import triton.language as tl
 
@@ -14,6 +16,7 @@ __all__ = [
     "counter_at",
     "draw",
     "flush",
+    "fused",
     "int_at",
     "load",
     "lower_bits",
@@ -23,10 +26,12 @@ __all__ = [
     "multiplier_of",
     "negated",
     "packed",
+    "power",
     "saturated",
     "scattered",
     "sign",
     "store",
+    "stored_as",
     "tile_key",
     "tl",
     "triton",
@@ -59,16 +64,54 @@ def minimum(x, y):
 @triton.jit
 def sign(x):
     """-1, 0 or 1; NaN of NaN."""
-    return tl.where(x > 0, x * 0 + 1, tl.where(x < 0, x * 0 - 1, x))
+    one = tl.full([], 1.0, x.dtype)
+    return tl.where(x > 0, one, tl.where(x < 0, -one, x))
 
 
 @triton.jit
 def whole_power(x, n: tl.constexpr):
     """The product of n >= 0 equal factors."""
-    product = x * 0 + 1
+    product = tl.full([], 1.0, x.dtype)
     for _ in tl.static_range(n):
         product = product * x
     return product
+
+
+@triton.jit
+def power(x, y):
+    """`x**y` in float64: products for small whole exponents, so that `1 - x**1` is exact."""
+    x, y = tl.where(y == y, x, x), tl.where(x == x, y, y)  # of one shape, for the interpreter
+    whole = tl.floor(y) == y
+    magnitude = tl.where(whole & (tl.abs(y) <= 64), tl.abs(y), 0.0).to(tl.int64)
+    product, factor = tl.full([], 1.0, tl.float64), x
+    for k in tl.static_range(7):
+        product = tl.where((magnitude >> k) & 1 == 1, product * factor, product)
+        factor = factor * factor
+    product = tl.where(y < 0, 1.0 / product, product)
+    # The relative error grows with |y log x|, while the power itself vanishes.
+    odd = whole & (tl.floor(y * 0.5) * 2 != y)
+    smooth = tl.exp(y * tl.log(tl.abs(x)))
+    smooth = tl.where((x < 0) & odd, -smooth, tl.where((x < 0) & (whole == 0), float("nan"), smooth))
+    return tl.where(whole & (tl.abs(y) <= 64), product, smooth)
+
+
+@triton.jit
+def stored_as(x, like, pointer):
+    """A number for each of `like`, in the type that a pointer is to."""
+    return tl.where(like == like, x, x).to(pointer.dtype.element_ty)
+
+
+# Triton's interpreter rounds the product of `tl.fma` too.
+_INTERPRETED = tl.constexpr(os.environ.get("TRITON_INTERPRET") == "1")
+
+
+@triton.jit
+def fused(x, y, z):
+    """`x * y + z` in float32, rounded once."""
+    if _INTERPRETED:
+        return (x.to(tl.float64) * y + z).to(tl.float32)
+    else:
+        return tl.fma(x, y, z)
 
 
 @triton.jit
@@ -101,7 +144,7 @@ def below_normal(x):
 @triton.jit
 def flush(x):
     """Zero for subnormal numbers, in which decaying state would end."""
-    return tl.where(below_normal(x), x * 0, x)
+    return tl.where(below_normal(x), tl.full([], 0.0, x.dtype), x)
 
 
 @triton.jit

@@ -66,12 +66,16 @@ class TableLauncher:
         self._stand_ins = list(map(self._stand_in, range(len(members))))
         self._layouts = [member.layout for member in members]
         self._stand_in_addresses = list(map(Tensor.data_ptr, self._layouts))
-        # The rows of the table.
-        self._tensors = [
-            x
-            for m, g in zip(members, self._stand_ins, strict=True)
-            for x in (m.layout, g, *map(m.state.__getitem__, m.slots))
+        # Parameters and gradients in turns, and all slots: a row of the table is of both.
+        self._tensors: list[Any] = [
+            x for pair in zip(self._layouts, self._stand_ins, strict=True) for x in pair
         ]
+        self._slots = [m.state[key] for m in members for key in m.slots]
+        self._slot_metadata, self._slot_addresses = (
+            metadata(self._slots),
+            list(map(Tensor.data_ptr, self._slots)),
+        )
+        self._addresses = [0] * (self._width * len(members))
         self._as_they_were = metadata_guard(self._tensors)
         # Layers that freeze and thaw change what a guard compares, and nothing that a kernel reads.
         self._guards = {self._thawed(): self._as_they_were}
@@ -88,8 +92,8 @@ class TableLauncher:
         self._selections: dict[tuple[int, ...], _Selection] = {}
         self._selection = _Selection((IDLE,) * len(members), members)
 
-    def _write_table(self, addresses: list[int]) -> None:
-        """Let the pass read these addresses, tensor by tensor."""
+    def _write_table(self, tensors: list[int], slots: list[int]) -> None:
+        """Let the pass read these addresses: of parameters and gradients in turns, and of all slots."""
         raise NotImplementedError
 
     def _write_rows(self, rows: np.ndarray[Any, Any]) -> None:
@@ -121,15 +125,30 @@ class TableLauncher:
 
     def bind(self, grads: Sequence[Tensor | None]) -> bool:
         self._grads = grads
-        self._tensors[1 :: self._width] = grads
+        self._tensors[1::2] = grads
         for k in self._idle:
-            self._tensors[self._width * k + 1] = self._stand_ins[k]
+            self._tensors[2 * k + 1] = self._stand_ins[k]
         if not self._as_they_were(*self._tensors) and not self._refresh_guard() and not self._align():
             return False
         if self._staged_as_they_were is not None and not self._staged_as_they_were(*self._staged):
             return False
-        self._write_table(list(map(Tensor.data_ptr, self._tensors)))
+        # Slots are the tensors that they were, which the plan has seen. Their metadata can then have changed
+        # only with their memory, or such that there is no less of it.
+        slots = list(map(Tensor.data_ptr, self._slots))
+        if slots != self._slot_addresses:
+            if metadata(self._slots) != self._slot_metadata:
+                return False
+            self._slot_addresses = slots
+        self._write_table(list(map(Tensor.data_ptr, self._tensors)), slots)
         return True
+
+    def _rows_of(self, tensors: list[int], slots: list[int]) -> list[int]:
+        """The rows of the table, one after the other."""
+        rows, kept = self._addresses, self._width - 2
+        rows[0 :: self._width], rows[1 :: self._width] = tensors[0::2], tensors[1::2]
+        for k in range(kept):
+            rows[k + 2 :: self._width] = slots[k::kept]
+        return rows
 
     def _thawed(self) -> bytes:
         """Which parameters require a gradient, a byte each."""
@@ -159,14 +178,14 @@ class TableLauncher:
             if g is None or g.shape != like.shape or _gradient_format(self._params[k], g) != self._g_format:
                 return False
         for k in active:
-            self._tensors[self._width * k + 1] = self._stand_in(k)
+            self._tensors[2 * k + 1] = self._stand_in(k)
         if not self._as_they_were(*self._tensors) and not self._refresh_guard():
             return False
         for k in active:
             g = self._grads[k]
             assert g is not None
             aligned = aligned_grad(g, self._layouts[k], self._g_dtypes[k], self._takes_sparse)
-            self._tensors[self._width * k + 1] = aligned
+            self._tensors[2 * k + 1] = aligned
         return True
 
     def _run_on_layouts(self) -> None:
@@ -180,7 +199,7 @@ class TableLauncher:
         torch.autograd.graph.increment_version(self._selection.params)
 
     def unbind(self) -> None:
-        self._tensors[1 :: self._width] = self._layouts
+        self._tensors[1::2] = self._layouts
         self._grads = ()
 
 

@@ -51,10 +51,13 @@ class NumbaLauncher(TableLauncher):
             if not all(counted):
                 self._norms.append(NormJob(self._job, [not on for on in counted]))
         self._key = options.key if key.rounds else None
+        self._written: tuple[list[int], list[int]] = [], []
         self._pool = default_pool()
 
-    def _write_table(self, addresses: list[int]) -> None:
-        self._job.write_table(addresses)
+    def _write_table(self, tensors: list[int], slots: list[int]) -> None:
+        if (tensors, slots) != self._written:  # gradients often come back to where they were
+            self._job.write_table(self._rows_of(tensors, slots))
+            self._written = tensors, slots
 
     def _write_rows(self, rows: np.ndarray[Any, Any]) -> None:
         self._job.write_rows(rows)

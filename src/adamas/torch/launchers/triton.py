@@ -69,7 +69,7 @@ class TritonLauncher(TableLauncher):
         info = np.zeros((count, 4), np.int64)
         info[:, 0], info[:, 1], info[:, 3] = self._floats, [member.index for member in members], lengths
         self._host_info = info
-        self._addresses: list[int] = []
+        self._written: tuple[list[int], list[int]] = [], []
         self._table = Sent((count, self._width), torch.int64, device)
         self._chunks = Sent(chunks.shape, torch.int64, device)
         self._info = Sent(info.shape, torch.int64, device)
@@ -80,10 +80,11 @@ class TritonLauncher(TableLauncher):
         self._grid = len(chunks)
         self._key = options.key if self._kernel.rounds else None
 
-    def _write_table(self, addresses: list[int]) -> None:
-        if addresses != self._addresses:
-            self._table.send(np.array(addresses, np.int64).reshape(-1, self._width))
-            self._addresses = addresses
+    def _write_table(self, tensors: list[int], slots: list[int]) -> None:
+        if (tensors, slots) != self._written:
+            rows = np.array(self._rows_of(tensors, slots), np.int64)
+            self._table.send(rows.reshape(-1, self._width))
+            self._written = tensors, slots
 
     def _write_rows(self, rows: np.ndarray[Any, Any]) -> None:
         self._host_info[:, 2] = rows
@@ -93,7 +94,9 @@ class TritonLauncher(TableLauncher):
         backend: Any = _backend()
         sent = (self._table, self._chunks, self._info, self._keys, self._scalars, self._control)
         arguments = [each.tensor for each in sent]
-        backend.launch.launch(self._kernel.step, self._grid, self._kernel.signature, arguments, backend.WARPS)
+        backend.launch.launch(
+            self._kernel.step, self._grid, self._kernel.signature, arguments, backend.THREADS
+        )
 
     def grad_squares(self) -> Tensor:
         raise NotImplementedError
