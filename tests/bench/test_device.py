@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from torch import Tensor
 import adamas.torch
 from adamas import formats
 from adamas.bench.accelerator import clock, loops, rivals, targets
+from adamas.bench.accelerator.__main__ import main
 from adamas.bench.accelerator.checks import (
     Case,
     Expected,
@@ -34,6 +36,7 @@ from adamas.bench.accelerator.variants import VARIANTS, varied
 from adamas.bench.pairs import UnavailableError
 from adamas.bench.run import run
 from adamas.bench.suites import device
+
 
 class FakeGpu:
     """A device that works through a queue while the host goes on: both clocks are numbers."""
@@ -421,3 +424,18 @@ def test_the_facts_name_what_is_installed_and_what_is_not(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(**about))
     found = clock.facts(Events(torch.device("cuda")))
     assert (found["name"], found["capability"], found["GiB"], found["L2 MB"]) == ("A GPU", "9.0", 80, 50)
+
+
+@pytest.mark.usefixtures("no_time")
+def test_it_runs_without_the_packages_of_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for package in ("typer", "rich"):
+        monkeypatch.setitem(sys.modules, package, None)
+    output = tmp_path / "device.json"
+    main(["--device", "cpu", "--workload", "rl-mlp", "--rounds", "3", "--output", str(output)])
+    out, err = capsys.readouterr()
+    assert "rl-mlp  adamas float32  " in out
+    assert "steps: rl-mlp: adamas float32: done" in err
+    judged = json.loads(output.read_text())["targets"]
+    assert all(f"{each['target']}  {each['wanted']}" in out for each in judged)
