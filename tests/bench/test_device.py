@@ -350,7 +350,7 @@ def test_launch_parameters_are_those_of_the_backend_and_come_back(name: str) -> 
 
 def test_a_launch_parameter_that_there_is_not_is_named() -> None:
     pytest.importorskip("adamas.backends.triton")
-    with pytest.raises(UnavailableError, match="have no Warps"), varied({"Warps": 1}):
+    with pytest.raises(UnavailableError, match="have no WARP"), varied({"WARP": 1}):
         pass
 
 

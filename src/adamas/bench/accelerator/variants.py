@@ -18,8 +18,8 @@ def _chunks(size: int) -> dict[str, Any]:
 # By their names in `adamas.backends.triton`.
 VARIANTS: dict[str, Mapping[str, Any]] = {
     "as they are": {},
-    "2 warps": {"WARPS": 2},
-    "8 warps": {"WARPS": 8},
+    "64 threads": {"THREADS": 64},
+    "256 threads": {"THREADS": 256},
     **{f"chunks of {size}": _chunks(size) for size in (1 << 11, 1 << 12, 1 << 13, 1 << 14, 1 << 15)},
 }
 
