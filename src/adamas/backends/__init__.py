@@ -6,10 +6,12 @@ from ._check import check_rule
 from ._chunks import Runs, chunks_of, lengths_of
 from ._columns import columns
 from ._names import same_form, same_kernel, text_key, uses_names, watch
+from ._trace_scalars import LiveTrace, trace_scalars
 
 __all__ = [
     "HOST",
     "Envelope",
+    "LiveTrace",
     "RuleSourceError",
     "Runs",
     "array_scalars",
@@ -23,6 +25,7 @@ __all__ = [
     "same_form",
     "same_kernel",
     "text_key",
+    "trace_scalars",
     "uses_names",
     "watch",
 ]

@@ -62,6 +62,18 @@ class LiveTrace(Trace):
         """Whether the branches go the same way with other hyperparameters."""
         return all(bool(self._value(at, values)) == way for at, way in self.decisions.items())
 
+    def decided_by(self) -> set[int]:
+        """The places of the inputs on which a branch depends."""
+        found: set[int] = set()
+        left = list(self.decisions)
+        while left:
+            at = left.pop()
+            if isinstance(at, tuple) and at[0] == "in":
+                found.add(at[1])
+            elif isinstance(at, tuple):
+                left += self.operations[at[1]][1:]
+        return found
+
     def _value(self, at: Any, values: Sequence[float]) -> Any:
         if not isinstance(at, tuple):
             return at if isinstance(at, (int, bool)) else float.fromhex(at)

@@ -38,15 +38,15 @@ class DeviceCounters:
         self.groups_of = list(groups_of)
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
         rows = list(keys.items())
-        # The first row counts steps, for rules that need none whether there was one.
-        if not groups.keeps_steps:
-            rows = [("", 0.0), *rows]
+        # Steps taken, whether slots have seen one, and carried values.
+        rows = [*([] if groups.keeps_steps else [("", 0.0)]), *rows]
+        rows.insert(1, ("", 0.0))
         self._views: list[Tensor] = []
         with without_modes():
             self.array = torch.empty((len(rows), len(states)), dtype=dtype, device=device)
             for row, (key, initial) in enumerate(rows):
-                first = map(float, began) if row == 0 else [initial] * len(states)
-                self._adopt(states, row, key, list(first))
+                first = list(map(float, began)) if row < 2 else [initial] * len(states)
+                self._adopt(states, row, key, first)
         self._addresses = list(map(Tensor.data_ptr, self._views))
 
     def _adopt(self, states: Sequence[dict[str, Any]], row: int, key: str, initial: list[float]) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
+from .launchers._sent import capturing
 from .options import StepInfo
 from .skips import NONFINITE
 
@@ -24,8 +26,15 @@ class DeviceInfo:
     def __init__(self, device: torch.device, measures: bool, skipped: int = 0, in_a_row: int = 0) -> None:
         host = torch.tensor([0.0, 1.0, 0.0, skipped, in_a_row], dtype=torch.float64, device="cpu")
         self.numbers, self.measures = host.to(device), measures
+        # What CUDA graphs read: a plan may be dropped, and they are replayed.
+        self._kept: list[torch.Tensor] = []
         self._copy: torch.Tensor | None = None
         self._event: Any = None
+
+    def keep(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Keep tensors alive that a CUDA graph reads, if one is captured now."""
+        if capturing(self.numbers.device):
+            self._kept += tensors
 
     def read(self) -> StepInfo:
         """What the last step found; waits for it."""
@@ -42,7 +51,7 @@ class DeviceInfo:
         """How many of the last steps were skipped, as of a step not long ago; waits for nothing."""
         if self.numbers.device.type == "cpu":
             return int(self.numbers[4])
-        if torch.cuda.is_current_stream_capturing():
+        if capturing(self.numbers.device):
             return 0
         found = 0
         if self._event is None:

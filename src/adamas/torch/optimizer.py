@@ -17,13 +17,14 @@ from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
+from .device_info import DeviceInfo
 from .exchange import exchange_of
 from .in_backward import InBackward
 from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .mesh import spread_of
 from .options import AVERAGE, Groups, StepInfo, check_group, check_placed
 from .report import Report, report_of
-from .skips import WINDOW_KEY, keep_window, told
+from .skips import NONFINITE, WINDOW_KEY, keep_window, told
 from .state import check_fit
 from .step import Plan
 
@@ -51,9 +52,11 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
     __signature__: ClassVar[inspect.Signature | None] = None
 
     options = StepOptions()
-    last_step: StepInfo
-    skipped_steps: int
+    _last_step: StepInfo | DeviceInfo
+    _skipped_steps: int
     _skips_in_a_row: int
+    # What steps on a device leave there.
+    _info: DeviceInfo | None = None
     _plan: Plan | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,7 +68,7 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
             )
         self.options = StepOptions(**given)
         self._told: set[str] = set()
-        self.last_step, self.skipped_steps, self._skips_in_a_row = StepInfo(None, 1.0, False), 0, 0
+        self._last_step, self._skipped_steps, self._skips_in_a_row = StepInfo(None, 1.0, False), 0, 0
         super().__init__(*args, **kwargs)
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -92,6 +95,23 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
     def backend(self) -> str:
         """The backends of the last step, joined by "and"; before it, the one asked for."""
         return (self._in_backward or self._plan or self.options).backend
+
+    @property
+    def last_step(self) -> StepInfo:
+        """What the last step found. On a GPU, reading it waits for that step, which stepping does not."""
+        last = self._last_step
+        return last if isinstance(last, StepInfo) else last.read()
+
+    @property
+    def skipped_steps(self) -> int:
+        """The number of skipped steps. On a GPU, reading it waits for the last step."""
+        return self._skipped_steps + (0 if self._info is None else self._info.skips()[0])
+
+    def _info_on(self, device: torch.device) -> DeviceInfo:
+        if self._info is None or self._info.numbers.device != device:
+            skipped = self.skipped_steps
+            self._info, self._skipped_steps = DeviceInfo(device, self.options.needs_grad_norm, skipped), 0
+        return self._info
 
     def _groups(self) -> Groups:
         rounds = self.options.state_format not in (None, "float32") or any(
@@ -128,7 +148,7 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
         collecting = gc.isenabled()
         gc.disable()
         try:
-            self._plan = plan = Plan(self._groups(), self.rule_of, self._plan)
+            self._plan = plan = Plan(self._groups(), self.rule_of, self._plan, info_on=self._info_on)
         finally:
             if collecting:
                 gc.enable()
@@ -142,7 +162,7 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         if self._in_backward is not None:
-            self.last_step = self._in_backward.close(self)
+            self._last_step = self._in_backward.close(self)
             return loss
         try:
             plan = self._plan
@@ -151,11 +171,12 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
             # GradScaler sets these for the duration of a step that is to unscale and skip (fused=True).
-            if not self.__dict__.keys().isdisjoint(_OF_SCALER):
-                self.last_step = self._run_scaled(plan)
-            else:
-                self.last_step = plan.run()
-            if self.last_step.skipped:
+            scaled = not self.__dict__.keys().isdisjoint(_OF_SCALER)
+            if plan.on_device:
+                self._run_on_device(plan)
+                return loss
+            self._last_step = last = self._run_scaled(plan) if scaled else plan.run()
+            if last.skipped:
                 self._count_skip(plan)
             else:
                 self._skips_in_a_row = 0
@@ -186,8 +207,21 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
         factor = 1.0 if scale is None else float(scale)
         return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0)
 
+    def _run_on_device(self, plan: Plan) -> None:
+        """A step that this thread does not wait for; how many were skipped it hears of a little later."""
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        self._last_step = info = plan.run_on_device(scale, found_inf)
+        limit = self.options.warn_after_skips
+        if limit is None or not (self.options.skip_nonfinite or found_inf is not None):
+            return
+        in_a_row = info.skips_in_a_row()
+        if self._skips_in_a_row < limit <= in_a_row:
+            text = told(StepInfo(None, 1.0, True, NONFINITE), in_a_row, self._groups())
+            warnings.warn(text, UserWarning, stacklevel=4)
+        self._skips_in_a_row = in_a_row
+
     def _count_skip(self, plan: Plan) -> None:
-        self.skipped_steps += 1
+        self._skipped_steps += 1
         self._skips_in_a_row += 1
         if self._skips_in_a_row == self.options.warn_after_skips:
             text = told(self.last_step, self._skips_in_a_row, self._groups())
@@ -258,7 +292,10 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
             state = {**state, "options": state["phase"]}
             del state["phase"]
         fresh = {"_told": set(), "last_step": StepInfo(None, 1.0, False), "skipped_steps": 0}
-        super().__setstate__({**fresh, "_skips_in_a_row": 0, **self.__dict__, **state})
+        whole = {**fresh, "_skips_in_a_row": 0, **self.__dict__, **state}
+        self._last_step, self._skipped_steps = whole.pop("last_step"), whole.pop("skipped_steps")
+        super().__setstate__(whole)
+        self._info = None
         self._plan = None
         keep_window(self.param_groups, self.options.skip_spikes is not None)
         for group in self.param_groups:

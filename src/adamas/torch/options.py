@@ -126,8 +126,6 @@ def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float, float
 def check_group(group: Mapping[str, Any], optimizer: str) -> None:
     """Raise a ValueError for an option that a group of this class cannot have when it is added."""
     check_placed(group, optimizer)
-    if group.get("capturable"):
-        raise ValueError("capturable=True (CUDA graphs) is not supported; leave it False")
     decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
     if not 0 <= decay < math.inf:
         raise ValueError(f"weight_decay must lie in [0, inf), got {decay!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from ..rules import Rule
 from ._compat import has_overlap
 from .counters import Counters, counter_keys
+from .device_counters import DeviceCounters
 from .launchers import Launcher, Member, ParamState, Request
 from .members import Kind, check_state, kinds_of, make_state, missing_names
 from .numbering import numbers_of
@@ -42,7 +43,7 @@ class Placement:
     idle: list[Tensor]
     launchers: list[Launcher]
     slices: list[slice]
-    counters: Counters
+    counters: Counters | DeviceCounters
 
 
 def place(
@@ -53,6 +54,7 @@ def place(
     known: set[int],
     made: Made,
     counts: bool = True,
+    may_stay: Callable[[torch.device], bool] | None = None,
 ) -> Placement:
     """Choose the members and a launcher for each, make the state that is missing, and the launchers.
 
@@ -62,6 +64,7 @@ def place(
         known: the identities of parameters that have had a gradient before.
         made: is appended to, so that the caller can roll back.
         counts: whether parameters that are no DTensors count in the norm of this process.
+        may_stay: whether steps may be counted on a device, where all launchers are there; never unless given.
     """
     keys = counter_keys(groups, rules)
     index = numbers_of([member.p for _, member in found], groups)
@@ -80,7 +83,10 @@ def place(
     ordered = [parts[part] for part in sorted(parts, key=lambda part: (part[0], part[1].rank))]
     flat = [each for part in ordered for each in part]
     kept = [each for part in ordered for each in part if each[1].launcher.keeps_state]
-    states, counters = _states(groups, kept, index, keys, made)
+    device = _common_device(flat)
+    if device is not None and (may_stay is None or not may_stay(device)):
+        device = None
+    states, counters = _states(groups, kept, index, keys, made, device)
     states += [_without_state(member, index[id(member.p)]) for member, *_ in flat[len(kept) :]]
     ends = list(itertools.accumulate(map(len, ordered), initial=0))
     slices = [slice(*pair) for pair in itertools.pairwise(ends)]
@@ -111,10 +117,21 @@ def _has_state(p: Tensor, groups: Groups, request: Request, counters: Mapping[st
     )
 
 
+def _common_device(flat: Sequence[_Found]) -> torch.device | None:
+    """The device of all members, where all their launchers can step without the host; None otherwise."""
+    devices = {member.local.device if kind.launcher.on_device else None for member, kind, _ in flat}
+    return devices.pop() if len(devices) == 1 else None
+
+
 def _states(
-    groups: Groups, kept: Sequence[_Found], index: Mapping[int, int], keys: dict[str, float], made: Made
-) -> tuple[list[ParamState], Counters]:
-    """The members with their state, made where missing, and their counters."""
+    groups: Groups,
+    kept: Sequence[_Found],
+    index: Mapping[int, int],
+    keys: dict[str, float],
+    made: Made,
+    device: torch.device | None,
+) -> tuple[list[ParamState], Counters | DeviceCounters]:
+    """The members with their state, made where missing, and their counters, on a device if one is given."""
     began, members, states = [], [], []
     for member, kind, mine in kept:
         p = member.p
@@ -131,6 +148,8 @@ def _states(
         members.append(make_state(member, index[id(p)], kind, mine))
         states.append(mine)
     groups_of = [kind.group for _, kind, _ in kept]
+    if device is not None:
+        return members, DeviceCounters(groups, groups_of, states, began, keys, device)
     return members, Counters(groups, groups_of, states, began, keys)
 
 

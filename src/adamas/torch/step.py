@@ -10,14 +10,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..backends import exact, host_carry, host_scalars, same_kernel, uses_names, watch
+from ..backends import exact, same_kernel, uses_names, watch
 from ._compat import is_fake, local_tensor
-from .counters import Selection
+from .counters import Counters, Selection
+from .device_counters import DeviceCounters
+from .device_info import DeviceInfo
+from .device_step import DeviceStep
 from .exchange import exchange_of
-from .launchers import IDLE, Request, StepScalars
+from .launchers import IDLE, Request
 from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant
 from .params import check_params, member_of
 from .placement import Made, place
+from .rows import Rows
 from .skips import reason_to_skip, record
 
 __all__ = ["Plan"]
@@ -30,8 +34,6 @@ _END = (object(),)
 
 # Sets of active members that a plan remembers.
 _REMEMBERED = 16
-# Scalars of steps that a plan keeps for parameters that have taken fewer.
-_SCALARS_KEPT = 4096
 _LARGEST = torch.finfo(torch.float32).max
 
 
@@ -49,7 +51,9 @@ class Plan:
         rule_of: RuleOf,
         before: Plan | None = None,
         clip_factor: Callable[[float], float] | None = None,
+        info_on: Callable[[torch.device], DeviceInfo] | None = None,
     ) -> None:
+        """Place the parameters; `info_on` gives what a step on a device leaves there, if it may be there."""
         self.groups = groups
         self._clip_factor = clip_factor or groups.options.clip_factor
         param_groups, state = groups.param_groups, groups.state
@@ -78,8 +82,10 @@ class Plan:
         self.exchange = exchange_of((each.spread for _, each in found), groups.options.process_group)
         counts = self.exchange is None or self.exchange.counts_plain
         known = set() if before is None else set(map(id, before._params))
+        device = DeviceStep(groups, rule_of, info_on, self.exchange is None)
         try:
-            placed = place(groups, self._requests, rules, found, known, self._made, counts)
+            placed = place(groups, self._requests, rules, found, known, self._made, counts, device.may_stay)
+            device.check_wanted(placed.counters)
         except BaseException:
             self.rollback()
             raise
@@ -88,11 +94,14 @@ class Plan:
         self._counted, self._idle = placed.counted, placed.idle
         self._launchers, self._slices = placed.launchers, placed.slices
         self._counters = placed.counters
+        self._on_device: DeviceStep | None = None
+        if isinstance(placed.counters, DeviceCounters):
+            self._on_device = device.over(placed.launchers, placed.slices, placed.counters)
         states = [each.values() for each in state.values() if isinstance(each, dict)]
         self._watched = [*chain(*zip(self._lists, repeat(_END))), state.values(), *states, _END]
         self._found = list(chain.from_iterable(self._watched))
         self._only = self._launchers[0] if len(self._launchers) == 1 else None
-        self._memo: dict[tuple[int, int, tuple[float, ...]], tuple[float, ...]] = {}
+        self._rows = Rows(groups.options)
         self._mask: bytes | None = None
         self._resting: list[int] = []
         self._selections: dict[bytes, tuple[Selection, list[int], list[tuple[int, ...]]]] = {}
@@ -183,6 +192,8 @@ class Plan:
         self._mask, self._resting = mask, known[1]
         for launcher, rows in zip(self._launchers, known[2], strict=True):
             launcher.select(rows)
+        if self._on_device is not None:
+            self._on_device.select(known[2])
 
     def _new_selection(self, mask: bytes) -> tuple[Selection, list[int], list[tuple[int, ...]]]:
         """The counters that a step advances, the members without a gradient, and each launcher's rows."""
@@ -195,11 +206,14 @@ class Plan:
         self, k: int, group: Mapping[str, Any], options: tuple[Any, ...], rule_of: RuleOf
     ) -> bool:
         request = self._requests[k]
+        if self._on_device is not None:
+            self._options[k] = options if is_constant(options) else None
+            return self._on_device.read_options(k, group)
         rule = rule_of(group)
         if not same_kernel(rule, request.rule) or request.differentiable != self._differentiable[k]:
             return False
         self._rules[k], self._envelopes[k] = rule, group_envelope(group)
-        self._memo.clear()
+        self._rows.forget()
         # An option that may change in place (a tensor, a list) is read anew at every step.
         self._options[k] = options if is_constant(options) else None
         return True
@@ -220,7 +234,8 @@ class Plan:
             scale = unscale * factor
             if scale > _LARGEST:
                 raise ValueError(f"the factor on the gradients is too large for float32: {scale!r}")
-            rows = self._next()
+            assert isinstance(self._counters, Counters)
+            rows = self._rows.next(self._counters, self._rules, self._envelopes)
             for launcher in self._launchers:
                 launcher.stage(rows)
             # Kernels last: the other launchers run code that may raise.
@@ -233,6 +248,27 @@ class Plan:
             launcher.unbind()
         record(self.groups, None if found_inf else norm)
         return StepInfo(norm, factor, reason is not None, reason)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether a step is `run_on_device`, not `run`."""
+        return self._on_device is not None
+
+    def run_on_device(self, scale: Tensor | None, found_inf: Tensor | None) -> DeviceInfo:
+        """Launch the step that `bind` prepared, without waiting for the device.
+
+        Args:
+            scale: the loss scale by which gradients are to be divided.
+            found_inf: not 0 where a gradient was found not to be finite.
+        """
+        assert self._on_device is not None
+        for member in self._whole:
+            member.gather_grad()
+        info = self._on_device.run(self._needs_grad_norm, scale, found_inf)
+        self._made = []
+        for launcher in self._launchers:
+            launcher.unbind()
+        return info
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
@@ -265,33 +301,6 @@ class Plan:
         """The norm of all gradients, and the factor that clips it."""
         norm = exact.root(words) * unscale
         return norm, self._clip_factor(norm)
-
-    def _next(self) -> list[StepScalars]:
-        """The scalars of this step, a row each."""
-        average = self.groups.options.average
-        rows: list[StepScalars] = []
-        # With many counts of steps at once, most of them were some parameter's count in the last step too.
-        memo = self._memo if len(self._counters.counts) > 4 else None
-        if memo is not None and len(memo) > _SCALARS_KEPT:
-            memo.clear()
-        for count in self._counters.counts:
-            k, carried = count.group, count.carried
-            rule, envelope, taken = self._rules[k], self._envelopes[k], count.taken + 1
-            t = taken if rule.counts_steps else 1 + count.began
-            try:
-                if carried:
-                    carried = self._counters.stored(host_carry(rule, t, *carried))
-                scalars = None if memo is None else memo.get((k, t, carried))
-                if scalars is None:
-                    scalars = host_scalars(rule, t, *carried)
-                    if memo is not None:
-                        memo[k, t, carried] = scalars
-            except (ZeroDivisionError, OverflowError) as error:
-                raise ValueError(f"a scalar of step {t} cannot be computed: {error!r} in {rule}") from None
-            if average is not None:
-                envelope = (*envelope[:3], self.groups.options.average_weight(taken))
-            rows.append((rule, envelope, scalars, taken, carried))
-        return rows
 
 
 def _items(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:

@@ -3,7 +3,17 @@
 It imports Triton, which is an extra: `pip install adamas[triton]`.
 """
 
+from . import launch, norm, scalars
 from .kernel import THREADS, Kernel, chunk_size, compile_rule
 from .launch import interpreted
 
-__all__ = ["THREADS", "Kernel", "chunk_size", "compile_rule", "interpreted"]
+__all__ = [
+    "THREADS",
+    "Kernel",
+    "chunk_size",
+    "compile_rule",
+    "interpreted",
+    "launch",
+    "norm",
+    "scalars",
+]

@@ -40,12 +40,12 @@ def update_text(found: Trace, n_arrays: int, wide: bool) -> str:
 
 
 def scalars_text(name: str, found: Trace) -> str:
-    """The function of a trace in float64, once a row: it has all powers.
+    """The function of a trace in float64, once a row: it has all powers, and whole quotients.
 
     Raises:
         RuleSourceError: it has an operation that kernels for GPUs do not have.
     """
-    spell = _Spelling(found, True, all_powers=True)
+    spell = _Spelling(found, True, like="t_")
     results = "".join(f"{spell.operand(at)}, " for at in found.results)
     head = ["@triton.jit", f"def {name}({', '.join(spell.names)}):"]
     return "\n".join([*head, *spell.lines(), f"    return ({results.rstrip(' ')})"])
@@ -68,11 +68,11 @@ def _varying(found: Trace, n_arrays: int) -> Callable[[Any], bool]:
 class _Spelling:
     """How Triton spells the operations of a trace."""
 
-    def __init__(self, found: Trace, wide: bool, all_powers: bool = False) -> None:
+    def __init__(self, found: Trace, wide: bool, like: str | None = None) -> None:
         # "x" and a number are the names of results; "real" and "tl" have their meaning.
         arrays = ("p", "g")
         self.names = [name if name in arrays else f"{name}_" for name in found.inputs]
-        self.operations, self.wide, self.all_powers = found.operations, wide, all_powers
+        self.operations, self.wide, self.like = found.operations, wide, like
 
     def lines(self) -> list[str]:
         return [f"    x{k} = {self.operation(*each)}" for k, each in enumerate(self.operations)]
@@ -83,12 +83,15 @@ class _Spelling:
         if isinstance(at, bool):
             return repr(at)
         number = float(at) if isinstance(at, int) else float.fromhex(at)
-        return f"tl.full([], {_literal(number)}, real)"
+        # The interpreter does not broadcast conditions without a shape.
+        return f"tl.full({'[]' if self.like is None else f'{self.like}.shape'}, {_literal(number)}, real)"
 
     def operation(self, symbol: str, *at: Any) -> str:
         if symbol == "**":
             return self._power(*at)
         parts = list(map(self.operand, at))
+        if symbol in ("//", "%") and self.like:
+            return f"{'remainder' if symbol == '%' else 'floor_quotient'}({', '.join(parts)})"
         if symbol == "/":
             return f"{parts[0]} / {parts[1]}" if self.wide else f"tl.div_rn({parts[0]}, {parts[1]})"
         if symbol == "sqrt":
@@ -111,9 +114,9 @@ class _Spelling:
         x = self.operand(base)
         if n == 0.5:
             return self._root(x)
-        if 0 <= n <= 64 and n == int(n):
+        if 0 <= n <= (2 if self.like else 64) and n == int(n):
             return f"whole_power({x}, {int(n)})"
-        if self.all_powers:
+        if self.like:
             return f"power({x}, {self.operand(exponent)})"
         raise RuleSourceError(
             "kernels for GPUs have the powers 0.5, 0, 1, 2, ... 64; write others by these, or by xp.sqrt"

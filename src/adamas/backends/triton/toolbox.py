@@ -26,7 +26,6 @@ __all__ = [
     "multiplier_of",
     "negated",
     "packed",
-    "power",
     "saturated",
     "scattered",
     "sign",
@@ -75,24 +74,6 @@ def whole_power(x, n: tl.constexpr):
     for _ in tl.static_range(n):
         product = product * x
     return product
-
-
-@triton.jit
-def power(x, y):
-    """`x**y` in float64: products for small whole exponents, so that `1 - x**1` is exact."""
-    x, y = tl.where(y == y, x, x), tl.where(x == x, y, y)  # of one shape, for the interpreter
-    whole = tl.floor(y) == y
-    magnitude = tl.where(whole & (tl.abs(y) <= 64), tl.abs(y), 0.0).to(tl.int64)
-    product, factor = tl.full([], 1.0, tl.float64), x
-    for k in tl.static_range(7):
-        product = tl.where((magnitude >> k) & 1 == 1, product * factor, product)
-        factor = factor * factor
-    product = tl.where(y < 0, 1.0 / product, product)
-    # The relative error grows with |y log x|, while the power itself vanishes.
-    odd = whole & (tl.floor(y * 0.5) * 2 != y)
-    smooth = tl.exp(y * tl.log(tl.abs(x)))
-    smooth = tl.where((x < 0) & odd, -smooth, tl.where((x < 0) & (whole == 0), float("nan"), smooth))
-    return tl.where(whole & (tl.abs(y) <= 64), product, smooth)
 
 
 @triton.jit

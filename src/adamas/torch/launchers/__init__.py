@@ -15,16 +15,20 @@ import torch
 from torch import Tensor
 
 from ..._tools import modules
+from ...backends import LiveTrace
 from ...rules import Rule
+from ..keywords import StepOptions
 from ..mesh import Spread, check_grad_placements, local, own_part
 from ..options import Groups
 
 __all__ = [
     "AUTO",
     "IDLE",
+    "DeviceLauncher",
     "Launcher",
     "Member",
     "ParamState",
+    "Prepared",
     "Request",
     "StepScalars",
     "all_launchers",
@@ -149,6 +153,8 @@ class Launcher(Protocol):
     in_place_of_kernel: ClassVar[str | None]
     # Whether the plan allocates and counts for it; else it makes its state and counts its steps itself.
     keeps_state: ClassVar[bool]
+    # Whether it is a `DeviceLauncher`.
+    on_device: ClassVar[bool]
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
@@ -193,6 +199,56 @@ class Launcher(Protocol):
 
     def unbind(self) -> None:
         """Let go of the gradients: their memory is for the next forward pass."""
+        ...
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Prepared:
+    """What a launcher computes on its device before a step of its active members.
+
+    Attributes:
+        traces: of their carried values and of their scalars, and the envelope before those.
+        counts_steps: whether their rule's t counts steps.
+        options: those of the step.
+        members: int64, of each its row, its column of the counters and its group.
+        hyper: float64, the hyperparameters of each group.
+        counters: as of `DeviceCounters`.
+        words: the sum of squares of all gradients, if it is wanted, and which words it may have.
+        words_range: the first of these words, and that after the last.
+        scaler: the loss scale, and what is not 0 where a gradient was found not to be finite.
+        info: as of `DeviceInfo`.
+        first: whether to write `info`, which one launcher does.
+    """
+
+    traces: tuple[LiveTrace, LiveTrace]
+    counts_steps: bool
+    options: StepOptions
+    members: Tensor
+    hyper: Tensor
+    counters: Tensor
+    words: Tensor | None
+    words_range: tuple[int, int]
+    scaler: Tensor
+    info: Tensor
+    first: bool
+
+
+class DeviceLauncher(Launcher, Protocol):
+    """A launcher that reads scalars, the factor on gradients, and whether to skip, on its device.
+
+    Its step is `select`, `bind`, `grad_squares` if the norm is wanted, `prepare`, `launch_prepared` and
+    `unbind`, none of which waits for the device. It steps by the protocol of all launchers as well.
+    """
+
+    # The words that its sum of squares may have.
+    words_range: tuple[int, int]
+
+    def prepare(self, prepared: Prepared) -> None:
+        """Compute on the device what the step reads there."""
+        ...
+
+    def launch_prepared(self) -> None:
+        """Update the active parameters and their state."""
         ...
 
 

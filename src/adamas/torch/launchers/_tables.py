@@ -53,6 +53,7 @@ class TableLauncher:
 
     in_place_of_kernel = None
     keeps_state = True
+    on_device = False
 
     def __init__(self, members: list[ParamState], requests: Sequence[Request], kernel: Any) -> None:
         self._members, self._takes_sparse = members, requests[0].groups.takes_sparse

@@ -26,6 +26,7 @@ class EagerLauncher:
     rank = 100
     in_place_of_kernel = "the rule on whole tensors"
     keeps_state = True
+    on_device = False
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:

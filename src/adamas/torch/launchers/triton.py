@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Hashable, Sequence
 from types import ModuleType
@@ -11,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...backends import chunks_of, lengths_of
+from ...backends import chunks_of, exact, lengths_of
 from ...formats import BLOCK
-from . import Member, ParamState, Request, StepScalars
-from ._sent import Sent
+from . import IDLE, Member, ParamState, Prepared, Request, StepScalars
+from ._sent import Sent, capturing
 from ._tables import TableLauncher, kernel_for, why_no_table
 
 __all__ = ["LAUNCHER"]
@@ -37,6 +38,7 @@ class TritonLauncher(TableLauncher):
 
     name = "triton"
     rank = 10
+    on_device = True
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
@@ -57,49 +59,83 @@ class TritonLauncher(TableLauncher):
 
     def __init__(self, members: list[ParamState], requests: Sequence[Request], key: Any) -> None:
         self._kernel, device = key
+        backend: Any = _backend()
+        self._backend = backend
         super().__init__(members, requests, self._kernel)
         self._device = device
         options = requests[0].groups.options
         count, dtype = len(members), getattr(torch, self._kernel.dtype.name)
         scaled = any(format.scaled for format in self._kernel.formats.values())
         lengths = lengths_of(self._floats, self._lengths, BLOCK)
-        backend: Any = _backend()
-        chunk = backend.chunk_size(sum(self._floats))
+        chunk = self._backend.chunk_size(sum(self._floats))
         chunks = chunks_of(self._floats, lengths if scaled else self._floats, chunk, self._runs)
         info = np.zeros((count, 4), np.int64)
         info[:, 0], info[:, 1], info[:, 3] = self._floats, [member.index for member in members], lengths
         self._host_info = info
-        self._written: tuple[list[int], list[int]] = [], []
-        self._table = Sent((count, self._width), torch.int64, device)
+        self._written: tuple[list[int], list[int]] | None = None
+        self._table = Sent((count, self._width), torch.int64, device, captured=True)
         self._chunks = Sent(chunks.shape, torch.int64, device)
-        self._info = Sent(info.shape, torch.int64, device)
+        self._chunks.send(chunks)
+        self._infos: dict[bytes, Sent] = {}
+        self._info = self._info_of(np.full(count, IDLE))
         self._keys = Sent((count,), torch.int64, device)
         self._scalars = Sent((count, self._kernel.n_scalars), dtype, device)
         self._control = Sent((2,), dtype, device)
-        self._chunks.send(chunks)
         self._grid = len(chunks)
         self._key = options.key if self._kernel.rounds else None
+        self._kept: list[Any] = []
+        if options.needs_grad_norm:
+            counted = np.array([member.counts for member in members], np.int64)
+            self._counted = Sent((count,), torch.int64, device)
+            self._counted.send(counted)
+            self._words = torch.zeros(exact.LENGTH, dtype=torch.int64, device=device)
+
+    @property
+    def words_range(self) -> tuple[int, int]:
+        """The words that the sum of squares may have."""
+        found: tuple[int, int] = self._backend.norm.range_of_words(self._g_format)
+        return found
 
     def _write_table(self, tensors: list[int], slots: list[int]) -> None:
-        if (tensors, slots) != self._written:
+        captured = capturing(self._device)
+        if captured or (tensors, slots) != self._written:
             rows = np.array(self._rows_of(tensors, slots), np.int64)
             self._table.send(rows.reshape(-1, self._width))
-            self._written = tensors, slots
+            # A graph has a table of its own, of which later steps know nothing.
+            self._written = None if captured else (tensors, slots)
 
     def _write_rows(self, rows: np.ndarray[Any, Any]) -> None:
-        self._host_info[:, 2] = rows
-        self._info.send(self._host_info)
+        self._info = self._info_of(rows)
+
+    def _info_of(self, rows: np.ndarray[Any, Any]) -> Sent:
+        """What is known of the tensors, with these rows; not overwritten, because a graph may read it."""
+        key = rows.tobytes()
+        if key not in self._infos:
+            if len(self._infos) > _REMEMBERED:
+                self._infos.clear()
+            self._host_info[:, 2] = rows
+            self._infos[key] = Sent(self._host_info.shape, torch.int64, self._device)
+            self._infos[key].send(self._host_info)
+        return self._infos[key]
+
+    def _launch(self, function: Any, grid: int, signature: Sequence[str], arguments: Sequence[Any]) -> None:
+        with torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext():
+            self._backend.launch.launch(function, grid, signature, arguments, self._backend.THREADS)
 
     def _run(self) -> None:
-        backend: Any = _backend()
         sent = (self._table, self._chunks, self._info, self._keys, self._scalars, self._control)
         arguments = [each.tensor for each in sent]
-        backend.launch.launch(
-            self._kernel.step, self._grid, self._kernel.signature, arguments, backend.THREADS
-        )
+        self._launch(self._kernel.step, self._grid, self._kernel.signature, arguments)
+        if capturing(self._device):
+            self._kept.append(arguments)
 
     def grad_squares(self) -> Tensor:
-        raise NotImplementedError
+        norm, column = self._backend.norm, self._kernel.arrays.index("g")
+        self._words.zero_()
+        sent = (self._chunks, self._info, self._counted)
+        arguments = [self._table.tensor, self._width, column, *(x.tensor for x in sent), self._words]
+        self._launch(norm.norm_kernel(self._g_format), self._grid, norm.SIGNATURE, arguments)
+        return self._words
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         count = len(self._members)
@@ -117,8 +153,43 @@ class TritonLauncher(TableLauncher):
         self._control.send(np.array([float(grad_scale), 0], self._kernel.dtype))
         self._run_on_layouts()
 
+    def prepare(self, prepared: Prepared) -> None:
+        scalars, options = self._backend.scalars, prepared.options
+        wanted = scalars.Wanted(
+            None if prepared.words is None else prepared.words_range,
+            options.clip_norm,
+            options.skip_nonfinite,
+            options.average,
+            options.key(0),
+            prepared.counts_steps,
+        )
+        counter = np.dtype(str(prepared.counters.dtype).removeprefix("torch."))
+        kernel = scalars.prepare_kernel(*prepared.traces, wanted, counter, self._kernel.dtype)
+        count = len(prepared.members)
+        arguments = (
+            prepared.members,
+            prepared.hyper,
+            prepared.counters,
+            prepared.info if prepared.words is None else prepared.words,
+            prepared.scaler,
+            self._scalars.tensor,
+            self._keys.tensor,
+            self._control.tensor,
+            prepared.info,
+            count,
+            prepared.counters.shape[1],
+            int(prepared.first),
+        )
+        self._launch(kernel.step, -(-count // scalars.ROWS), kernel.signature, arguments)
+
+    def launch_prepared(self) -> None:
+        self._run_on_layouts()
+
 
 LAUNCHER = TritonLauncher
+
+# Sets of active members that are remembered.
+_REMEMBERED = 16
 
 
 def _fitting(values: tuple[float, ...], dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:

@@ -27,6 +27,7 @@ class UpstreamLauncher:
     rank = 50
     in_place_of_kernel = "torch.optim's own step"
     keeps_state = False
+    on_device = False
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:

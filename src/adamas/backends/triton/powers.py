@@ -1,0 +1,77 @@
+"""Powers and quotients in float64 for generated Triton kernels, a block of numbers at once.
+
+No machine's own power is called: they differ from each other. A power is that of the whole part of its
+exponent, in pairs of numbers that hold twice the digits, times one of a number below one. Pairs need products
+that are not fused with sums: a GPU of any make and Triton's interpreter then give the same bits, and nearly
+always the bits of C's `pow`, which Python calls.
+"""
+
+import triton
+import triton.language as tl
+
+__all__ = ["floor_quotient", "power", "remainder"]
+
+SPLIT = tl.constexpr(2.0**27 + 1)
+INFINITY = tl.constexpr(float("inf"))
+
+
+@triton.jit
+def pair_product(x, x_rest, y, y_rest):
+    """The product of two pairs, each a number and what its rounding has lost (Dekker)."""
+    product = x * y
+    # Each number in two of half as many digits (Veltkamp), whose products are exact.
+    x_scaled, y_scaled = x * SPLIT, y * SPLIT
+    x_upper, y_upper = x_scaled - (x_scaled - x), y_scaled - (y_scaled - y)
+    x_lower, y_lower = x - x_upper, y - y_upper
+    lost = ((x_upper * y_upper - product) + x_upper * y_lower + x_lower * y_upper) + x_lower * y_lower
+    lost = lost + (x * y_rest + x_rest * y)
+    # Where the product overflows, nothing is known of what is lost.
+    lost = tl.where(tl.abs(lost) < INFINITY, lost, tl.zeros_like(lost))
+    total = product + lost
+    rest = lost - (total - product)
+    return total, tl.where(tl.abs(rest) < INFINITY, rest, tl.zeros_like(rest))
+
+
+@triton.jit
+def whole_power_of(x, n):
+    """`x` to the power of an int64 `n` of at most 53 bits, by repeated squaring."""
+    left = tl.abs(n)
+    result, rest = tl.full(x.shape, 1.0, tl.float64), tl.zeros_like(x)
+    square, square_rest = x, tl.zeros_like(x)
+    while tl.max(left, axis=0) > 0:
+        product, product_rest = pair_product(result, rest, square, square_rest)
+        odd = (left & 1) != 0
+        result, rest = tl.where(odd, product, result), tl.where(odd, product_rest, rest)
+        square, square_rest = pair_product(square, square_rest, square, square_rest)
+        left = left >> 1
+    return tl.where(n < 0, 1.0 / result, result)
+
+
+@triton.jit
+def power(x, y):
+    """`x` to the power of `y`, at least one of them a block; NaN of a negative number to a broken power."""
+    x, y = tl.where(y == y, x, x), tl.where(x == x, y, y)
+    # Beyond 2^53 every number is even.
+    whole = tl.where(tl.abs(y) < 9007199254740992.0, tl.floor(y), tl.zeros_like(y))
+    part = y - whole
+    result = whole_power_of(x, whole.to(tl.int64))
+    broken = part != 0
+    if tl.max(broken.to(tl.int32), axis=0) != 0:
+        base = tl.where(whole == 0, tl.where(tl.abs(y) < 1, x, tl.abs(x)), x)
+        of_part = tl.where(broken, tl.exp(part * tl.log(base)), tl.full(x.shape, 1.0, tl.float64))
+        of_zero = tl.where(y > 0, tl.zeros_like(x), tl.full(x.shape, INFINITY, tl.float64))
+        result = tl.where(broken & (x == 0), of_zero, result * of_part)
+    return tl.where(x == 1, x, result)
+
+
+@triton.jit
+def floor_quotient(x, y):
+    """`x // y`."""
+    return tl.floor(x / y)
+
+
+@triton.jit
+def remainder(x, y):
+    """`x % y`, with the sign of `y`."""
+    left = x - tl.floor(x / y) * y
+    return tl.where(left * y < 0, left + y, left)
