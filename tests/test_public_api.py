@@ -64,3 +64,16 @@ def test_types_are_shipped() -> None:
 
 def test_version_is_the_installed_one() -> None:
     assert adamas.__version__ == version("adamas")
+
+
+def test_a_source_tree_on_the_path_is_imported_without_being_installed() -> None:
+    program = """
+import importlib.metadata as metadata
+def version(name):
+    raise metadata.PackageNotFoundError(name)
+metadata.version = version
+import adamas
+print(adamas.__version__)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "not installed\n"

@@ -1,5 +1,6 @@
 """Adam and its family: each update rule written once, and run in one pass over memory."""
 
+from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _version
 
 from ._tools.names import missing_attribute
@@ -17,7 +18,10 @@ from .rules import (
     RMSprop,
 )
 
-__version__ = _version("adamas")
+try:
+    __version__ = _version("adamas")
+except _NotInstalled:  # a source tree on the path
+    __version__ = "not installed"
 
 __all__ = [
     "SGD",

@@ -15,6 +15,7 @@ from adamas import formats
 from adamas._tools.modules import load, names
 from adamas.bench import machine, measure
 from adamas.bench.contenders import low_bit
+from adamas.bench.llama import PUBLISHED
 from adamas.bench.measure import Call, interleave, ratio
 from adamas.bench.pairs import Contender, Pair, check_workloads, compare
 from adamas.bench.workloads import WORKLOADS, gpt2
@@ -40,14 +41,22 @@ def fast_triad(monkeypatch: pytest.MonkeyPatch) -> None:
         ("mnist-mlp", 6, 1_796_010),
         ("gpt2-mini", 52, 3_454_464),
         ("resnet18", 62, 11_689_512),
+        ("resnet101", 314, 44_549_160),
         ("one-81m", 1, 81_000_000),
         ("gpt2-small", 148, 124_439_808),
+        ("gpt2-xl", 580, 1_557_611_200),
+        ("llama-7b", 291, 6_738_415_616),
     ],
 )
 def test_workloads_have_the_models_parameters(name: str, tensors: int, parameters: int) -> None:
     shapes = WORKLOADS[name]()
     assert len(shapes) == tensors
     assert sum(torch.Size(shape).numel() for shape in shapes) == parameters
+
+
+def test_llamas_shapes_are_those_of_its_published_size() -> None:
+    shapes = PUBLISHED[0].shapes()
+    assert sorted(shapes.values()) == sorted(WORKLOADS["llama-7b"]())
 
 
 def test_contenders_take_turns_and_each_is_first_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from .measure import Call
 from .pairs import Contender, UnavailableError, parameters
 from .workloads import Shape
 
-__all__ = ["float32_fused", "low_bit", "ours", "peers", "theirs", "torch_peers"]
+__all__ = ["Peer", "float32_fused", "low_bit", "other", "ours", "peers", "theirs", "torch_peers"]
 
 # Reads of p, g, m and v, and writes of p, m and v, all float32.
 _FLOAT32_BYTES = 28.0
@@ -28,12 +28,16 @@ Make = Callable[[list[torch.nn.Parameter]], torch.optim.Optimizer]
 
 
 def theirs(
-    name: str, make: Make, dtype: torch.dtype = torch.float32, bytes: float | None = None
+    name: str,
+    make: Make,
+    dtype: torch.dtype = torch.float32,
+    bytes: float | None = None,
+    device: str = "cpu",
 ) -> Contender:
     """Return the `step` of an optimizer as a contender."""
 
     def build(shapes: Sequence[Shape]) -> Call:
-        params = parameters(shapes, dtype)
+        params = parameters(shapes, dtype, device)
         grads = [p.grad for p in params]
         optimizer = make(params)
         optimizer.step()
@@ -84,7 +88,7 @@ def low_bit() -> list[Contender]:
 
 
 @dataclass(frozen=True)
-class _Peer:
+class Peer:
     """Another library's Adam.
 
     Attributes:
@@ -101,19 +105,19 @@ class _Peer:
 
 
 # Names with "8" store 8 bits.
-_OTHERS: dict[str, _Peer] = {
-    "torchao 8-bit": _Peer("torchao.optim", lambda module, params: module.Adam8bit(params), "torchao"),
-    "torchao fp8": _Peer("torchao.optim", lambda module, params: module.AdamFp8(params), "torchao"),
-    "bitsandbytes 8-bit": _Peer(
+_OTHERS: dict[str, Peer] = {
+    "torchao 8-bit": Peer("torchao.optim", lambda module, params: module.Adam8bit(params), "torchao"),
+    "torchao fp8": Peer("torchao.optim", lambda module, params: module.AdamFp8(params), "torchao"),
+    "bitsandbytes 8-bit": Peer(
         "bitsandbytes.optim", lambda module, params: module.Adam8bit(params), "bitsandbytes"
     ),
-    "pytorch_optimizer AdaBelief": _Peer(
+    "pytorch_optimizer AdaBelief": Peer(
         "pytorch_optimizer", lambda module, params: module.AdaBelief(params, lr=1e-3), "pytorch_optimizer"
     ),
-    "optimi": _Peer("optimi", lambda module, params: module.Adam(params, lr=1e-3), "torch-optimi"),
-    "heavyball": _Peer("heavyball", lambda module, params: module.AdamW(params, lr=1e-3), "heavyball"),
+    "optimi": Peer("optimi", lambda module, params: module.Adam(params, lr=1e-3), "torch-optimi"),
+    "heavyball": Peer("heavyball", lambda module, params: module.AdamW(params, lr=1e-3), "heavyball"),
     # Compiled when it is first made, which takes minutes.
-    "DeepSpeed CPUAdam": _Peer(
+    "DeepSpeed CPUAdam": Peer(
         "deepspeed.ops.adam",
         lambda module, params: module.DeepSpeedCPUAdam(params, adamw_mode=False),
         "deepspeed ninja",
@@ -124,7 +128,7 @@ _OTHERS: dict[str, _Peer] = {
 
 def peers() -> list[Contender]:
     """Return a torch.compile'd step, and the Adam of each other library; one that is not here says so."""
-    return [Contender("torch compiled", _compiled), *(_other(name, peer) for name, peer in _OTHERS.items())]
+    return [Contender("torch compiled", _compiled), *(other(name, peer) for name, peer in _OTHERS.items())]
 
 
 def _compiled(shapes: Sequence[Shape]) -> Call:
@@ -134,16 +138,21 @@ def _compiled(shapes: Sequence[Shape]) -> Call:
     return step
 
 
-def _other(name: str, peer: _Peer) -> Contender:
+def other(
+    name: str, peer: Peer, dtype: torch.dtype = torch.float32, bytes: float | None = None, device: str = "cpu"
+) -> Contender:
+    """Return another library's Adam as a contender, which says so where it cannot be had."""
+
     def build(shapes: Sequence[Shape]) -> Call:
         with _building(peer.needs):
             try:
                 module = importlib.import_module(peer.module)
             except ImportError as error:
                 raise UnavailableError(f"{error}; pip install {peer.install}") from error
-            return theirs(name, lambda params: peer.make(module, params)).make(shapes)
+            made = theirs(name, lambda params: peer.make(module, params), dtype, bytes, device)
+            return made.make(shapes)
 
-    return Contender(name, build)
+    return Contender(name, build, bytes)
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import statistics
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
@@ -57,12 +57,13 @@ class Pair:
 
 @dataclass(frozen=True)
 class Bench:
-    """Rows of figures, and the machine they were measured on."""
+    """Rows of figures, the machine they were measured on, and what there is beyond the table, for JSON."""
 
     title: str
     rows: list[dict[str, Any]]
     machine: dict[str, Any]
     notes: list[str]
+    more: dict[str, Any] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """Return the same as dictionaries and lists, for JSON."""
@@ -130,9 +131,11 @@ def _row(pair: Pair, n: int, found: Settled) -> dict[str, Any]:
     return row
 
 
-def parameters(shapes: Sequence[Shape], dtype: torch.dtype = torch.float32) -> list[torch.nn.Parameter]:
+def parameters(
+    shapes: Sequence[Shape], dtype: torch.dtype = torch.float32, device: str = "cpu"
+) -> list[torch.nn.Parameter]:
     """Return parameters with gradients, of about the size they have in training."""
-    params = [torch.nn.Parameter((torch.randn(shape) * 0.1).to(dtype)) for shape in shapes]
+    params = [torch.nn.Parameter((torch.randn(shape, device=device) * 0.1).to(dtype)) for shape in shapes]
     for p in params:
         p.grad = torch.randn_like(p) * 0.1
     return params

@@ -8,6 +8,7 @@ from dataclasses import replace
 from adamas._tools.machine import LoadMeter
 from adamas._tools.modules import load
 
+from .accelerator.session import Place
 from .machine import load_facts
 from .pairs import Bench, check_workloads
 
@@ -16,13 +17,22 @@ __all__ = ["SUITES", "demonstrate", "run"]
 SUITES = "adamas.bench.suites"
 
 
-def run(suite: str, workloads: Sequence[str] | None, rounds: int, peers: bool) -> Bench:
-    """Measure a suite on these workloads, or its own.
+def run(
+    suite: str, workloads: Sequence[str] | None, rounds: int, peers: bool, place: Place | None = None
+) -> Bench:
+    """Measure a suite on these workloads, or its own, at a place if it can be had at several.
 
     Raises:
-        ValueError: there is no such suite or workload.
+        ValueError: there is no such suite or workload, or the suite takes no device.
     """
     chosen = load(SUITES, suite)
+    if place is not None:
+        if not hasattr(chosen, "run_on"):
+            raise ValueError(
+                f"--device {place.device} is not for the suite {suite!r}, which measures the CPU"
+            )
+        check_workloads(list(workloads or ()))
+        return _watched(lambda: chosen.run_on(place, workloads, rounds, peers))
     names = list(workloads or chosen.WORKLOADS)
     check_workloads(names)
     return _watched(lambda: chosen.run(names, rounds, peers))

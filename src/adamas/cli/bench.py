@@ -11,7 +11,7 @@ import typer
 from adamas._tools.modules import names
 
 from ._app import Json, app
-from ._output import console, ending, progress_console, table
+from ._output import console, ending, progress_console, say, table
 
 if TYPE_CHECKING:
     from adamas.bench.pairs import Bench
@@ -42,6 +42,17 @@ def bench(
     processes: Annotated[
         int, typer.Option(min=1, help="Of the demonstration: that share the model (FSDP2), within 20 GiB.")
     ] = 1,
+    device: Annotated[
+        str | None, typer.Option(help="Of the suite `device`: cuda or cpu.", show_default="cuda, if there")
+    ] = None,
+    seconds: Annotated[
+        float,
+        typer.Option(min=1, help="Of that suite: what no longer fits into them is left out, and named."),
+    ] = 480.0,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Of that suite: write all that is found to this JSON file as it comes."),
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a roofline plot to this file.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -51,8 +62,11 @@ def bench(
     measured again, in longer turns, until they are within 5 % of the median, for at most a minute. Workloads
     beyond the caches also show their share of the bandwidth of a triad (a = a + s b) in the same run.
 
+    `adamas bench device --device cuda --output device.json` is the one measurement of a GPU, under 8 minutes.
+
     Exit status: 0 measured; 2 bad input: an unknown suite, workload or size.
     """
+    from adamas.bench.accelerator.session import Place
     from adamas.bench.progress import heard_by
     from adamas.bench.roofline import draw
     from adamas.bench.run import demonstrate, run
@@ -63,9 +77,18 @@ def bench(
             raise ValueError(f"--size {size} is for --demo")
         if processes > 1 and not demo:
             raise ValueError(f"--processes {processes} is for --demo")
+        if device is None and output is not None:
+            raise ValueError(f"--output {output} is for --device")
+        place = None if device is None else Place(device, seconds, output)
         waiting = progress.status(f"measuring {suite}: other work on this machine spoils the figures")
-        with waiting, heard_by(lambda line: waiting.update(f"{suite}: {line}")):
-            done = demonstrate(suite, size, processes) if demo else run(suite, workload, rounds, peers)
+
+        def listen(line: str) -> None:
+            if place is not None and not progress.is_terminal:
+                say(progress, line)  # an interrupted log tells how far it came
+            waiting.update(f"{suite}: {line}")
+
+        with waiting, heard_by(listen):
+            done = demonstrate(suite, size, processes) if demo else run(suite, workload, rounds, peers, place)
         if plot is not None:
             draw(done, plot)
     if as_json:
