@@ -26,24 +26,25 @@ def pair_product(x, x_rest, y, y_rest):
     lost = ((x_upper * y_upper - product) + x_upper * y_lower + x_lower * y_upper) + x_lower * y_lower
     lost = lost + (x * y_rest + x_rest * y)
     # Where the product overflows, nothing is known of what is lost.
-    lost = tl.where(tl.abs(lost) < INFINITY, lost, tl.zeros_like(lost))
+    lost = tl.where(tl.abs(lost) < INFINITY, lost, 0.0)
     total = product + lost
     rest = lost - (total - product)
-    return total, tl.where(tl.abs(rest) < INFINITY, rest, tl.zeros_like(rest))
+    return total, tl.where(tl.abs(rest) < INFINITY, rest, 0.0)
 
 
 @triton.jit
 def whole_power_of(x, n):
     """`x` to the power of an int64 `n` of at most 53 bits, by repeated squaring."""
     left = tl.abs(n)
-    result, rest = tl.full(x.shape, 1.0, tl.float64), tl.zeros_like(x)
-    square, square_rest = x, tl.zeros_like(x)
-    while tl.max(left, axis=0) > 0:
+    most = tl.max(left, axis=0)
+    result, rest = tl.full(x.shape, 1.0, tl.float64), tl.full(x.shape, 0.0, tl.float64)
+    square, square_rest = x, rest
+    while most > 0:
         product, product_rest = pair_product(result, rest, square, square_rest)
         odd = (left & 1) != 0
         result, rest = tl.where(odd, product, result), tl.where(odd, product_rest, rest)
         square, square_rest = pair_product(square, square_rest, square, square_rest)
-        left = left >> 1
+        left, most = left >> 1, most >> 1
     return tl.where(n < 0, 1.0 / result, result)
 
 
@@ -52,15 +53,14 @@ def power(x, y):
     """`x` to the power of `y`, at least one of them a block; NaN of a negative number to a broken power."""
     x, y = tl.where(y == y, x, x), tl.where(x == x, y, y)
     # Beyond 2^53 every number is even.
-    whole = tl.where(tl.abs(y) < 9007199254740992.0, tl.floor(y), tl.zeros_like(y))
+    countable = tl.abs(y) < 9007199254740992.0
+    whole = tl.where(countable, tl.where(y < 0, tl.ceil(y), tl.floor(y)), 0.0)
     part = y - whole
     result = whole_power_of(x, whole.to(tl.int64))
     broken = part != 0
     if tl.max(broken.to(tl.int32), axis=0) != 0:
-        base = tl.where(whole == 0, tl.where(tl.abs(y) < 1, x, tl.abs(x)), x)
-        of_part = tl.where(broken, tl.exp(part * tl.log(base)), tl.full(x.shape, 1.0, tl.float64))
-        of_zero = tl.where(y > 0, tl.zeros_like(x), tl.full(x.shape, INFINITY, tl.float64))
-        result = tl.where(broken & (x == 0), of_zero, result * of_part)
+        base = tl.where(countable, x, tl.abs(x))
+        result = result * tl.where(broken, tl.exp(part * tl.log(base)), 1.0)
     return tl.where(x == 1, x, result)
 
 
