@@ -308,3 +308,71 @@ def test_spikes_are_found_by_the_host() -> None:
         other.step()
         assert opt.last_step == other.last_step
     assert_close([p.detach() for p in params], [p.detach() for p in others])
+
+
+class Graph:
+    """What a CUDA graph is to our code: the launches of a step, recorded, and run again as they were."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        from adamas.backends.triton import launch
+        from adamas.torch import device_info, device_step
+        from adamas.torch.launchers import _sent, triton
+
+        self._launch, self._recorded, self._on = launch.launch, list[tuple[Any, ...]](), False
+        monkeypatch.setattr(launch, "launch", self._take)
+        for module in (device_info, device_step, _sent, triton):
+            monkeypatch.setattr(module, "capturing", lambda _: self._on)
+
+    def _take(self, *arguments: Any) -> None:
+        if self._on:
+            self._recorded.append(arguments)
+        else:
+            self._launch(*arguments)
+
+    def capture(self, opt: torch.optim.Optimizer) -> None:
+        self._on = True
+        opt.step()
+        self._on = False
+
+    def replay(self) -> None:
+        for arguments in self._recorded:
+            self._launch(*arguments)
+
+
+def test_a_graph_steps_with_its_own_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever steps outside of it read meanwhile, and with other active parameters."""
+    params, others = simple(), simple()
+    opt, other = Adam(params, capturable=True, **GPU), Adam(others, capturable=True, **GPU)
+    graph = Graph(monkeypatch)
+    give_gradients(params, 0)
+    give_gradients(others, 0)
+    opt.step()
+    other.step()
+    give_gradients(params, 1)
+    kept = [p.grad for p in params]
+    graph.capture(opt)
+    assert all(torch.equal(p, q) for p, q in zip(params, others, strict=True)), "nothing ran yet"
+    for seed in (1, 2, 1, 3, 1):
+        give_gradients(others, seed)
+        if seed == 1:
+            graph.replay()
+        else:
+            give_gradients(params, seed)
+            if seed == 3:
+                params[0].grad = others[0].grad = None
+            opt.step()
+        other.step()
+        assert all(torch.equal(p, q) for p, q in zip(params, others, strict=True))
+    assert [float(opt.state[p]["step"]) for p in params] == [float(other.state[p]["step"]) for p in others]
+    assert kept[0] is not params[0].grad
+
+
+def test_more_graphs_than_were_prepared_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = simple()
+    opt, graph = Adam(params, **GPU), Graph(monkeypatch)
+    give_gradients(params, 0)
+    opt.step()
+    graph.capture(opt)
+    graph.capture(opt)
+    with pytest.raises(RuntimeError, match="take a step outside of a graph between them"):
+        graph.capture(opt)

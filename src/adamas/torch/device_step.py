@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from .device_counters import DeviceCounters
 from .device_info import DeviceInfo
 from .launchers import IDLE, DeviceLauncher, Prepared
 from .launchers._sent import Sent, capturing
+from .members import SlowPathWarning
 from .options import Groups, RuleOf, as_float, group_envelope
 
 __all__ = ["DeviceStep"]
@@ -107,6 +109,14 @@ class DeviceStep:
                 self._trace(mine, group)
         except RuleSourceError as error:
             self._why_not = str(error)
+            if self._why_not not in self._of.told:
+                self._of.told.add(self._why_not)
+                warnings.warn(
+                    f"the scalars of each step are computed on the host and sent to {device}, and clipping or "
+                    f"skipping waits for the device: {error}",
+                    SlowPathWarning,
+                    stacklevel=8,
+                )
         return self._why_not is None
 
     def check_wanted(self, counters: Any) -> None:

@@ -33,7 +33,7 @@ class Sent:
         self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, captured: bool = False
     ) -> None:
         self._own = self.tensor = torch.zeros(shape, dtype=dtype, device=device)
-        self._captured = captured and device.type == "cuda"
+        self._captured = captured
         self._spares: list[tuple[torch.Tensor, torch.Tensor]] = []
         # The pinned memory from which graphs copy.
         self._kept: list[torch.Tensor] = []
@@ -44,9 +44,7 @@ class Sent:
         Raises:
             RuntimeError: too many CUDA graphs are captured one after the other.
         """
-        if self._own.device.type == "cpu":
-            self._own.numpy()[...] = values
-        elif capturing(self._own.device):
+        if capturing(self._own.device):
             host, self.tensor = self._spare()
             self._kept.append(host)
             self._copy(host, values)
@@ -62,7 +60,8 @@ class Sent:
         self.tensor.copy_(host, non_blocking=True)
 
     def _pinned(self) -> torch.Tensor:
-        return torch.empty(self._own.shape, dtype=self._own.dtype, device="cpu", pin_memory=True)
+        pinned = self._own.device.type != "cpu"
+        return torch.empty(self._own.shape, dtype=self._own.dtype, device="cpu", pin_memory=pinned)
 
     def _spare(self) -> tuple[torch.Tensor, torch.Tensor]:
         if not self._spares:
