@@ -112,8 +112,8 @@ class DeviceStep:
             if self._why_not not in self._of.told:
                 self._of.told.add(self._why_not)
                 warnings.warn(
-                    f"the scalars of each step are computed on the host and sent to {device}, and clipping or "
-                    f"skipping waits for the device: {error}",
+                    f"the scalars of each step are computed on the host and sent to {device}, and clipping "
+                    f"or skipping waits for the device: {error}",
                     SlowPathWarning,
                     stacklevel=8,
                 )

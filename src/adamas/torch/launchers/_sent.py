@@ -22,7 +22,7 @@ class Sent:
     """An array on a device. What is sent arrives before what is launched on the current stream after it.
 
     What is sent while a CUDA graph is captured goes to an array of that graph's own, and again at every
-    replay: what is sent later is nothing to it. The graph reads `tensor` of that time, which the caller keeps.
+    replay: what is sent later is nothing to it. It reads the `tensor` of that time, which the caller keeps.
 
     Args:
         shape, dtype, device: those of the array.
