@@ -8,6 +8,9 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 import hypothesis
 import pytest
 
+# Triton runs its kernels in an interpreter, on the CPU; it reads this where it is first imported.
+os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # Derandomized, so that a failure is the change's and not the day's; no deadline, because a first
 # call may compile a kernel.
 hypothesis.settings.register_profile("adamas", deadline=None, derandomize=True)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from exact_support import PLAIN, numbers, root_of_squares, sum_in, sum_of_squares
 from format_support import Stored
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from adamas import formats
 from adamas.backends import exact
 from adamas.backends.numba import Job, NormJob, ThreadPool, compile_rule
 from adamas.backends.numba.slices import PART
@@ -21,20 +21,7 @@ from adamas.rules import SGD
 Values = np.ndarray[Any, Any]
 
 WHOLE = 4 * PART + 3  # elements that are one block
-PLAIN = [name for name in formats.names() if not formats.get(name).scaled]
 every_format = pytest.mark.parametrize("name", PLAIN)
-
-
-def numbers(name: str, n: int, span: int, zeros: float, seed: int) -> Values:
-    """Numbers of a format, their exponents spread over 2^-span to 2^span, some of them zero."""
-    random = np.random.default_rng(seed)
-    format = formats.get(name)
-    limit = {"float16": 15, "float64": 1023}.get(name, 127)
-    least = {"float16": 24, "float64": 1074}.get(name, 149)
-    powers = random.integers(-min(span, least), min(span, limit), n, endpoint=True)
-    values = np.ldexp(random.uniform(0.5, 0.99, n) * random.choice([-1, 1], n), powers)
-    values = np.where(random.random(n) < zeros, 0, values)
-    return Stored(format, values).values.astype(np.float64)
 
 
 def words_of(
@@ -48,29 +35,6 @@ def words_of(
     for _ in range(2):  # the second begins from nothing again
         norm.run(ThreadPool(threads))
     return norm.words.copy()
-
-
-def sum_in(words: Values) -> int:
-    """The sum that words have, in units of 2^LEAST."""
-    return sum(word << 32 * j for j, word in enumerate(words[: exact.INFINITE].tolist()))
-
-
-def sum_of_squares(values: Values) -> int:
-    """That of the squares, each rounded to 53 bits whatever its exponent."""
-    mantissas, powers = np.frexp(values)
-    squares = np.ldexp(mantissas * mantissas, 54).astype(np.int64).tolist()
-    shifts = (2 * powers.astype(np.int64) - 54 - exact.LEAST).tolist()
-    return sum(square << shift for square, shift in zip(squares, shifts, strict=True))
-
-
-def root_of_squares(values: Values) -> float:
-    """The root of the rounded sum."""
-    total = sum_of_squares(values)
-    power = total.bit_length() // 2
-    try:
-        return math.ldexp(math.sqrt(total / 4**power), power + exact.LEAST // 2)
-    except OverflowError:
-        return math.inf
 
 
 @every_format
