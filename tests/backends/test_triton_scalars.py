@@ -16,104 +16,16 @@ import numpy as np
 import pytest
 import torch
 from gpu_support import OF_GPUS
+from prepare_support import FLOAT32, FLOAT64, TIMES, Device, at_times, live_fields, on_host, traced
 from rule_cases import CASES, every_case
 
 import adamas.torch
-from adamas.backends import RuleSourceError, exact, host_carry, host_scalars
-from adamas.backends._trace_scalars import LiveTrace, trace_scalars
+from adamas.backends import RuleSourceError, host_carry, host_scalars, trace_scalars
 from adamas.rules import SGD, Adam, Rule, xp
 from adamas.torch.keywords import StepOptions
 from adamas.torch.options import group_envelope
 
 pytestmark = pytest.mark.skipif(not OF_GPUS, reason="there is no Triton for this system")
-
-TIMES = [1, 2, 3, 7, 100, 10_000, 2**24 - 1]
-WORDS = (-exact.LEAST // 32 - 4, -exact.LEAST // 32 + 5)
-PLAIN = 1.0, 0.0, 1.0
-NO_OPTIONS = StepOptions()
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-Traces = tuple[LiveTrace, LiveTrace]
-
-
-def live_fields(rule: Rule) -> dict[str, float]:
-    """The hyperparameters that are numbers."""
-    values = {each.name: getattr(rule, each.name) for each in dataclasses.fields(rule)}  # type: ignore[arg-type]
-    return {name: value for name, value in values.items() if type(value) is float}
-
-
-def traced(rule: Rule, envelope: Sequence[float] = PLAIN) -> Traces:
-    """The traces of a rule whose numbers are all live."""
-    live = live_fields(rule)
-    fixed = {each.name: getattr(rule, each.name) for each in dataclasses.fields(rule)}  # type: ignore[arg-type]
-
-    def make(numbers: Sequence[Any]) -> Any:
-        return type(rule).unchecked(**{**fixed, **dict(zip(live, numbers, strict=True))}), envelope
-
-    return trace_scalars(make, list(live.values()), list(rule.carried))
-
-
-class Device:
-    """The memory of a device with the counters of some parameters, each of a group of its own."""
-
-    def __init__(
-        self,
-        traces: Traces,
-        hyper: Sequence[Sequence[float]],
-        counters: Sequence[Sequence[float]],
-        options: StepOptions = NO_OPTIONS,
-        counts_steps: bool = True,
-        counter: np.dtype = FLOAT64,
-        real: np.dtype = FLOAT64,
-    ) -> None:
-        from adamas.backends.triton.scalars import INFO, Wanted, prepare_kernel
-
-        words = WORDS if options.needs_grad_norm else None
-        wanted = Wanted(
-            words,
-            options.clip_norm,
-            options.skip_nonfinite,
-            options.average,
-            options.key(0),
-            counts_steps,
-        )
-        self.kernel = prepare_kernel(*traces, wanted, counter, real)
-        count = len(hyper)
-        self.counters = np.array(counters, counter).reshape(2 + len(traces[0].results), count)
-        self.members = np.array([[k, k, k] for k in range(count)], np.int64)
-        self.hyper = np.array(hyper, np.float64).reshape(count, -1)
-        self.words, self.scaler = exact.words_of(0), np.array([1, 0], np.float32)
-        self.rows = np.full((count, 1 + len(traces[1].results)), np.nan, real)
-        self.keys, self.control = np.zeros(count, np.int64), np.zeros(2, real)
-        self.info = np.zeros(INFO)
-
-    def prepare(self, first: bool = True) -> np.ndarray:
-        """The rows of scalars of a step."""
-        from adamas.backends.triton import THREADS, launch
-        from adamas.backends.triton.scalars import ROWS
-
-        arrays = (self.members, self.hyper, self.counters, self.words, self.scaler, self.rows, self.keys)
-        arguments = [torch.from_numpy(each) for each in (*arrays, self.control, self.info)]
-        numbers = [len(self.members), self.counters.shape[1], int(first)]
-        grid = -(-len(self.members) // ROWS)
-        launch.launch(self.kernel.step, grid, self.kernel.signature, [*arguments, *numbers], THREADS)
-        return self.rows
-
-
-def at_times(rule: Rule, options: StepOptions = NO_OPTIONS, real: np.dtype = FLOAT64) -> Device:
-    """A device with a parameter that is about to take each of `TIMES`."""
-    taken = np.array(TIMES) - 1.0
-    carried = [[0.9 * value] * len(TIMES) for value in rule.carried.values()]
-    hyper = [list(live_fields(rule).values())] * len(TIMES)
-    return Device(
-        traced(rule), hyper, [taken, taken > 0, *carried], options, rule.counts_steps, FLOAT32, real
-    )
-
-
-def on_host(rule: Rule, t: int) -> tuple[float, ...]:
-    """The scalars of step t of such a parameter."""
-    before = [float(np.float32(0.9 * value)) for value in rule.carried.values()]
-    carried = [float(np.float32(x)) for x in host_carry(rule, t, *before)]
-    return host_scalars(rule, t, *carried)
 
 
 @every_case
@@ -197,83 +109,6 @@ def test_a_group_of_every_optimizer(name: str, options: dict[str, Any]) -> None:
     carried = host_carry(rule, t, *rule.carried.values())
     assert found[:3].tolist() == list(group_envelope(group)[:3])
     np.testing.assert_allclose(found[4:], host_scalars(rule, t, *carried), rtol=1e-15)
-
-
-@dataclasses.dataclass(frozen=True)
-class Halving(Rule):
-    """A rule that carries a value."""
-
-    lr: float = 0.5
-    carried = {"half": 1.0}
-
-    def carry(self, t, half):
-        return (half / 2,)
-
-    def scalars(self, t, half):
-        return (self.lr * half,)
-
-    @staticmethod
-    def update(p, g, lr):
-        return (p - lr * g,)
-
-
-def a_step(options: StepOptions, total: int | None, scaler: Sequence[float] = (1, 0)) -> Device:
-    """A step with this sum of squares; None for one that is not a number."""
-    device = Device(traced(Halving()), [[0.5]], [[3], [1], [0.5]], options)
-    device.words = exact.words_of(0 if total is None else total)
-    if total is None:
-        device.words[exact.NAN] = 1
-    device.scaler[:] = scaler
-    device.prepare()
-    return device
-
-
-# A sum of 1, and the words around it that may be not zero: the interpreter is slow.
-ONE = 1 << -exact.LEAST
-
-
-@pytest.mark.parametrize("scale", [1.0, 4.0, 2.0**-20, 3.0])
-@pytest.mark.parametrize("total", [0, ONE, 25 * ONE, 10**30 * ONE, None], ids=str)
-@pytest.mark.parametrize("clip_norm", [0.5, 5.0, math.inf])
-def test_clipping(clip_norm: float, total: int | None, scale: float) -> None:
-    options = StepOptions(clip_norm=clip_norm)
-    device = a_step(options, total, (scale, 0))
-    norm = exact.root(device.words) * (1 / scale)
-    factor = options.clip_factor(norm)
-    np.testing.assert_array_equal(device.info, [norm, factor, 0, 0, 0])
-    np.testing.assert_array_equal(device.control, [1 / scale * factor, 0])
-
-
-SKIPPED = {
-    "found": (StepOptions(), ONE, (1, 1)),
-    "many found": (StepOptions(), ONE, (8, 3)),
-    "scale of 0": (StepOptions(), ONE, (0, 0)),
-    "not a number": (StepOptions(skip_nonfinite=True), None, (1, 0)),
-    "overflow": (StepOptions(), ONE, (1e-39, 0)),
-}
-
-
-@pytest.mark.parametrize("name", SKIPPED)
-def test_a_skipped_step_counts_nothing_but_the_skip(name: str) -> None:
-    options, total, scaler = SKIPPED[name]
-    device = a_step(options, total, scaler)
-    assert device.counters.tolist() == [[3], [1], [0.5]]
-    assert device.control[1] == 1
-    assert device.info[2:].tolist() == [1, 1, 1]
-    device.prepare()
-    assert device.info[2:].tolist() == [1, 2, 2]
-    device.words, device.scaler = exact.words_of(ONE), np.array([1, 0], np.float32)
-    device.prepare(first=False)  # of several launches one tells what was found
-    assert device.info[2:].tolist() == [1, 2, 2]
-    assert device.control.tolist() == [1, 0]
-    device.prepare()
-    assert device.info[2:].tolist() == [0, 2, 0]
-    assert device.counters.tolist() == [[5], [1], [0.125]]
-    assert device.rows[0, 4] == 0.0625
-
-
-def test_a_norm_that_is_not_finite_skips_only_where_that_is_wanted() -> None:
-    assert a_step(StepOptions(clip_norm=1.0), None).control[1] == 0
 
 
 def test_only_members_are_counted() -> None:
@@ -369,11 +204,19 @@ class Exponential(Warm):
         return (self.lr * math.exp(-t),)
 
 
+class Counting(Warm):
+    """A rule that counts to t."""
+
+    def scalars(self, t):
+        return (self.lr * sum(range(t)),)
+
+
 @pytest.mark.parametrize(
     ("rule", "says"),
     [
         (Warm(), r"Warm.scalars: an `if`.*write xp.where.*test_triton"),
         (Exponential(), "Exponential.scalars: .*xp.sqrt"),
+        (Counting(), "Counting.scalars: TypeError: .*test_triton"),
     ],
 )
 def test_what_cannot_be_computed_there_is_said(rule: Rule, says: str) -> None:
@@ -383,10 +226,12 @@ def test_what_cannot_be_computed_there_is_said(rule: Rule, says: str) -> None:
 
 PROGRAM = """
 import json, sys
-from test_triton_scalars import CASES, Device, StepOptions, traced
+from prepare_support import Device, traced
+from rule_cases import CASES
 from adamas.backends.triton import THREADS
 from adamas.backends.triton.code import TARGETS
 from adamas.backends.triton.launch import compiled
+from adamas.torch.keywords import StepOptions
 
 options = StepOptions(clip_norm=1.0, skip_nonfinite=True, average=0.9)
 for name in json.loads(sys.argv[1]):
@@ -398,8 +243,8 @@ for name in json.loads(sys.argv[1]):
 
 @pytest.mark.slow
 def test_kernels_are_compiled_for_devices_that_are_not_there() -> None:
-    here = Path(__file__).parent
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent), *sys.path])}
+    tests = Path(__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tests), *sys.path])}
     environment.pop("TRITON_INTERPRET", None)
     command = [sys.executable, "-c", PROGRAM, json.dumps(["NAdam"])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)

@@ -12,7 +12,8 @@ from ..rules import Rule
 from ..rules._base import Live
 from ._base import RuleSourceError
 from ._bind import HOST, array_carry, array_scalars
-from ._trace import Mistake, Symbol, Trace, place, raised_at, symbolic_namespace
+from ._symbols import Mistake, Symbol, Trace, as_number, symbolic_namespace
+from ._trace import place, raised_at
 
 __all__ = ["LiveTrace", "trace_scalars"]
 
@@ -128,13 +129,23 @@ def trace_scalars(
         try:
             rule, first = make(found.hyperparameters())
             title = type(rule).__name__
-            results = [*(first if step is _scalars else ()), *step(rule, *found.others())]
-            found.results = [Trace.operand(_number(x)) for x in results]
+            results = [*(first if step is _scalars else ()), *_called(step, rule, found.others())]
+            found.results = [Trace.operand(as_number(x)) for x in results]
         except Mistake as mistake:
             line = mistake.line or raised_at(mistake)
-            raise RuleSourceError(f"{title}.scalars: {mistake}{place(line)}") from None
+            name = "scalars" if step is _scalars else "carry"
+            raise RuleSourceError(f"{title}.{name}: {mistake}{place(line)}") from None
         traces.append(found)
     return traces[0], traces[1]
+
+
+def _called(step: Callable[..., Sequence[Any]], rule: Rule, others: Sequence[Symbol]) -> Sequence[Any]:
+    try:
+        return step(rule, *others)
+    except Mistake:
+        raise
+    except Exception as error:
+        raise Mistake(f"{type(error).__name__}: {error}"[:120], line=raised_at(error)) from error
 
 
 def _carry(rule: Rule, t: Any, *carried: Any) -> Sequence[Any]:
@@ -143,7 +154,3 @@ def _carry(rule: Rule, t: Any, *carried: Any) -> Sequence[Any]:
 
 def _scalars(rule: Rule, t: Any, *carried: Any) -> Sequence[Any]:
     return array_scalars(rule, t, *carried, xp=symbolic_namespace())
-
-
-def _number(x: Any) -> Any:
-    return x.number() if isinstance(x, Symbol) else float(x)

@@ -15,7 +15,8 @@ import numpy as np
 from ...rules._base import Update
 from .._base import RuleSourceError
 from .._names import FUNCTIONS, Name, names_of, text_key
-from .._trace import Trace, symbolic_namespace, trace
+from .._symbols import Trace, symbolic_namespace
+from .._trace import trace
 
 __all__ = ["RuleSourceError", "arithmetic"]
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from ...formats import Format
 from .._base import RuleSourceError
-from .._trace import Trace
+from .._symbols import Trace
 
 __all__ = ["format_text", "scalars_text", "update_text"]
 
