@@ -98,7 +98,7 @@ def _compile(recipe: Recipe, text: str) -> Kernel:
 @functools.cache
 def stamp_of(*files: str) -> str:
     """A line that changes with these files beside this one, whose text is not in the kernels'."""
-    content = b"".join(Path(__file__).with_name(file).read_bytes() for file in files)
+    content = b"".join((Path(__file__).parent / file).read_bytes() for file in files)
     return f"{' '.join(files)} {hashlib.sha256(content).hexdigest()[:16]}"
 
 
