@@ -18,8 +18,8 @@ from adamas.backends._generated import load_generated
 pytestmark = pytest.mark.skipif(not OF_GPUS, reason="there is no Triton for this system")
 
 TEXT = """\
-from adamas.backends.triton.powers import *
-from adamas.backends.triton.powers import pair_product
+from adamas.backends.triton.kernels.powers import *
+from adamas.backends.triton.kernels.powers import pair_product
 from adamas.backends.triton.toolbox import *
 
 

@@ -50,7 +50,7 @@ def whole_power_of(x, n):
 
 @triton.jit
 def power(x, y):
-    """`x` to the power of `y`, at least one of them a block; NaN of a negative number to a fractional power."""
+    """`x` to the power of `y`, at least one of them a block; NaN of negative numbers to fractional powers."""
     x, y = tl.where(y == y, x, x), tl.where(x == x, y, y)
     # Beyond 2^53 every number is even.
     countable = tl.abs(y) < 9007199254740992.0
