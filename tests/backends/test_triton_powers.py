@@ -18,8 +18,8 @@ from adamas.backends._generated import load_generated
 pytestmark = pytest.mark.skipif(not OF_GPUS, reason="there is no Triton for this system")
 
 TEXT = """\
-from adamas.backends.triton.powers import *
-from adamas.backends.triton.powers import pair_product
+from adamas.backends.triton.kernels.powers import *
+from adamas.backends.triton.kernels.powers import pair_product
 from adamas.backends.triton.toolbox import *
 
 
@@ -73,7 +73,7 @@ def test_a_first_step_is_corrected_exactly() -> None:
     np.testing.assert_array_equal(of(POWER, beta, np.full_like(beta, 2)), beta * beta)
 
 
-def test_broken_powers_are_near_those_of_python() -> None:
+def test_fractional_powers_are_near_those_of_python() -> None:
     random = np.random.default_rng(1)
     x, y = np.exp(random.uniform(-1, 1, 1024)), random.uniform(-40, 40, 1024)
     assert ulps(of(POWER, x, y), x**y).max() <= 8
@@ -87,7 +87,7 @@ EXPONENTS = [-1e17, -3.0, -2.0, -1.0, -0.5, 0.0, 0.5, 1.0, 2.0, 3.0, 1025.0, 1e1
 
 @pytest.mark.parametrize("y", EXPONENTS)
 def test_powers_of_special_numbers(y: float) -> None:
-    """As IEEE has them, where Python raises too; NaN of a negative number to a broken power."""
+    """As IEEE has them, where Python raises too; NaN of a negative number to a fractional power."""
     with np.errstate(all="ignore"):
         expected = np.power(SPECIAL, y)
     found = of(POWER, SPECIAL, [y] * len(SPECIAL))

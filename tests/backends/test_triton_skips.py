@@ -48,7 +48,7 @@ def a_step(options: StepOptions, total: int | None, scaler: Sequence[float] = (1
 
 
 @pytest.mark.parametrize("scale", [1.0, 4.0, 2.0**-20, 3.0])
-@pytest.mark.parametrize("total", [0, ONE, 25 * ONE, 10**30 * ONE, None], ids=str)
+@pytest.mark.parametrize("total", [0, ONE, 25 * ONE, 10**30 * ONE, None], ids=["0", "1", "25", "1e30", "nan"])
 @pytest.mark.parametrize("clip_norm", [0.5, 5.0, math.inf])
 def test_clipping(clip_norm: float, total: int | None, scale: float) -> None:
     options = StepOptions(clip_norm=clip_norm)

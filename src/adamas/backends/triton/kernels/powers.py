@@ -50,28 +50,27 @@ def whole_power_of(x, n):
 
 @triton.jit
 def power(x, y):
-    """`x` to the power of `y`, at least one of them a block; NaN of a negative number to a broken power."""
+    """`x` to the power of `y`, at least one of them a block; NaN of negative numbers to fractional powers."""
     x, y = tl.where(y == y, x, x), tl.where(x == x, y, y)
     # Beyond 2^53 every number is even.
     countable = tl.abs(y) < 9007199254740992.0
     whole = tl.where(countable, tl.where(y < 0, tl.ceil(y), tl.floor(y)), 0.0)
     part = y - whole
     result = whole_power_of(x, whole.to(tl.int64))
-    broken = part != 0
-    if tl.max(broken.to(tl.int32), axis=0) != 0:
+    fractional = part != 0
+    if tl.max(fractional.to(tl.int32), axis=0) != 0:
         base = tl.where(countable, x, tl.abs(x))
-        result = result * tl.where(broken, tl.exp(part * tl.log(base)), 1.0)
-    return tl.where(x == 1, x, result)
+        result = result * tl.where(fractional, tl.exp(part * tl.log(base)), 1.0)
+    return result
 
 
 @triton.jit
 def floor_quotient(x, y):
-    """`x // y`."""
+    """`x // y`, exact for whole numbers below 2^53."""
     return tl.floor(x / y)
 
 
 @triton.jit
 def remainder(x, y):
-    """`x % y`, with the sign of `y`."""
-    left = x - tl.floor(x / y) * y
-    return tl.where(left * y < 0, left + y, left)
+    """`x % y`, exact for whole numbers below 2^53."""
+    return x - tl.floor(x / y) * y
