@@ -102,14 +102,15 @@ def stamp_of(*files: str) -> str:
     return f"{' '.join(files)} {hashlib.sha256(content).hexdigest()[:16]}"
 
 
-def chunk_size(elements: int) -> int:
-    """The elements of a chunk: enough programs for a large GPU several times over, few enough to list."""
-    # A GPU of 132 multiprocessors holds 500 to 900 programs at once.
+def chunk_size(elements: int, programs: int = 1 << 14) -> int:
+    """The elements of a chunk: about so many `programs` have one each, but none has too many.
+
+    A large GPU runs 500 to 900 programs at once, some of which end before others.
+    """
     size = TILE
-    while size < _LARGEST_CHUNK and elements // size > _PROGRAMS:
+    while size < _LARGEST_CHUNK and elements // size > programs:
         size *= 2
     return size
 
 
-_PROGRAMS = 1 << 14
 _LARGEST_CHUNK = 1 << 16

@@ -67,8 +67,8 @@ class TritonLauncher(TableLauncher):
         count, dtype = len(members), getattr(torch, self._kernel.dtype.name)
         scaled = any(format.scaled for format in self._kernel.formats.values())
         lengths = lengths_of(self._floats, self._lengths, BLOCK)
-        chunk = self._backend.chunk_size(sum(self._floats))
-        chunks = chunks_of(self._floats, lengths if scaled else self._floats, chunk, self._runs)
+        total, rows = sum(self._floats), lengths if scaled else self._floats
+        chunks = chunks_of(self._floats, rows, backend.chunk_size(total), self._runs)
         info = np.zeros((count, 4), np.int64)
         info[:, 0], info[:, 1], info[:, 3] = self._floats, [member.index for member in members], lengths
         self._host_info = info
@@ -85,6 +85,10 @@ class TritonLauncher(TableLauncher):
         self._key = options.key if self._kernel.rounds else None
         self._kept: list[Any] = []
         if options.needs_grad_norm:
+            # Longer ones: what a program has to do besides adding up is more.
+            spans = chunks_of(self._floats, self._floats, backend.chunk_size(total, 1 << 11), None)
+            self._spans = Sent(spans.shape, torch.int64, device)
+            self._spans.send(spans)
             counted = np.array([member.counts for member in members], np.int64)
             self._counted = Sent((count,), torch.int64, device)
             self._counted.send(counted)
@@ -132,9 +136,9 @@ class TritonLauncher(TableLauncher):
     def grad_squares(self) -> Tensor:
         norm, column = self._backend.norm, self._kernel.arrays.index("g")
         self._words.zero_()
-        sent = (self._chunks, self._info, self._counted)
+        sent = (self._spans, self._info, self._counted)
         arguments = [self._table.tensor, self._width, column, *(x.tensor for x in sent), self._words]
-        self._launch(norm.norm_kernel(self._g_format), self._grid, norm.SIGNATURE, arguments)
+        self._launch(norm.norm_kernel(self._g_format), len(self._spans.tensor), norm.SIGNATURE, arguments)
         return self._words
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
