@@ -6,7 +6,6 @@ import contextlib
 import gc
 import inspect
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -17,24 +16,21 @@ from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
-from .device_info import DeviceInfo
 from .exchange import exchange_of
 from .in_backward import InBackward
 from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .mesh import spread_of
 from .options import AVERAGE, Groups, StepInfo, check_group, check_placed
+from .outcomes import Outcomes
 from .report import Report, report_of
-from .skips import NONFINITE, WINDOW_KEY, keep_window, told
+from .skips import WINDOW_KEY, keep_window
 from .state import check_fit
 from .step import Plan
 
 __all__ = ["FusedOptimizer"]
 
-# What GradScaler sets for the duration of a step.
-_OF_SCALER = ("grad_scale", "found_inf")
 
-
-class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
+class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
     """A torch optimizer whose step is one compiled pass of a rule over all parameters.
 
     Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
@@ -52,11 +48,6 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
     __signature__: ClassVar[inspect.Signature | None] = None
 
     options = StepOptions()
-    _last_step: StepInfo | DeviceInfo
-    _skipped_steps: int
-    _skips_in_a_row: int
-    # What steps on a device leave there.
-    _info: DeviceInfo | None = None
     _plan: Plan | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -95,23 +86,6 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
     def backend(self) -> str:
         """The backends of the last step, joined by "and"; before it, the one asked for."""
         return (self._in_backward or self._plan or self.options).backend
-
-    @property
-    def last_step(self) -> StepInfo:
-        """What the last step found. On a GPU, reading it waits for that step, which stepping does not."""
-        last = self._last_step
-        return last if isinstance(last, StepInfo) else last.read()
-
-    @property
-    def skipped_steps(self) -> int:
-        """The number of skipped steps. On a GPU, reading it waits for the last step."""
-        return self._skipped_steps + (0 if self._info is None else self._info.skips()[0])
-
-    def _info_on(self, device: torch.device) -> DeviceInfo:
-        if self._info is None or self._info.numbers.device != device:
-            skipped = self.skipped_steps
-            self._info, self._skipped_steps = DeviceInfo(device, self.options.needs_grad_norm, skipped), 0
-        return self._info
 
     def _groups(self) -> Groups:
         rounds = self.options.state_format not in (None, "float32") or any(
@@ -170,16 +144,7 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
                 plan.exchange.begin()
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
-            # GradScaler sets these for the duration of a step that is to unscale and skip (fused=True).
-            scaled = not self.__dict__.keys().isdisjoint(_OF_SCALER)
-            if plan.on_device:
-                self._run_on_device(plan)
-                return loss
-            self._last_step = last = self._run_scaled(plan) if scaled else plan.run()
-            if last.skipped:
-                self._count_skip(plan)
-            else:
-                self._skips_in_a_row = 0
+            self._run(plan)
         except BaseException as error:
             if isinstance(error, Exception):
                 self._tell_others()
@@ -191,7 +156,7 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
 
     def _tell_others(self) -> None:
         """Tell processes that wait for this one, if any do, that it cannot take the step."""
-        if not self.options.needs_grad_norm and self.__dict__.keys().isdisjoint(_OF_SCALER):
+        if not self.options.needs_grad_norm and not self._is_scaled():
             return
         if self._plan is not None:
             exchange = self._plan.exchange
@@ -200,34 +165,6 @@ class FusedOptimizer(InBackward, Checkpoints, torch.optim.Optimizer):
             exchange = exchange_of(spreads, self.options.process_group)
         if exchange is not None:
             exchange.fail()
-
-    def _run_scaled(self, plan: Plan) -> StepInfo:
-        """A step that unscales and skips for a GradScaler; a scale of 0 has lost the gradients."""
-        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        factor = 1.0 if scale is None else float(scale)
-        return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0)
-
-    def _run_on_device(self, plan: Plan) -> None:
-        """A step that this thread does not wait for; how many were skipped it hears of a little later."""
-        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
-        self._last_step = info = plan.run_on_device(scale, found_inf)
-        limit = self.options.warn_after_skips
-        if limit is None or not (self.options.skip_nonfinite or found_inf is not None):
-            return
-        in_a_row = info.skips_in_a_row()
-        if self._skips_in_a_row < limit <= in_a_row:
-            text = told(StepInfo(None, 1.0, True, NONFINITE), in_a_row, self._groups())
-            warnings.warn(text, UserWarning, stacklevel=4)
-        self._skips_in_a_row = in_a_row
-
-    def _count_skip(self, plan: Plan) -> None:
-        self._skipped_steps += 1
-        self._skips_in_a_row += 1
-        if self._skips_in_a_row == self.options.warn_after_skips:
-            text = told(self.last_step, self._skips_in_a_row, self._groups())
-            warnings.warn(text, UserWarning, stacklevel=4)
-        if plan.rollback():
-            self._plan = None
 
     _step_with_hooks = torch.optim.Optimizer.profile_hook_step(_step)
     # A step is compiled already: torch.compile calls it, and must not trace it.

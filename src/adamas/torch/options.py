@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
@@ -24,6 +25,7 @@ __all__ = [
     "check_group",
     "group_envelope",
     "is_constant",
+    "values_of",
 ]
 
 RuleOf = Callable[[Mapping[str, Any]], Rule]
@@ -88,6 +90,13 @@ class Groups:
 def is_constant(options: Sequence[Any]) -> bool:
     """Whether no option (or element of one) can change in place, as a tensor or a list can."""
     return all(isinstance(x, _IMMUTABLE) or (isinstance(x, tuple) and is_constant(x)) for x in options)
+
+
+def values_of(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """The values of these keys of a mapping, as a tuple even where there is one."""
+    if len(names) == 1:
+        return lambda mapping: (mapping[names[0]],)
+    return operator.itemgetter(*names)
 
 
 def as_float(x: Any, name: str = "an option") -> float:

@@ -18,7 +18,7 @@ from .device_info import DeviceInfo
 from .device_step import DeviceStep
 from .exchange import exchange_of
 from .launchers import IDLE, Request
-from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant
+from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant, values_of
 from .params import check_params, member_of
 from .placement import Made, place
 from .rows import Rows
@@ -59,7 +59,7 @@ class Plan:
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
         self._sizes = list(map(len, param_groups))
-        self._options_of = _items(list(groups.defaults))
+        self._options_of = values_of(list(groups.defaults))
         self._options: list[tuple[Any, ...] | None] = [None] * len(param_groups)
         rules = [rule_of(group) for group in param_groups]
         self._requests = [
@@ -301,13 +301,6 @@ class Plan:
         """The norm of all gradients, and the factor that clips it."""
         norm = exact.root(words) * unscale
         return norm, self._clip_factor(norm)
-
-
-def _items(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
-    """The values of these keys of a mapping, as a tuple even where there is one."""
-    if len(names) == 1:
-        return lambda mapping: (mapping[names[0]],)
-    return operator.itemgetter(*names)
 
 
 def _mask(grads: Sequence[Tensor | None]) -> bytes:

@@ -1,0 +1,93 @@
+"""What the steps of an optimizer found: norms, and steps that were skipped, counted and told."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+
+from .device_info import DeviceInfo
+from .keywords import StepOptions
+from .options import Groups, StepInfo
+from .skips import NONFINITE, told
+from .step import Plan
+
+__all__ = ["Outcomes"]
+
+# What GradScaler sets for the duration of a step.
+_OF_SCALER = ("grad_scale", "found_inf")
+
+
+class Outcomes(torch.optim.Optimizer):
+    """The part of an optimizer that runs a step, and remembers what it found."""
+
+    options: StepOptions
+    _plan: Plan | None
+    _last_step: StepInfo | DeviceInfo
+    _skipped_steps: int
+    _skips_in_a_row: int
+    # What steps on a device leave there.
+    _info: DeviceInfo | None = None
+
+    def _groups(self) -> Groups:
+        raise NotImplementedError
+
+    @property
+    def last_step(self) -> StepInfo:
+        """What the last step found. On a GPU, reading it waits for that step, which stepping does not."""
+        last = self._last_step
+        return last if isinstance(last, StepInfo) else last.read()
+
+    @property
+    def skipped_steps(self) -> int:
+        """The number of skipped steps. On a GPU, reading it waits for the last step."""
+        return self._skipped_steps + (0 if self._info is None else self._info.skips()[0])
+
+    def _info_on(self, device: torch.device) -> DeviceInfo:
+        if self._info is None or self._info.numbers.device != device:
+            skipped = self.skipped_steps
+            self._info, self._skipped_steps = DeviceInfo(device, self.options.needs_grad_norm, skipped), 0
+        return self._info
+
+    def _is_scaled(self) -> bool:
+        """Whether this step is a GradScaler's, which is to unscale and may skip (fused=True)."""
+        return not self.__dict__.keys().isdisjoint(_OF_SCALER)
+
+    def _run(self, plan: Plan) -> None:
+        """Take the step that a plan has bound, and note what it found."""
+        if plan.on_device:
+            self._run_on_device(plan)
+            return
+        self._last_step = last = self._run_scaled(plan) if self._is_scaled() else plan.run()
+        if last.skipped:
+            self._count_skip(plan)
+        else:
+            self._skips_in_a_row = 0
+
+    def _run_scaled(self, plan: Plan) -> StepInfo:
+        """A step that unscales and skips for a GradScaler; a scale of 0 has lost the gradients."""
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        factor = 1.0 if scale is None else float(scale)
+        return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0)
+
+    def _run_on_device(self, plan: Plan) -> None:
+        """A step that this thread does not wait for; how many were skipped it hears of a little later."""
+        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        self._last_step = info = plan.run_on_device(scale, found_inf)
+        limit = self.options.warn_after_skips
+        if limit is None or not (self.options.skip_nonfinite or found_inf is not None):
+            return
+        in_a_row = info.skips_in_a_row()
+        if self._skips_in_a_row < limit <= in_a_row:
+            text = told(StepInfo(None, 1.0, True, NONFINITE), in_a_row, self._groups())
+            warnings.warn(text, UserWarning, stacklevel=5)
+        self._skips_in_a_row = in_a_row
+
+    def _count_skip(self, plan: Plan) -> None:
+        self._skipped_steps += 1
+        self._skips_in_a_row += 1
+        if self._skips_in_a_row == self.options.warn_after_skips:
+            text = told(self.last_step, self._skips_in_a_row, self._groups())
+            warnings.warn(text, UserWarning, stacklevel=5)
+        if plan.rollback():
+            self._plan = None
