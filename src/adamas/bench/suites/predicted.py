@@ -1,0 +1,69 @@
+"""Kernels for a GPU that need not be there: bytes and instructions an element, and the time these allow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from adamas.formats import Format
+from adamas.rules import Adam
+
+from ..machine import machine
+from ..pairs import Bench
+
+WORKLOADS: tuple[str, ...] = ()
+ARCHITECTURE = "sm_90"
+
+# An H100 SXM: 132 multiprocessors that issue 4 instructions for 32 threads each, at 1.755 GHz; of its
+# 3.35 TB/s a copy reaches about nine tenths.
+_ISSUE = 132 * 4 * 32 * 1.755e9
+_BANDWIDTH = 3.0e12
+# The formats of parameters and gradients, and of the state.
+_FORMS = [
+    ("float32", "float32"),
+    ("float32", "bfloat16"),
+    ("float32", "float8"),
+    ("float32", "float4"),
+    ("bfloat16", "float32"),
+    ("bfloat16", "bfloat16"),
+    ("bfloat16", "float8"),
+    ("bfloat16", "float4"),
+]
+# Of Adam in float32: p, m and v are read and written, g is read.
+_FUSED = 28.0
+
+
+def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
+    """Compile Adam's kernels for an H100, and count; nothing is timed.
+
+    Raises:
+        ValueError: there is no Triton, or its interpreter takes the place of its compiler.
+    """
+    try:
+        from adamas.backends.triton import compile_rule, interpreted
+        from adamas.backends.triton.code import code_of
+    except ImportError:
+        raise ValueError("Triton compiles these kernels: pip install 'adamas[triton]'") from None
+    if interpreted():
+        raise ValueError("TRITON_INTERPRET=1 is set: nothing is compiled; unset it")
+    rows: list[dict[str, Any]] = []
+    for p, state in _FORMS:
+        kernel = compile_rule(Adam(), p, slots={"m": state, "v": state})
+        code = code_of(kernel, ARCHITECTURE, count=True)
+        moved = bytes_moved(kernel.formats)
+        row = {"parameters": p, "state": state, "bytes": moved, "registers": code.registers}
+        rows.append(row | _predicted(moved, code.instructions / 8))
+    title = "Adam's kernels, an element; faster: than the memory's time for 28 bytes (H100)"
+    return Bench(title, rows, machine(), [])
+
+
+def _predicted(moved: float, instructions: float) -> dict[str, Any]:
+    """What memory and issue allow, as the time of 28 bytes over ours."""
+    memory, issue = moved / _BANDWIDTH, instructions / _ISSUE
+    bound = "memory" if memory > issue else "issue"
+    return {"instructions": instructions, "by": bound, "faster": _FUSED / _BANDWIDTH / max(memory, issue)}
+
+
+def bytes_moved(formats: Mapping[str, Format]) -> float:
+    """The bytes that a step moves an element: g is read, all else read and written."""
+    return sum(format.bytes * (1 if name == "g" else 2) for name, format in formats.items())
