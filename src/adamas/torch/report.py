@@ -17,6 +17,7 @@ from .._tools.text import format_value
 from ..rules import SIGNED, Rule
 from .keywords import StepOptions
 from .launchers import Request, choose
+from .offload import stand_in
 from .options import AVERAGE, Groups
 from .params import member_of
 from .skips import WINDOW_KEY
@@ -141,7 +142,7 @@ def _param(p: Tensor, index: int, name: str | None, request: Request) -> ParamRe
 def _backend(p: Tensor, request: Request) -> tuple[str | None, list[str]]:
     """The backend that steps a parameter, and why no faster one does."""
     try:
-        launcher, reasons = choose(member_of(p), request)
+        launcher, reasons = choose(stand_in(member_of(p), request.groups), request)
     except ValueError as error:
         return None, [str(error)]
     return launcher.name, [f"backend {launcher.name!r}: {reason}" for reason in reasons[:1]]

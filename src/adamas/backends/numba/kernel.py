@@ -6,6 +6,7 @@ code beside it: a second process compiles nothing.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Mapping
@@ -24,7 +25,8 @@ from .._bind import host_carry, host_scalars
 from .._check import check_rule, input_names
 from . import halves, machine, randomness, slices, toolbox
 from .cache import load_module
-from .emit import ENVELOPE, columns, emit_conversion, emit_step
+from .columns import COPY, columns
+from .emit import ENVELOPE, emit_conversion, emit_step
 from .norm import emit_norm
 from .source import RuleSourceError, arithmetic
 
@@ -73,6 +75,7 @@ def compile_rule(
     g: str | None = None,
     slots: Mapping[str, str] | None = None,
     average: bool = False,
+    copy: str | None = None,
 ) -> Kernel:
     """The kernel of `rule`, compiled or loaded once a process.
 
@@ -83,6 +86,8 @@ def compile_rule(
         g: that of the gradients; the parameters' own by default.
         slots: that of each slot; the type of the computation (float32, or float64 where p is) by default.
         average: whether a running average of the parameters is kept, in the type of the computation.
+        copy: the format in which the new parameters are written once more, rounded to nearest; one that has
+            `Format.nearest`.
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
@@ -94,6 +99,10 @@ def compile_rule(
     chosen = {"p": own, "g": formats.get(g or own.name)}
     for name, slot in form.slots.items():
         chosen[name] = formats.get((slots or {}).get(name, own.compute.name), slot.signed)
+    if copy is not None:
+        narrow = formats.get(copy)
+        assert narrow.nearest is not None
+        chosen[COPY] = dataclasses.replace(narrow, encode=narrow.nearest, rounds=False, packed16=None)
     scaled = [name for name, format in chosen.items() if format.scaled]
     if scaled and any(format.compute == np.float64 for format in chosen.values()):
         raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")

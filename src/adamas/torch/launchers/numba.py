@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,6 +48,8 @@ class NumbaLauncher:
             return f"it is a {type(p).__name__} without memory of its own"
         if format_of_dtype(p.dtype) is None:
             return f"its dtype is {p.dtype}"
+        if member.copy is not None and _copy_format(member.copy) is None:
+            return f"no kernel writes {member.copy.dtype} rounded to nearest"
         try:
             _kernel(member, request)
         except RuleSourceError as error:
@@ -74,7 +77,7 @@ class NumbaLauncher:
         self._tensors = [
             x
             for m, g in zip(members, self._stand_ins, strict=True)
-            for x in (m.layout, g, *map(m.state.__getitem__, m.slots))
+            for x in (m.layout, g, *_columns(m, options.average is not None))
         ]
         self._as_they_were = metadata_guard(self._tensors)
         # Layers that freeze and thaw change what a guard compares, and nothing that a kernel reads.
@@ -235,6 +238,20 @@ class _Selection:
                 )
 
 
+def _columns(member: ParamState, averages: bool) -> list[Any]:
+    """The arrays after the parameter and its gradient, in a kernel's order."""
+    found = list(map(member.state.__getitem__, member.slots))
+    if member.copy is not None:
+        found.insert(len(found) - averages, member.copy)
+    return found
+
+
+def _copy_format(copy: Tensor) -> str | None:
+    """The format in which a kernel writes parameters once more; None where there is none."""
+    name = format_of_dtype(copy.dtype)
+    return None if name is None or formats.get(name).nearest is None else name
+
+
 def _runs(member: ParamState) -> Runs | None:
     return None if member.spread is None or member.whole_grad is not None else member.spread.runs
 
@@ -254,7 +271,9 @@ def _kernel(member: Member, request: Request) -> Kernel:
     own = format_of_dtype(member.p.dtype)
     assert own is not None
     g = _gradient_format(member.local, member.grad)
-    return compile_rule(request.rule, own, g=g, slots=chosen, average=options.average is not None)
+    copy = None if member.copy is None else _copy_format(member.copy)
+    averages = options.average is not None
+    return compile_rule(request.rule, own, g=g, slots=chosen, average=averages, copy=copy)
 
 
 def _gradient_format(p: Tensor, g: Tensor | None) -> str:
