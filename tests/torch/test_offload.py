@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from in_backward_support import backward, loss_of, model, train_in_backward
@@ -129,7 +130,7 @@ def test_masters_are_those_of_float32_with_the_same_gradients(make: Make, dtype:
 @pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_so_are_those_of_kernels_in_every_format(format: str) -> None:
-    """Up to the last bit: which product of a sum is fused with it is the compiler's choice for each kernel."""
+    """Up to the last bit: which product of a sum is fused with it is the compiler's choice in each kernel."""
     cls = Adam if fits(Adam, format) else AdaBelief if fits(AdaBelief, format) else Lion
     ours = large(torch.bfloat16)
     theirs = widened(ours)
@@ -166,7 +167,8 @@ def test_parameters_are_rounded_as_torch_rounds(dtype: torch.dtype) -> None:
     values = torch.cat([words, ties, halves_of_float16]).view(torch.float32)
     for name in ("bfloat16", "float16"):
         encode: Any = get(name).nearest
-        codes = torch.from_numpy(encode(values.numpy(), None).astype("int16"))
+        with np.errstate(over="ignore"):
+            codes = torch.from_numpy(encode(values.numpy(), None).astype("int16"))
         rounded, expected = codes.view(getattr(torch, name)), values.to(getattr(torch, name))
         assert bool(((rounded == expected) | (rounded.isnan() & expected.isnan())).all())
     p = leaf(torch.zeros(values.shape, dtype=dtype))
@@ -252,17 +254,15 @@ def test_steps_are_clipped_and_skipped(device: Late | None) -> None:
 
 
 def test_a_grad_scaler_unscales_and_skips(device: Late | None) -> None:
-    net = [leaf(torch.ones(3, dtype=torch.float16))]
-    opt = SGD(net, lr=0.25, offload=True)
+    p = leaf(torch.ones(3))
+    opt = SGD([p], lr=0.25, offload=True, fused=True)
     scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
-    scaler.scale(net[0].float().sum()).backward()
-    scaler.step(opt)
-    scaler.update()
-    assert bits(net) == bits([torch.full((3,), 0.75, dtype=torch.float16)])
-    net[0].grad = torch.full_like(net[0], torch.inf)
-    scaler.scale(net[0].float().sum())
-    scaler.step(opt)
-    assert bits(net) == bits([torch.full((3,), 0.75, dtype=torch.float16)])
+    for factor, expected in ((1.0, 0.75), (torch.inf, 0.75), (2.0, 0.25)):
+        opt.zero_grad()
+        scaler.scale((p * factor).sum()).backward()
+        scaler.step(opt)
+        scaler.update()
+        assert bits(p) == bits(torch.full((3,), expected))
 
 
 def test_several_backwards_make_one_step(device: Late | None) -> None:
@@ -371,7 +371,7 @@ def test_a_checkpoint_serves_a_plain_optimizer_and_comes_back(device: Late | Non
     back, again = _loaded(params, plain.state_dict(), offload=True)
     theirs = widened(params)
     wide = Adam(theirs, lr=0.1)
-    wide.load_state_dict(plain.state_dict())
+    wide.load_state_dict(copy.deepcopy(plain.state_dict()))
     train_half(back, again, [4])
     train_wide(wide, theirs, again, [4])
     assert bits(masters(back, again)) == bits(theirs)
@@ -454,7 +454,7 @@ def test_a_backward_pass_does_not_wait_for_steps(late: Late) -> None:
     ended.set()
     opt.step()
     assert late.log.count("send") == 6
-    assert late.log[-1] == "order"
+    assert late.log.index("order") == len(late.log) - 1  # the stream of the backward waits for nothing
     loss_of(plain, 0).backward()
     Adam(plain.parameters()).step()
     assert bits(list(net.parameters())) == bits(list(plain.parameters()))
@@ -619,14 +619,14 @@ def test_sparse_gradients_are_as_in_a_plain_step(takes: bool, device: Late | Non
     assert opt.state == {}
 
 
-def test_a_gradient_of_another_shape_is_refused(device: Late | None) -> None:
+def test_a_parameter_that_has_changed_its_shape_is_refused(device: Late | None) -> None:
     (p,) = params = [leaf(randn(5, 3).bfloat16())]
     opt = Adam(params, offload=True)
     train_half(opt, params, range(1))
     before = everything(opt)
     p.data = torch.zeros(4, dtype=torch.bfloat16)
     p.grad = torch.zeros(4, dtype=torch.bfloat16)
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match="master of a parameter has shape"):
         opt.step()
     p.data = torch.zeros(5, 3, dtype=torch.bfloat16)
     assert everything(opt)[1] == before[1]
@@ -637,5 +637,7 @@ def test_what_has_no_kernel_is_said_once() -> None:
     opt = Adam(params, offload=True, backend="reference")
     train_half(opt, params, range(2))
     assert opt.backend == "reference"
+    torch_opt = Adam(params, offload=True, backend="torch")
     with pytest.raises(ValueError, match="gradient of 16 bits"):
-        train_half(Adam(half(simple(), torch.bfloat16), offload=True, backend="torch"), params, [0])
+        torch_opt.step()
+    assert torch_opt.state == {}

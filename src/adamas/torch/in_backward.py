@@ -269,7 +269,7 @@ class Stepper:
         if self._worker is not None:
             self._worker.finish()
             assert self._groups is not None
-            order(host.moves for host in (self._groups.hosts or {}).values())
+            order((self._groups.hosts or {}).values())
 
 
 def _arrived(stepper: weakref.ref[Stepper], p: Tensor) -> None:

@@ -24,8 +24,8 @@ from .launchers import Member
 from .numbering import numbers_of
 from .options import Groups, RuleOf, StepInfo
 from .skips import WINDOW_KEY
+from .slots import fault
 from .step import Plan
-from .transfers import Transfers
 
 __all__ = ["Offloaded", "Worker", "check_offloaded", "order", "plan_of", "stand_in"]
 
@@ -35,10 +35,17 @@ def plan_of(
     rule_of: RuleOf,
     before: Plan | None = None,
     clip_factor: Callable[[float], float] | None = None,
+    orders: bool = True,
 ) -> Plan:
-    """The plan of an optimizer, offloaded or not."""
-    cls = Plan if groups.hosts is None else Offloaded
-    return cls(groups, rule_of, before, clip_factor)
+    """The plan of an optimizer, offloaded or not.
+
+    Args:
+        orders: whether a step makes the current stream wait for its parameters. That of a thread beside the
+            backward pass must not: its current stream may be the one that computes.
+    """
+    if groups.hosts is None:
+        return Plan(groups, rule_of, before, clip_factor)
+    return Offloaded(groups, rule_of, before, clip_factor, orders)
 
 
 class _Shadow(NamedTuple):
@@ -61,9 +68,10 @@ class Offloaded(Plan):
         rule_of: RuleOf,
         before: Plan | None = None,
         clip_factor: Callable[[float], float] | None = None,
+        orders: bool = True,
     ) -> None:
         assert groups.hosts is not None
-        self._own, hosts = groups, groups.hosts
+        self._own, hosts, self._orders = groups, groups.hosts, orders
         params = list(_params(groups))
         numbers = numbers_of(params, groups)
         for p in params:
@@ -110,6 +118,8 @@ class Offloaded(Plan):
             if host.kept is not None:
                 state = self._own.state[host.p] if state is None else state
                 stored = state.get(MASTER)
+                if wrong := fault(state, MASTER, host.p):
+                    raise ValueError(f"the master of a parameter {wrong}; delete its state, or load it")
                 if stored is None:
                     self._new.append(host)
                 host.read(stored)
@@ -158,17 +168,14 @@ class Offloaded(Plan):
             for host in self._hosts:
                 if host.master.grad is not None:
                     host.send()
-            self.order()
+            if self._orders:
+                order(self._hosts)
         for host in self._hosts:
             host.forget()
         for mine, group in zip(self._groups, self._own.param_groups, strict=True):
             if WINDOW_KEY in mine:
                 group[WINDOW_KEY] = mine[WINDOW_KEY]
         return info
-
-    def order(self) -> None:
-        """Let the next forward, on the current stream, wait for the parameters."""
-        order(host.moves for host in self._hosts)
 
     def rollback(self) -> bool:
         """As of `Plan`."""
@@ -187,10 +194,10 @@ class Offloaded(Plan):
         return bool(self._new)
 
 
-def order(moves: Iterable[Transfers]) -> None:
-    """Let what follows on the current stream see the parameters that were sent."""
-    for each in {id(each): each for each in moves}.values():
-        each.order()
+def order(hosts: Iterable[Host]) -> None:
+    """Let what follows on the current stream, the next forward, see the parameters that were sent."""
+    for moves in {id(host.moves): host.moves for host in hosts}.values():
+        moves.order()
 
 
 def check_offloaded(p: Tensor, groups: Groups) -> None:

@@ -72,7 +72,7 @@ class Single:
                 own = dataclasses.replace(
                     groups, param_groups=self._groups, state=self._state, numbers={id(p): self.number}
                 )
-                self.plan = plan = plan_of(own, part.rule_of, plan, clip_factor)
+                self.plan = plan = plan_of(own, part.rule_of, plan, clip_factor, orders=False)
                 if not plan.bind(part):
                     raise RuntimeError(
                         "a parameter, gradient or state changed as the step was being prepared"
