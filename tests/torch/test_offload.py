@@ -27,6 +27,7 @@ from torch_support import (
     train,
 )
 
+import adamas.torch
 from adamas.formats import get
 from adamas.torch import SGD, AdaBelief, Adam, AdamW, Lion, transfers
 
@@ -641,3 +642,8 @@ def test_what_has_no_kernel_is_said_once() -> None:
     with pytest.raises(ValueError, match="gradient of 16 bits"):
         torch_opt.step()
     assert torch_opt.state == {}
+
+
+def test_the_memory_of_two_places_is_not_counted_as_one() -> None:
+    with pytest.raises(ValueError, match="uses two memories"):
+        adamas.torch.memory({"weight": (4, 4)}, Adam, offload=True)
