@@ -19,6 +19,7 @@ FOLDER = Path(__file__).parent / "expected"
 KERNELS: dict[str, dict[str, Any]] = {
     "adam_float32": {"p": "float32"},
     "adam_bfloat16": {"p": "bfloat16", "slots": {"m": "bfloat16", "v": "bfloat16"}},
+    "adam_copied": {"p": "float32", "g": "bfloat16", "copy": "bfloat16"},
     "adam_float8": {"p": "float32", "slots": {"m": "float8", "v": "float8"}},
 }
 

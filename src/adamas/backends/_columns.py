@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 
 from ..formats import Format
 
-__all__ = ["columns", "names_of_columns", "reads_of_columns", "real_of", "sizes"]
+__all__ = ["COPY", "columns", "names_of_columns", "reads_of_columns", "real_of", "sizes"]
+
+# The name of the array that the new parameters are written to once more, in fewer bits; no slot has it.
+COPY = "p_copied"
 
 
 def columns(formats: Mapping[str, Format], average: bool) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from ..formats import Format
 from ..rules import Rule
 from ._bind import host_carry, host_scalars
 from ._check import check_rule, input_names
-from ._columns import real_of
+from ._columns import COPY, real_of
 
 __all__ = ["ENVELOPE", "Recipe", "recipe_of"]
 
@@ -28,7 +29,7 @@ class Recipe:
     Attributes:
         title: the rule's name.
         inputs: the names of `update`'s arguments: p, g, the slots, the scalars.
-        formats: the format of each array: "p", "g", then the slots in order.
+        formats: the format of each array: "p", "g", then the slots in order, and `COPY` where there is one.
         average: whether a running average of the parameters is kept, in the type of the computation.
         signs: whether each slot is signed, for rules whose state underflows gradually; None for others.
     """
@@ -42,7 +43,12 @@ class Recipe:
     @property
     def scalars(self) -> tuple[str, ...]:
         """The names of the rule's scalars."""
-        return self.inputs[len(self.formats) :]
+        return self.inputs[self.n_arrays :]
+
+    @property
+    def n_arrays(self) -> int:
+        """How many of the inputs are elements of arrays."""
+        return sum(name != COPY for name, _ in self.formats)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -51,7 +57,12 @@ class Recipe:
 
 
 def recipe_of(
-    rule: Rule, p: str, g: str | None = None, slots: Mapping[str, str] | None = None, average: bool = False
+    rule: Rule,
+    p: str,
+    g: str | None = None,
+    slots: Mapping[str, str] | None = None,
+    average: bool = False,
+    copy: str | None = None,
 ) -> Recipe:
     """What the kernel of a rule is made of; the arguments are those of `compile_rule`.
 
@@ -63,15 +74,19 @@ def recipe_of(
     chosen = {"p": own, "g": formats.get(g or own.name)}
     for name, slot in form.slots.items():
         chosen[name] = formats.get((slots or {}).get(name, own.compute.name), slot.signed)
+    arrays = len(chosen)
+    if copy is not None:
+        narrow = formats.get(copy)
+        assert narrow.nearest is not None
+        chosen[COPY] = dataclasses.replace(narrow, encode=narrow.nearest, rounds=False, packed16=None)
     scaled = [name for name, format in chosen.items() if format.scaled]
     if scaled and any(format.compute == np.float64 for format in chosen.values()):
         raise ValueError(f"{scaled[0]} cannot be {chosen[scaled[0]].name} where anything is float64")
     title, inputs = type(rule).__name__, tuple(input_names(rule, form))
     given = len(host_scalars(rule, 1, *host_carry(rule, 1, *rule.carried.values())))
-    if given != len(inputs) - len(chosen):
+    if given != len(inputs) - arrays:
         raise TypeError(
-            f"{title}: scalars(t) returns {given} with these options, and update takes "
-            f"{len(inputs) - len(chosen)}"
+            f"{title}: scalars(t) returns {given} with these options, and update takes {len(inputs) - arrays}"
         )
     divides = not all(slot.signed for slot in form.slots.values())
     hidden = _eps_hides_subnormals(rule, chosen)

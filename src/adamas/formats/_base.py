@@ -65,6 +65,8 @@ class Format:
         signed: whether values may be negative.
         scaled: whether each `BLOCK` elements share a scale, the largest magnitude times `scale_factor`; all
             codes are zero for zeros, and the smallest positive one is at least 2^-34.
+        nearest: `encode` that rounds to nearest, ties to even, whatever the random bits, for copies of wider
+            parameters; in the same file. None where there is none.
         packs: how many codes share a stored element; with 2 the first is in its lower bits.
         largest: the magnitude at which state saturates, if that is not the largest number of the type of the
             computation: infinite, it would never come back.
@@ -85,6 +87,7 @@ class Format:
     scaled: bool = False
     scale_factor: float = 1.0
     packed16: Callable[..., Any] | None = None
+    nearest: Callable[..., Any] | None = field(default=None, kw_only=True)
     packs: int = field(default=1, kw_only=True)
     largest: float | None = field(default=None, kw_only=True)
     needs_divisor: bool = field(default=False, kw_only=True)

@@ -25,6 +25,13 @@ def encode_packed16(x, random):
     return xp.u16(xp.u32(xp.bits(x) + xp.u32(random >> xp.u32(16))) >> xp.u32(16))
 
 
+def encode_nearest(x, random):
+    """The nearest code, of two the even one."""
+    bits = xp.bits(x)
+    half = xp.u32(xp.u32(0x7FFF) + xp.u32(xp.u32(bits >> xp.u32(16)) & xp.u32(1)))
+    return xp.u16(xp.u32(xp.where(x != x, xp.u32(0x7FC00000), xp.u32(bits + half))) >> xp.u32(16))
+
+
 FORMATS = dict.fromkeys(
     (True, False),
     Format(
@@ -35,6 +42,7 @@ FORMATS = dict.fromkeys(
         encode,
         rounds=True,
         packed16=encode_packed16,
+        nearest=encode_nearest,
         torch_dtype="bfloat16",
         aliases=("bf16",),
     ),

@@ -32,8 +32,18 @@ def encode_nonnegative(x, random):
     return encode(raised, random)  # type: ignore[no-untyped-call]
 
 
+def encode_nearest(x, random):
+    """The nearest code, of two the even one."""
+    return xp.float_to_half(x)
+
+
 _COMMON = ("float16", np.dtype(np.uint16), np.dtype(np.float32), decode)
-_NAMES: Any = {"largest": 65504.0, "torch_dtype": "float16", "aliases": ("fp16", "half")}
+_NAMES: Any = {
+    "largest": 65504.0,
+    "nearest": encode_nearest,
+    "torch_dtype": "float16",
+    "aliases": ("fp16", "half"),
+}
 FORMATS = {
     True: Format(*_COMMON, encode, rounds=True, **_NAMES),
     False: Format(*_COMMON, encode_nonnegative, rounds=True, signed=False, **_NAMES),

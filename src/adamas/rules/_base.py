@@ -80,6 +80,8 @@ _RESERVED = frozenset(
         "g",
         "step",
         "average",
+        "master",
+        "p_copied",
         "params",
         "param_names",
         "lr",

@@ -31,6 +31,7 @@ __all__ = [
     "same_sharding",
     "sharding",
     "step_is_observed",
+    "version_of",
     "without_modes",
 ]
 
@@ -47,6 +48,7 @@ PRIVATE = {
     "without_modes": "torch.utils._python_dispatch._disable_current_modes",
     "is_fake": "torch._subclasses.fake_tensor.FakeTensor",
     "local_tensor": "torch.distributed.tensor.DTensor._local_tensor",
+    "version": "torch.Tensor._version",
     "spec": "torch.distributed.tensor.DTensor._spec",
 }
 
@@ -124,6 +126,14 @@ def step_is_observed(optimizer: Any) -> bool:
         or _post_hooks
         or _profiling()
     )
+
+
+_version = _private("version")
+
+
+def version_of(x: Tensor) -> Any:
+    """What changes whenever a tensor is written to; None where that is not known."""
+    return None if _version is None or x.is_inference() else _version.__get__(x)
 
 
 _overlap = _private("has_overlap")

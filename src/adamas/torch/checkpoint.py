@@ -10,6 +10,8 @@ import torch
 from ..rules import Rule
 from ..rules._base import Slot
 from .conversion import widened
+from .host import MASTER
+from .keywords import StepOptions
 from .mesh import local, spread_of, wrapped
 from .options import AVERAGE
 from .packed import is_packed
@@ -20,10 +22,14 @@ from .state import slot_format
 
 __all__ = ["Checkpoints"]
 
+# The keys in `state[p]` of tensors that are no slots.
+_BESIDE = {AVERAGE, MASTER}
+
 
 class Checkpoints(torch.optim.Optimizer):
     """The part of an optimizer that writes and reads checkpoints."""
 
+    options: StepOptions
     state_names: ClassVar[Mapping[str, str]]
     counts_steps: ClassVar[bool]
 
@@ -58,7 +64,7 @@ class Checkpoints(torch.optim.Optimizer):
     ) -> dict[str, Any]:
         """The state of one parameter as torch keeps it."""
         wide = {key: _wide(state, key, p, slot) for key, slot in slots.items() if find(state, key)}
-        dropped = {AVERAGE, *([] if self.counts_steps else ["step"])}
+        dropped = {*_BESIDE, *([] if self.counts_steps else ["step"])}
         dropped |= {key for slot in slots for key in keys_of(slot)}
         # Codes of a slot that is switched off (momentum=0) cannot be read without the slot.
         others = set(self.state_names.values()) - set(slots)
@@ -80,8 +86,11 @@ class Checkpoints(torch.optim.Optimizer):
             state = dict(final["state"])
             for index, p in self._pairs(final):
                 if isinstance(state.get(index), dict):
-                    loaded[p] = _on_device(state[index], p)
-                    state[index] = _held(state[index])
+                    mine, offloads = state[index], self.options.offload
+                    if not offloads:  # another optimizer's: this one would not keep it up to date
+                        mine = {key: value for key, value in mine.items() if key != MASTER}
+                    loaded[p] = _on_device(mine, torch.device("cpu") if offloads else p.device)
+                    state[index] = _held(mine)
             return {**final, "state": state}
 
         def release(_: torch.optim.Optimizer) -> None:
@@ -105,7 +114,7 @@ class Checkpoints(torch.optim.Optimizer):
     def check_loaded(self, state_dict: Mapping[str, Any]) -> None:
         """Raise a ValueError for state that is not of these parameters, or another optimizer's."""
         slots = {name for group in self.param_groups for name in self._slot_keys(self.rule_of(group))}
-        slots |= {*self.state_names.values(), AVERAGE}
+        slots |= {*self.state_names.values(), *_BESIDE}
         foreign = {name: scaled for key in _keys_of_others() - slots for name, scaled in keys_of(key).items()}
         carried = {
             self.state_names.get(name, name) for g in self.param_groups for name in self.rule_of(g).carried
@@ -124,7 +133,7 @@ class Checkpoints(torch.optim.Optimizer):
                 if key in foreign and value.dim() > 0 and (foreign[key] or value.shape == p.shape):
                     raise ValueError(
                         f"the loaded state {key!r} of parameter {index} is another optimizer's: "
-                        f"{type(self).__name__} keeps {', '.join(sorted(slots - {AVERAGE})) or 'none'}; "
+                        f"{type(self).__name__} keeps {', '.join(sorted(slots - _BESIDE)) or 'none'}; "
                         f"nothing was loaded"
                     )
             if missing := carried - set(state) if any(find(state, key) for key in slots) else set():
@@ -160,11 +169,11 @@ class _Held:
     """What stands for a loaded tensor where torch would cast it."""
 
 
-def _on_device(state: Mapping[str, Any], p: torch.Tensor) -> dict[str, torch.Tensor]:
-    """The tensors of one parameter's state where the parameter is, each in its own dtype."""
+def _on_device(state: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
+    """The tensors of one parameter's state on a device, each in its own dtype."""
     tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     # Counters are cloned, because two optimizers must not share one.
-    return {key: x.to(p.device) if x.dim() > 0 else x.clone() for key, x in tensors.items()}
+    return {key: x.to(device) if x.dim() > 0 else x.clone() for key, x in tensors.items()}
 
 
 def _held(state: Mapping[str, Any]) -> dict[str, Any]:

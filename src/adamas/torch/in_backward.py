@@ -17,6 +17,7 @@ from torch import Tensor
 from ._compat import disable_dynamo
 from .keywords import StepOptions
 from .numbering import numbers_of
+from .offload import Worker, order
 from .options import Groups, StepInfo
 from .params import check_params, member_of
 from .refusals import check_groups, check_options, check_pre_hooks, check_replicas
@@ -109,6 +110,7 @@ class Stepper:
         self._found: list[Any] = []
         self._lock = threading.RLock()  # autograd has a thread a device
         self._accumulates, self._open, self._number, self._checked = False, False, 0, False
+        self._worker = Worker() if optimizer.options.offload else None
         self._norm = None if optimizer.options.clip_norm is None else RunningNorm(optimizer.options)
         self._clip_factor = None if self._norm is None else self._norm.factor
         # A GradScaler must come to `step`, which refuses it; this covers the optimizer's own flag.
@@ -139,6 +141,7 @@ class Stepper:
         """End stepping in backward: later steps are plain ones. A second call does nothing."""
         for hook in self._hooks.values():
             hook.remove()
+        self._finish()
         self._hooks, self._members = {}, {}
         optimizer = self._optimizer()
         if optimizer is not None and optimizer._in_backward is self:
@@ -225,7 +228,10 @@ class Stepper:
     def _take(self, member: Single, optimizer: Any) -> None:
         self._check_first(member)
         assert self._groups is not None
-        member.step(optimizer, self._groups, self._clip_factor)
+        if self._worker is None:
+            member.step(optimizer, self._groups, self._clip_factor)
+        else:
+            self._worker.begin(member.begin(optimizer, self._groups, self._clip_factor))
         member.taken = self._number
 
     def _check_first(self, member: Single) -> None:
@@ -253,9 +259,17 @@ class Stepper:
                 self._check_first(member)
             for member in late:
                 self._take(member, optimizer)
+            self._finish()
             self._add_hooks()  # on parameters that have thawed
             self._open = False
             return StepInfo(None, 1.0, False) if self._norm is None else self._norm.end(self._found[0])
+
+    def _finish(self) -> None:
+        """Wait for steps on the host, and let the next forward wait for the parameters."""
+        if self._worker is not None:
+            self._worker.finish()
+            assert self._groups is not None
+            order((self._groups.hosts or {}).values())
 
 
 def _arrived(stepper: weakref.ref[Stepper], p: Tensor) -> None:

@@ -64,15 +64,16 @@ class StepOptions:
     warn_after_skips: int | None = 10
     process_group: Any = None
     key_by: Any = "number"
+    offload: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state_format", checked_state_format(self.state_format))
         self._check_number("clip_norm", "(0, inf]", lambda x: x > 0)
         self._check_number("skip_spikes", "(0, inf)", lambda x: 0 < x < math.inf)
         self._check_number("average", "[0, 1)", lambda x: 0 <= x < 1)
-        skip: Any = self.skip_nonfinite
-        if not isinstance(skip, bool):
-            raise ValueError(f"skip_nonfinite must be True or False, got {skip!r}")
+        for name in ("skip_nonfinite", "offload"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         self._check_integer("seed", "an integer", lambda n: True)
         self._check_processes()
         if self.warn_after_skips is not None:
@@ -175,4 +176,7 @@ Args:
     key_by: what tells the random bits of one parameter from those of another: "number", its place in the
         optimizer; "name", its name as `named_parameters()` gave it; or `dict(model.named_parameters())`.
         By name, processes that number their parameters differently draw the same bits.
+    offload: keep state, and the parameters in float32, on the host, and step them there; parameters and
+        gradients stay where they are. A parameter of 16 bits has its float32 values in `state[p]["master"]`,
+        and is those rounded to nearest. With `step_in_backward()` steps are taken while the backward goes on.
 """

@@ -109,6 +109,7 @@ def _alike(member: Member) -> Hashable:
         strided and has_own_memory(p),
         _is_plain(p),
         None if grad is None else grad.dtype,
+        None if member.copy is None else member.copy.dtype,
         member.spread is not None and member.spread.cuts_blocks,
     )
 
@@ -204,7 +205,7 @@ def make_state(member: Member, index: int, kind: Kind, mine: dict[str, Any]) -> 
     if spread is None:
         layout = p if kind.plain else _dense_like(p)
         _complete(p, layout, kind, mine)
-        return ParamState(p, p, mine, kind.names, index, layout)
+        return ParamState(p, p, mine, kind.names, index, layout, copy=member.copy)
     layout, whole_grad = p if kind.plain else _dense_like(p), None
     if kind.whole:
         layout = torch.empty_strided(spread.shape, spread.stride, dtype=p.dtype, device=p.device)

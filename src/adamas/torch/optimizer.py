@@ -17,9 +17,11 @@ from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .checkpoint import Checkpoints
 from .exchange import exchange_of
+from .host import Hosts
 from .in_backward import InBackward
 from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .mesh import spread_of
+from .offload import plan_of
 from .options import AVERAGE, Groups, StepInfo, check_group, check_placed
 from .outcomes import Outcomes
 from .report import Report, report_of
@@ -59,6 +61,7 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
             )
         self.options = StepOptions(**given)
         self._told: set[str] = set()
+        self._hosts: Hosts = {}
         self._last_step, self._skipped_steps, self._skips_in_a_row = StepInfo(None, 1.0, False), 0, 0
         super().__init__(*args, **kwargs)
 
@@ -101,6 +104,7 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
             self.takes_sparse,
             self._own_upstream(),
             self._told,
+            hosts=self._hosts if self.options.offload else None,
         )
 
     def _own_upstream(self) -> type[torch.optim.Optimizer] | None:
@@ -122,7 +126,7 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
         collecting = gc.isenabled()
         gc.disable()
         try:
-            self._plan = plan = Plan(self._groups(), self.rule_of, self._plan, info_on=self._info_on)
+            self._plan = plan = plan_of(self._groups(), self.rule_of, self._plan, info_on=self._info_on)
         finally:
             if collecting:
                 gc.enable()
@@ -228,7 +232,7 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
         if "phase" in state:  # pickled before the options of the step had their name
             state = {**state, "options": state["phase"]}
             del state["phase"]
-        fresh = {"_told": set(), "last_step": StepInfo(None, 1.0, False), "skipped_steps": 0}
+        fresh = {"_told": set(), "_hosts": {}, "last_step": StepInfo(None, 1.0, False), "skipped_steps": 0}
         whole = {**fresh, "_skips_in_a_row": 0, **self.__dict__, **state}
         self._last_step, self._skipped_steps = whole.pop("last_step"), whole.pop("skipped_steps")
         super().__setstate__(whole)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..rules import Rule
 from ..rules._base import Live
+from .host import Hosts
 from .keywords import StepOptions
 
 __all__ = [
@@ -69,6 +70,7 @@ class Groups:
         upstream: the class of torch.optim that the optimizer stands in for, if there is one.
         told: the reasons for a slow path already reported; each is warned of once.
         numbers: the numbers of parameters by their identity, where they are not to be counted here.
+        hosts: what the host holds of each parameter, where they are offloaded.
     """
 
     param_groups: list[dict[str, Any]]
@@ -81,6 +83,7 @@ class Groups:
     upstream: type[torch.optim.Optimizer] | None
     told: set[str]
     numbers: Mapping[int, int] | None = None
+    hosts: Hosts | None = None
 
     def slot_keys(self, rule: Rule) -> list[str]:
         """The keys in `state[p]` of the rule's slots, in the rule's order."""

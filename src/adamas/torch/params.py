@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ._compat import is_flat
 from .gradients import check_grad
+from .host import Master
 from .launchers import Member
 from .mesh import check_grad_placements, local, spread_of
 from .options import Groups
@@ -23,7 +24,7 @@ def member_of(p: Tensor) -> Member:
     """
     spread = spread_of(p)
     if spread is None:
-        return Member(p, p, p.grad, None)
+        return Member(p, p, p.grad, None, p.copy if isinstance(p, Master) else None)
     if p.grad is not None:
         check_grad_placements(p, p.grad)
     return Member(p, local(p), None if p.grad is None else local(p.grad), spread)

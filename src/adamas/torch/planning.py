@@ -64,7 +64,7 @@ def memory(
     Raises:
         TypeError: the optimizer is none of this package, or an instance is given options.
         ValueError: the mesh has no or more than two dimensions, or cannot split a parameter; the model lacks
-            one of the optimizer's parameters.
+            one of the optimizer's parameters; the optimizer is offloaded.
     """
     with without_modes():
         found = planned(model, dtype, mesh)
@@ -75,6 +75,8 @@ def memory(
             raise TypeError(f"{next(iter(options))!r} is an option for a class, and this optimizer is made")
         if not isinstance(built, FusedOptimizer):
             raise TypeError(f"optimizer must be one of adamas.torch, got {optimizer!r}")
+        if built.options.offload:
+            raise ValueError("offload=True uses two memories, and this counts one; see docs/offload.md")
         return _Plan(found, built).memory()
 
 

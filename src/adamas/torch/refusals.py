@@ -14,6 +14,7 @@ from ._compat import is_flat
 from .keywords import StepOptions
 from .launchers import Request
 from .members import kinds_of
+from .offload import check_offloaded, stand_in
 from .options import Groups
 from .params import check_params, member_of
 
@@ -54,13 +55,17 @@ def check_groups(optimizer: Any, groups: Groups, running: bool) -> None:
         )
     check_replicas([member.p for _, member in found])
     check_params(found, groups)
+    if groups.hosts is not None:
+        for _, member in found:
+            check_offloaded(member.p, groups)
     requests = []
     for group in groups.param_groups:
         if group.get("differentiable", False):
             raise ValueError("differentiable=True keeps gradients, and stepping in backward frees them")
         rule = optimizer.rule_of(group)
         requests.append(Request(groups, group, rule, groups.slot_keys(rule)))
-    for _ in kinds_of(found, requests, groups):  # raises where a backend or format cannot be had
+    asked = [(k, stand_in(member, groups)) for k, member in found]
+    for _ in kinds_of(asked, requests, groups):  # raises where a backend or format cannot be had
         pass
 
 

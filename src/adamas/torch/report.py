@@ -17,6 +17,7 @@ from .._tools.text import format_value
 from ..rules import SIGNED, Rule
 from .keywords import StepOptions
 from .launchers import Request, choose, why_slow
+from .offload import stand_in
 from .options import AVERAGE, Groups
 from .params import member_of
 from .skips import WINDOW_KEY
@@ -142,7 +143,7 @@ def _backend(p: Tensor, request: Request) -> tuple[str | None, list[str]]:
     """The backend that steps a parameter, and why no faster one does."""
     member = member_of(p)
     try:
-        launcher, reasons = choose(member, request)
+        launcher, reasons = choose(stand_in(member, request.groups), request)
     except ValueError as error:
         return None, [str(error)]
     reason = why_slow(launcher, reasons, member)

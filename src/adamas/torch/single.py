@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from .host import host_of
+from .offload import check_offloaded, plan_of
 from .options import Groups, RuleOf
 from .step import Plan
 
@@ -36,9 +39,27 @@ class Single:
 
     def step(self, optimizer: Any, groups: Groups, clip_factor: Callable[[float], float] | None) -> None:
         """Take a step with the gradient there is, and free that; in an error the gradient stays."""
-        p = self.p
+        self._read_options()
+        self._take(optimizer, groups, clip_factor)
+        self.p.grad = None
+
+    def begin(
+        self, optimizer: Any, groups: Groups, clip_factor: Callable[[float], float] | None
+    ) -> Callable[[], None]:
+        """Begin to copy the gradient to the host, and free it; return the step, with the options of now."""
+        assert groups.hosts is not None
+        self._read_options()
+        check_offloaded(self.p, groups)
+        host_of(self.p, groups.hosts).fetch(groups.takes_sparse)
+        self.p.grad = None
+        return functools.partial(self._take, optimizer, groups, clip_factor)
+
+    def _read_options(self) -> None:
         self._options.update(self.group)
         self._options["params"] = self._params
+
+    def _take(self, optimizer: Any, groups: Groups, clip_factor: Callable[[float], float] | None) -> None:
+        p = self.p
         state = optimizer.state.get(p)
         if state is not self._state.get(p):
             self._state.clear()
@@ -51,7 +72,7 @@ class Single:
                 own = dataclasses.replace(
                     groups, param_groups=self._groups, state=self._state, numbers={id(p): self.number}
                 )
-                self.plan = plan = Plan(own, part.rule_of, plan, clip_factor)
+                self.plan = plan = plan_of(own, part.rule_of, plan, clip_factor, orders=False)
                 if not plan.bind(part):
                     raise RuntimeError(
                         "a parameter, gradient or state changed as the step was being prepared"
@@ -64,4 +85,3 @@ class Single:
             raise
         if state is None and p in self._state:
             optimizer.state[p] = self._state[p]
-        p.grad = None

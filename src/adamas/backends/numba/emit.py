@@ -10,7 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from ...formats import BLOCK, Format
-from .._columns import names_of_columns, reads_of_columns, real_of, sizes
+from .._columns import COPY, names_of_columns, reads_of_columns, real_of, sizes
 from .._draws import draws, in_blocks
 from .._recipe import ENVELOPE
 from .blocks import block_buffers, block_function, block_loop, hold, indented, joined
@@ -33,7 +33,7 @@ def emit_step(
     Args:
         title: the rule's name.
         arithmetic: the source of its `update`.
-        formats: the format of each array: "p", "g", then the slots in order.
+        formats: the format of each array: "p", "g", then the slots in order, and last that of `COPY`, if any.
         average: whether running averages of the parameters are kept, in the type of the computation.
         scalars: the names of the rule's scalars; a row has those of the envelope before them.
         stamp: what else the machine code depends on.
@@ -133,7 +133,7 @@ def _body(
     gradual: Mapping[str, bool] | None = None,
 ) -> list[str]:
     """One element: decode, envelope, rule, encode."""
-    slots = [name for name in formats if name not in ("p", "g")]
+    slots = [name for name in formats if name not in ("p", "g", COPY)]
     scale, decay, factor, weight, *scalars = s
     random = draws(formats)
     values = [value_of(name, formats[name], packed) for name in slots]
@@ -148,12 +148,13 @@ def _body(
     if gradual is not None:
         faded = [f"below_normal(new_{name})" for name in slots if gradual[name]]
         lines += ["silent = below_normal(g)", f"faded = {' & '.join(['silent', *faded])}"]
-    for name, value in [("p", "p"), *((name, _flushed(name, gradual)) for name in slots)]:
+    copied = [(COPY, "p")] if COPY in formats else []
+    for name, value in [("p", "p"), *copied, *((name, _flushed(name, gradual)) for name in slots)]:
         format = formats[name]
         if format.scaled:
             lines += hold(name, format)
             continue
-        if format.largest is not None and name != "p":
+        if format.largest is not None and name not in ("p", COPY):
             # Infinity would never come back: a second moment would stop its parameter for ever.
             value = f"saturated({value}, real({format.largest!r}))"
         lines.append(_store(name, format, value, random[name], packed))

@@ -73,6 +73,7 @@ def compile_rule(
     g: str | None = None,
     slots: Mapping[str, str] | None = None,
     average: bool = False,
+    copy: str | None = None,
 ) -> Kernel:
     """The kernel of `rule`, compiled or loaded once a process.
 
@@ -83,14 +84,16 @@ def compile_rule(
         g: that of the gradients; the parameters' own by default.
         slots: that of each slot; the type of the computation (float32, or float64 where p is) by default.
         average: whether a running average of the parameters is kept, in the type of the computation.
+        copy: the format in which the new parameters are written once more, rounded to nearest; one that has
+            `Format.nearest`.
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
         TypeError: the rule's definition is at fault: see `check_rule`.
         ValueError: there is no such format, or it is scaled and another is float64.
     """
-    recipe = recipe_of(rule, str(p), g, slots, average)
-    text = arithmetic(recipe.title, rule.form().update, recipe.inputs, len(recipe.formats))
+    recipe = recipe_of(rule, str(p), g, slots, average, copy)
+    text = arithmetic(recipe.title, rule.form().update, recipe.inputs, recipe.n_arrays)
     return _compile(recipe, text)
 
 

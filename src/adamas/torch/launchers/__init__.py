@@ -76,12 +76,14 @@ class Member:
         local: what of it this process updates: the shard of a DTensor, else `p` itself.
         grad: the gradient of `local`, if there is one.
         spread: where the elements of a DTensor are.
+        copy: a tensor that is given the parameter's new values too, rounded to nearest; None for no such.
     """
 
     p: Tensor
     local: Tensor
     grad: Tensor | None
     spread: Spread | None
+    copy: Tensor | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -99,6 +101,7 @@ class ParamState:
         whole_grad: where the whole gradient is gathered, of a parameter whose state every process keeps
             whole, and steps whole.
         counts: whether its gradient counts in the norm: of replicas one does.
+        copy: as of `Member`.
     """
 
     p: Tensor
@@ -110,6 +113,7 @@ class ParamState:
     spread: Spread | None = None
     whole_grad: Tensor | None = None
     counts: bool = True
+    copy: Tensor | None = None
 
     def local_grad(self, g: Tensor) -> Tensor:
         """The part of a gradient that this process needs: its shard, or where the whole will be gathered.

@@ -23,7 +23,7 @@ from ..slots import in_order, memory_order
 from ..state import format_of_dtype, slot_format
 from . import IDLE, Member, ParamState, Request
 
-__all__ = ["TableLauncher", "kernel_for", "why_no_table"]
+__all__ = ["TableLauncher", "copy_format", "kernel_for", "why_no_table"]
 
 
 def why_no_table(compile_rule: Callable[..., Any], member: Member, request: Request) -> str | None:
@@ -71,7 +71,8 @@ class TableLauncher:
         self._tensors: list[Any] = [
             x for pair in zip(self._layouts, self._stand_ins, strict=True) for x in pair
         ]
-        self._slots = [m.state[key] for m in members for key in m.slots]
+        averages = requests[0].groups.options.average is not None
+        self._slots = [x for m in members for x in _columns(m, averages)]
         self._slot_metadata, self._slot_addresses = (
             metadata(self._slots),
             list(map(Tensor.data_ptr, self._slots)),
@@ -232,6 +233,20 @@ class _Selection:
                 )
 
 
+def _columns(member: ParamState, averages: bool) -> list[Any]:
+    """The arrays after the parameter and its gradient, in a kernel's order."""
+    found = list(map(member.state.__getitem__, member.slots))
+    if member.copy is not None:
+        found.insert(len(found) - averages, member.copy)
+    return found
+
+
+def copy_format(copy: Tensor) -> str | None:
+    """The format in which a kernel writes parameters once more; None where there is none."""
+    name = format_of_dtype(copy.dtype)
+    return None if name is None or formats.get(name).nearest is None else name
+
+
 def _runs(member: ParamState) -> Runs | None:
     return None if member.spread is None or member.whole_grad is not None else member.spread.runs
 
@@ -251,7 +266,9 @@ def kernel_for(compile_rule: Callable[..., Any], member: Member, request: Reques
     own = format_of_dtype(member.p.dtype)
     assert own is not None
     g = _gradient_format(member.local, member.grad)
-    return compile_rule(request.rule, own, g=g, slots=chosen, average=options.average is not None)
+    averages = options.average is not None
+    copy = {} if member.copy is None else {"copy": copy_format(member.copy)}
+    return compile_rule(request.rule, own, g=g, slots=chosen, average=averages, **copy)
 
 
 def _gradient_format(p: Tensor, g: Tensor | None) -> str:

@@ -81,6 +81,9 @@ class EagerLauncher:
                 alike.setdefault((row, self._dtype(member), g.device), []).append((member, g))
             for (row, dtype, _), members in alike.items():
                 self._update(members, self._steps[row], dtype, grad_scale)
+                for member, _ in members:
+                    if member.copy is not None:
+                        member.copy.copy_(member.local)
 
     def unbind(self) -> None:
         self._grads = []

@@ -13,7 +13,7 @@ from ...backends.exact import INFINITE
 from ...backends.numba import Job, Kernel, NormJob, compile_rule
 from .._openmp import default_pool
 from . import Member, ParamState, Request, StepScalars
-from ._tables import TableLauncher, kernel_for, why_no_table
+from ._tables import TableLauncher, copy_format, kernel_for, why_no_table
 
 __all__ = ["LAUNCHER"]
 
@@ -28,6 +28,8 @@ class NumbaLauncher(TableLauncher):
     def unsupported(cls, member: Member, request: Request) -> str | None:
         if member.local.device.type != "cpu" and not request.differentiable:
             return f"it is on {member.local.device}"
+        if member.copy is not None and copy_format(member.copy) is None:
+            return f"no kernel writes {member.copy.dtype} rounded to nearest"
         return why_no_table(compile_rule, member, request)
 
     @classmethod

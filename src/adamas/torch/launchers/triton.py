@@ -45,6 +45,8 @@ class TritonLauncher(TableLauncher):
         device = member.local.device
         if device.type not in ("cuda", "cpu"):
             return f"it is on {device}"
+        if member.copy is not None:
+            return "its parameters are on the host, and are copied from there"
         backend = _backend()
         if backend is None:
             return "Triton, which compiles kernels for GPUs, is not installed: pip install 'adamas[triton]'"

@@ -38,6 +38,8 @@ class UpstreamLauncher:
             return "the step is to be differentiable"
         if groups.options.average is not None or groups.options.state_format not in (None, "float32"):
             return "torch.optim keeps neither averages nor state in fewer bits"
+        if member.copy is not None:
+            return "torch.optim steps no float32 parameter with a gradient of 16 bits"
         if p.dtype not in _WIDE:
             return f"torch.optim rounds {p.dtype} to nearest"
         return None
