@@ -391,6 +391,17 @@ def test_an_old_master_gives_way_to_newer_weights(device: Late | None) -> None:
     assert all(bool((master == 2.5).all()) for master in masters(other, params))
 
 
+def test_state_is_loaded_to_the_host_wherever_the_parameter_is() -> None:
+    ours = half(simple(), torch.bfloat16)
+    opt = Adam(ours, lr=0.1, offload=True)
+    train_half(opt, ours, range(1))
+    for offload, place in ((True, "cpu"), (False, "meta")):
+        there = [leaf(torch.empty_like(p, device="meta")) for p in ours]
+        other = Adam(there, offload=offload)
+        other.load_state_dict(opt.state_dict())
+        assert {x.device.type for s in other.state.values() for x in s.values() if x.dim()} == {place}
+
+
 def test_torch_gets_no_masters() -> None:
     ours = half(simple(), torch.bfloat16)
     opt = Adam(ours, lr=0.1, offload=True)
@@ -647,3 +658,14 @@ def test_what_has_no_kernel_is_said_once() -> None:
 def test_the_memory_of_two_places_is_not_counted_as_one() -> None:
     with pytest.raises(ValueError, match="uses two memories"):
         adamas.torch.memory({"weight": (4, 4)}, Adam, offload=True)
+
+
+def test_flat_parameters_are_refused_and_stepping_in_backward_says_so_at_once() -> None:
+    (p,) = params = [leaf(randn(5, 3))]
+    p._fsdp_flattened = True  # type: ignore[attr-defined]  # as FullyShardedDataParallel marks its own
+    opt = Adam(params, offload=True)
+    with pytest.raises(ValueError, match="it is sharded; use fully_shard"):
+        train(opt, params, [0])
+    meta = Adam([leaf(torch.empty(3, device="meta"))], offload=True)
+    with pytest.raises(ValueError, match="without memory of its own on meta"):
+        meta.step_in_backward()

@@ -115,7 +115,7 @@ class Offloaded(Plan):
             mine["params"] = masters
 
     def _adopt(self) -> None:
-        """Take the state that there is, on whatever device a checkpoint was loaded to, and its masters."""
+        """Take the state that there is, and its masters."""
         for host in self._hosts:
             state = self._own.state.get(host.p)
             if host.kept is not None:
@@ -128,9 +128,6 @@ class Offloaded(Plan):
                 host.read(stored)
                 state[MASTER] = host.kept
             if state:
-                for key, x in state.items():
-                    if isinstance(x, Tensor) and x.dim() > 0:
-                        state[key] = x.to("cpu")
                 self._state[host.master] = state
 
     def _fetch(self) -> None:
@@ -205,11 +202,13 @@ def order(hosts: Iterable[Host]) -> None:
 
 def check_offloaded(p: Tensor, groups: Groups) -> None:
     """Raise a ValueError for a parameter or an option that cannot be offloaded; nothing has changed."""
-    named = f"offload=True cannot step a parameter of shape {tuple(p.shape)}"
+    reason = None
     if is_distributed(p) or is_flat(p):
-        raise ValueError(f"{named}: it is sharded; use fully_shard(..., offload_policy=CPUOffloadPolicy())")
-    if p.is_meta or is_fake(p) or p.layout != torch.strided or not has_own_memory(p):
-        raise ValueError(f"{named}: it is a {type(p).__name__} without memory of its own on {p.device}")
+        reason = "it is sharded; use fully_shard(..., offload_policy=CPUOffloadPolicy())"
+    elif p.is_meta or is_fake(p) or p.layout != torch.strided or not has_own_memory(p):
+        reason = f"it is a {type(p).__name__} without memory of its own on {p.device}"
+    if reason is not None:
+        raise ValueError(f"offload=True cannot step a parameter of shape {tuple(p.shape)}: {reason}")
     if any(group.get("differentiable", False) for group in groups.param_groups):
         raise ValueError("differentiable=True cannot go through copies on the host; do without offload")
 
