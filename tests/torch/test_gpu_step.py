@@ -18,6 +18,7 @@ from torch_support import (
     DROP_IN,
     OPTIMIZERS,
     Make,
+    assorted,
     bits,
     copies,
     everything,
@@ -44,7 +45,8 @@ def assert_close(mine: Any, theirs: Any) -> None:
     """Every tensor within some spacings of its own numbers: kernels of the CPU fuse products and sums."""
     for x, y in zip(mine, theirs, strict=True):
         eps = torch.finfo(x.dtype).eps
-        torch.testing.assert_close(x, y, rtol=ULPS * eps, atol=ULPS * eps * float(y.abs().max() + 1e-30))
+        largest = float(y.abs().max()) if y.numel() else 0.0
+        torch.testing.assert_close(x, y, rtol=ULPS * eps, atol=ULPS * eps * largest)
 
 
 def states(opt: torch.optim.Optimizer, params: list[Tensor]) -> list[Tensor]:
@@ -127,6 +129,66 @@ def test_many_skips_in_a_row_are_told() -> None:
     with pytest.warns(UserWarning, match="2 steps in a row were skipped"):
         opt.step()
     opt.step()  # once
+
+
+@pytest.mark.parametrize("make", [Adam, functools.partial(Lion, state_format="float8")], ids=["Adam", "Lion"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64], ids=str)
+def test_parameters_of_every_shape_and_layout(make: Make, dtype: torch.dtype) -> None:
+    """Empty ones, scalars, transposed and channels_last ones, with gaps, complex."""
+    params, others = everything_like(dtype), everything_like(dtype)
+    opt, other = on_gpu(make)(params), make(others)
+    for t in range(2):
+        for each in (params, others):
+            give_gradients(each, t)
+        opt.step()
+        other.step()
+    assert opt.backend == "triton"  # type: ignore[attr-defined]
+    assert_close(map(real, params), map(real, others))
+
+
+def everything_like(dtype: torch.dtype) -> list[Tensor]:
+    found = assorted(torch.float32 if dtype == torch.bfloat16 else dtype)
+    return [p if p.is_complex() else leaf(p.detach().to(dtype)) for p in found] + [
+        leaf(randn(30, 150, seed=3).to(dtype))
+    ]
+
+
+def real(p: Tensor) -> Tensor:
+    x = p.detach()
+    return torch.view_as_real(x.resolve_conj()) if x.is_complex() else x
+
+
+def test_a_step_without_gradients() -> None:
+    params = simple()
+    opt = Adam(params, clip_norm=1.0, **GPU)
+    give_gradients(params, 0)
+    opt.step()
+    opt.zero_grad()
+    opt.step()
+    assert opt.last_step == (0.0, 1.0, False, None)
+    assert [float(opt.state[p]["step"]) for p in params] == [1, 1]
+
+
+def test_under_torchs_own_grad_scaler() -> None:
+    """It leaves unscaling and skipping to the step, where fused=True says that the step can."""
+    params, others = simple(), simple()
+    opt, other = Adam(params, fused=True, **GPU), torch.optim.Adam(others)
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    for t in range(3):
+        for each in (params, others):
+            give_gradients(each, t)
+        for p in params:
+            p.grad *= scaler.get_scale() if t == 0 else float(scaler._scale)  # type: ignore[arg-type, operator]
+        if t == 0:
+            scaler.scale(torch.zeros(1))
+        if t == 1:
+            params[0].grad[0] = math.inf  # type: ignore[index]
+        scaler.step(opt)
+        scaler.update()
+        if t != 1:
+            other.step()
+        assert opt.last_step.skipped == (t == 1)
+    assert_close([p.detach() for p in params], [p.detach() for p in others])
 
 
 READS = ("item", "tolist", "__float__", "__int__", "__bool__", "__index__", "cpu")

@@ -26,6 +26,7 @@ class DeviceInfo:
     def __init__(self, device: torch.device, measures: bool, skipped: int = 0, in_a_row: int = 0) -> None:
         host = torch.tensor([0.0, 1.0, 0.0, skipped, in_a_row], dtype=torch.float64, device="cpu")
         self.numbers, self.measures = host.to(device), measures
+        self._nothing = self.numbers[:3].clone()
         # What CUDA graphs read: a plan may be dropped, and they are replayed.
         self._kept: list[torch.Tensor] = []
         self._copy: torch.Tensor | None = None
@@ -35,6 +36,10 @@ class DeviceInfo:
         """Keep tensors alive that a CUDA graph reads, if one is captured now."""
         if capturing(self.numbers.device):
             self._kept += tensors
+
+    def found_nothing(self) -> None:
+        """Note a step without gradients: their norm is 0."""
+        self.numbers[:3] = self._nothing
 
     def read(self) -> StepInfo:
         """What the last step found; waits for it."""

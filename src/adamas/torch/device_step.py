@@ -204,6 +204,8 @@ class DeviceStep:
             words, *others = [launcher.grad_squares() for launcher in self._launchers]
             for more in others:
                 words = words + more
+        if not self._parts:  # no kernel says what a step without gradients found
+            self._info.found_nothing()
         self._send()
         scaler = self._scaler(scale, found_inf)
         for n, part in enumerate(self._parts):
