@@ -39,8 +39,15 @@ def launch(
         with np.errstate(all="ignore"):
             function[(grid,)](*arguments)
         return
+    device = triton.runtime.driver.active.get_current_device()
+    _loaded(function, tuple(signature), threads, device)[(grid, 1, 1)](*arguments)
+
+
+@functools.cache
+def _loaded(function: Any, signature: tuple[str, ...], threads: int, device: int) -> Any:
+    """The machine code for the current device, which is this one: an object of Triton's is loaded on one."""
     target = triton.runtime.driver.active.get_current_target()
-    compiled(function, tuple(signature), target, threads)[(grid, 1, 1)](*arguments)
+    return compiled.__wrapped__(function, signature, target, threads)
 
 
 @functools.cache
