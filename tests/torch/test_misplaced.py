@@ -84,6 +84,7 @@ EXTRA: dict[str, Any] = {
     "warn_after_skips": 5,
     "process_group": "a group",
     "key_by": "name",
+    "offload": True,
 }
 
 
