@@ -314,6 +314,30 @@ def test_what_others_write_to_a_parameter_counts(dtype: torch.dtype, device: Lat
         assert bits(opt.state[p]["master"]) == bits(expected)
 
 
+def test_what_others_write_to_a_parameter_that_rests_stays(device: Late | None) -> None:
+    ours = half(simple(), torch.bfloat16)
+    opt = SGD(ours, lr=0.5, offload=True)
+    train_half(opt, ours, range(2))
+    with torch.no_grad():
+        ours[1].fill_(3.0)
+    ours[0].grad, ours[1].grad = torch.ones_like(ours[0]), None
+    opt.step()
+    assert bool((ours[1] == 3.0).all())
+
+
+def test_a_master_that_was_replaced_is_taken(device: Late | None) -> None:
+    """As long as it is the parameter when it is rounded."""
+    p = leaf(torch.ones(3, dtype=torch.bfloat16))
+    opt = SGD([p], lr=0.0, offload=True)
+    for master in (1.0, 1.001):
+        p.grad = torch.ones_like(p)
+        opt.step()
+        opt.state[p]["master"] = torch.full((3,), master)
+    p.grad = torch.ones_like(p)
+    opt.step()
+    assert bits(opt.state[p]["master"]) == bits(torch.full((3,), 1.001))
+
+
 def test_memory_that_was_replaced_is_seen(device: Late | None) -> None:
     ours = half(simple(), torch.bfloat16)
     opt = SGD(ours, lr=0.5, offload=True)

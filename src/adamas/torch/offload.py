@@ -156,9 +156,7 @@ class Offloaded(Plan):
         return super().bind(_Shadow(self._groups, self._state, optimizer.rule_of))
 
     def _is_as_it_was(self, host: Host) -> bool:
-        state = self._own.state.get(host.p)
-        same = state is self._state.get(host.master) and host.holds()
-        return same and (host.kept is None or (state is not None and state.get(MASTER) is host.kept))
+        return self._own.state.get(host.p) is self._state.get(host.master) and host.holds()
 
     def run(self, unscale: float = 1.0, found_inf: bool | None = None) -> StepInfo:
         """As of `Plan`; parameters are being copied back when it returns."""
