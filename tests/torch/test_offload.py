@@ -294,6 +294,31 @@ def test_parameters_take_turns(device: Late | None) -> None:
     assert bits(ours) == bits([p.to(torch.bfloat16) for p in theirs])
 
 
+def test_random_bits_are_keyed_by_the_number_in_the_optimizer(device: Late | None) -> None:
+    """Not by that among the parameters that have had a gradient."""
+    ours, theirs = simple(), simple()
+    for params, options in ((ours, {"offload": True}), (theirs, {})):
+        opt = Adam(params, lr=0.1, state_format="bfloat16", **options)
+        for seed in range(3):
+            params[1].grad = randn(4, seed=seed)
+            opt.step()
+    assert bits(ours) == bits(theirs)
+
+
+def test_parameters_of_both_kinds_of_16_bits_keep_theirs() -> None:
+    """Also where a plan is made, for a third one, in a step in which they have no gradient."""
+    ours = [
+        leaf(randn(5, seed=k).to(x)) for k, x in enumerate((torch.bfloat16, torch.float16, torch.bfloat16))
+    ]
+    opt = SGD(ours, lr=0.5, offload=True)
+    for active in ([0, 1], [2], [0, 1, 2]):
+        for k, p in enumerate(ours):
+            p.grad = torch.ones_like(p) if k in active else None
+        opt.step()
+    assert bits(ours) == bits([opt.state[p]["master"].to(p.dtype) for p in ours])
+    assert bits(opt.state[ours[1]]["master"]) == bits(randn(5, seed=1).half().float() - 1)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_what_others_write_to_a_parameter_counts(dtype: torch.dtype, device: Late | None) -> None:
     """Weights that are loaded or clamped, element by element: the others keep all bits of their masters."""
