@@ -230,7 +230,7 @@ class Worker:
 
     def begin(self, step: Callable[[], None]) -> None:
         """Let the thread take a step after those that it was given before."""
-        self._begun.append(self._thread.submit(torch.no_grad()(step)))
+        self._begun.append(self._thread.submit(step))
 
     def finish(self) -> None:
         """Wait for all steps; an error of the first that raised is raised here."""
