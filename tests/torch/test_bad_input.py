@@ -165,13 +165,18 @@ def test_an_unknown_backend_is_refused(value: Any) -> None:
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
-def test_capturable_is_refused(make: Make) -> None:
+def test_capturable_is_refused_on_the_cpu(make: Make) -> None:
     if "capturable" not in make(simple()).defaults:
         with pytest.raises(TypeError, match="capturable"):
             make(simple(), capturable=True)
         return
-    with pytest.raises(ValueError, match="capturable=True"):
-        make(simple(), capturable=True)
+    params = simple()
+    opt, before = make(params, capturable=True), [p.detach().clone() for p in params]
+    give_gradients(params, 0)
+    with pytest.raises(ValueError, match="capturable=True needs a step without the host"):
+        opt.step()
+    assert not opt.state
+    assert all(torch.equal(p, x) for p, x in zip(params, before, strict=True))
 
 
 # Rules
