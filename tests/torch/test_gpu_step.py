@@ -429,6 +429,66 @@ def test_a_graph_steps_with_its_own_gradients(monkeypatch: pytest.MonkeyPatch) -
     assert kept[0] is not params[0].grad
 
 
+def test_a_graph_goes_on_where_the_plan_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another parameter's first gradient makes another plan, and both count the same steps."""
+    params, others = simple(), simple()
+    opt, other = Adam(params, capturable=True, **GPU), Adam(others, capturable=True, **GPU)
+    graph = Graph(monkeypatch)
+    for each in (params, others):
+        give_gradients(each, 0)
+        each[1].grad = None
+    opt.step()
+    other.step()
+    graph.capture(opt)
+    plan, kept = opt._plan, params[0].grad  # which a graph would keep
+    for each in (params, others):
+        give_gradients(each, 1)
+    opt.step()
+    other.step()
+    assert opt._plan is not plan
+    give_gradients(others, 0)
+    others[1].grad = None
+    assert kept is not params[0].grad
+    for _ in range(2):
+        graph.replay()
+        other.step()
+    assert [float(opt.state[p]["step"]) for p in params] == [4, 1]
+    assert all(torch.equal(p, q) for p, q in zip(params, others, strict=True))
+
+
+def test_a_first_step_that_is_skipped_is_none() -> None:
+    """Though the slots stay, and another plan is made: SGD's momentum begins undamped."""
+    params, others = simple(), simple()
+    sgd = functools.partial(adamas.torch.SGD, lr=1.0, momentum=0.9, dampening=0.5, skip_nonfinite=True)
+    opt, other = sgd(params, **GPU), sgd(others)
+    for each in (params, others):
+        each[0].grad = torch.full_like(each[0], math.nan)
+    opt.step()
+    other.step()
+    for t in range(2):
+        for each in (params, others):
+            give_gradients(each, t)
+        opt.step()
+        other.step()
+    assert_close([p.detach() for p in params], [p.detach() for p in others])
+
+
+def test_a_grad_scaler_that_saw_no_gradient_of_this_optimizer() -> None:
+    """It has summed the infinities of no device: the number 0."""
+    params = simple()
+    opt = Adam(params, fused=True, **GPU)
+    give_gradients(params, 0)
+    opt.step()
+    opt.zero_grad()
+    opt.grad_scale, opt.found_inf = torch.tensor(2.0), 0  # type: ignore[attr-defined]
+    opt.step()
+    assert not opt.last_step.skipped
+
+
+def test_capturable_before_there_is_a_gradient() -> None:
+    Adam(simple(), capturable=True, **GPU).step()
+
+
 def test_more_graphs_than_were_prepared_for(monkeypatch: pytest.MonkeyPatch) -> None:
     params = simple()
     opt, graph = Adam(params, **GPU), Graph(monkeypatch)

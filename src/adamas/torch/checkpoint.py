@@ -56,7 +56,12 @@ class Checkpoints(torch.optim.Optimizer):
             slots = dict(zip(self._slot_keys(rule), rule.form().slots.values(), strict=True))
             for p, index in zip(group["params"], packed["params"], strict=True):
                 if index in saved["state"]:
-                    saved["state"][index] = self._widened(p, slots, saved["state"][index])
+                    wide = self._widened(p, slots, saved["state"][index])
+                    step = wide.get("step")
+                    # On a GPU torch reads it at every step, one by one, unless it counts there too.
+                    if isinstance(step, torch.Tensor) and not (group.get("fused") or group.get("capturable")):
+                        wide["step"] = step.to("cpu", copy=True)
+                    saved["state"][index] = wide
         return saved
 
     def _widened(
@@ -172,8 +177,11 @@ class _Held:
 def _on_device(state: Mapping[str, Any], device: torch.device) -> dict[str, torch.Tensor]:
     """The tensors of one parameter's state on a device, each in its own dtype."""
     tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
-    # Counters are cloned, because two optimizers must not share one.
-    return {key: x.to(device) if x.dim() > 0 else x.clone() for key, x in tensors.items()}
+    # Counters are copied, because two optimizers must not share one; those of a GPU may be another GPU's.
+    return {
+        key: x.to(device) if x.dim() > 0 else x.clone() if x.device.type == "cpu" else x.to(device, copy=True)
+        for key, x in tensors.items()
+    }
 
 
 def _held(state: Mapping[str, Any]) -> dict[str, Any]:

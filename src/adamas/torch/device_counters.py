@@ -13,13 +13,39 @@ from ._compat import without_modes
 from .counters import Selection
 from .options import Groups
 
-__all__ = ["DeviceCounters"]
+__all__ = ["CounterStore", "DeviceCounters"]
+
+
+class CounterStore:
+    """The counters of an optimizer on one device: plans come and go, and CUDA graphs go on with these."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[Any, tuple[Tensor, dict[int, Tensor]]] = {}
+
+    def array(
+        self, names: Sequence[str], dtype: torch.dtype, count: int, device: torch.device
+    ) -> tuple[Tensor, dict[int, Tensor]]:
+        """The array of so many parameters, a row a name, and the parameters that have had their column."""
+        key = tuple(names), dtype, count
+        if key not in self._arrays:
+            made = torch.zeros((len(names), count), dtype=dtype, device=device)
+            self._arrays[key] = made, {}
+        return self._arrays[key]
 
 
 class DeviceCounters:
     """The 0-d tensors `state[p]["step"]`, and those of carried values, as views of one array of the device.
 
     The kernel that computes the scalars of a step counts it. What is written to the tensors is seen at once.
+
+    Args:
+        groups: of the optimizer.
+        groups_of, states, began: of each member its group, its state, and whether its slots have seen a step.
+        keys: those of the counters in a state, with their initial values.
+        columns: of each member its place among all parameters of the optimizer.
+        params: the members.
+        store: the counters of the optimizer on this device.
+        device: that of the members.
     """
 
     shared = ()
@@ -33,36 +59,54 @@ class DeviceCounters:
         states: Sequence[dict[str, Any]],
         began: Sequence[bool],
         keys: dict[str, float],
+        columns: Sequence[int],
+        params: Sequence[Tensor],
+        store: CounterStore,
         device: torch.device,
     ) -> None:
-        self.groups_of = list(groups_of)
+        self.groups_of, self.columns = list(groups_of), list(columns)
         dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
-        rows = list(keys.items())
         # Steps taken, whether slots have seen one, and carried values.
-        rows = [*([] if groups.keeps_steps else [("", 0.0)]), *rows]
+        rows = [*([] if groups.keeps_steps else [("", 0.0)]), *keys.items()]
         rows.insert(1, ("", 0.0))
+        count = sum(len(group["params"]) for group in groups.param_groups)
         self._views: list[Tensor] = []
         with without_modes():
-            self.array = torch.empty((len(rows), len(states)), dtype=dtype, device=device)
+            self.array, known = store.array([key for key, _ in rows], dtype, count, device)
             for row, (key, initial) in enumerate(rows):
-                first = list(map(float, began)) if row < 2 else [initial] * len(states)
-                self._adopt(states, row, key, first)
+                if key:
+                    first = list(map(float, began)) if row == 0 else [initial] * len(states)
+                    self._adopt(states, row, key, first)
+                else:
+                    # A column goes on, unless its slots are new; a step that was skipped is no first one.
+                    mine = zip(began, columns, params, strict=True)
+                    fresh = [not on or known.get(column) is not p for on, column, p in mine]
+                    self._write(row, fresh, list(map(float, began)))
+        known |= dict(zip(columns, params, strict=True))
         self._addresses = list(map(Tensor.data_ptr, self._views))
 
     def _adopt(self, states: Sequence[dict[str, Any]], row: int, key: str, initial: list[float]) -> None:
-        """Make the counters of one name views of their row of the array."""
-        old = [state.get(key) if key else None for state in states]
-        there = [x for x in old if isinstance(x, Tensor) and x.device == self.array.device]
+        """Make the counters of one name views of their row of the array; those that are stay as they are."""
+        every = self.array[row].unbind()
+        views = [every[column] for column in self.columns]
+        old = [state.get(key) for state in states]
+        mine = [_is_same(x, view) for x, view in zip(old, views, strict=True)]
         values = [_value(x, first) for x, first in zip(old, initial, strict=True)]
-        self.array[row] = torch.from_numpy(np.array(values)).to(self.array)
-        if there:  # moved on the device, without waiting for it
-            places = [k for k, x in enumerate(old) if isinstance(x, Tensor) and x.device == self.array.device]
-            moved = torch.stack([x.detach().reshape(()).to(self.array.dtype) for x in there])
-            self.array[row].index_copy_(0, torch.tensor(places, device="cpu").to(self.array.device), moved)
-        if key:
-            for state, view in zip(states, self.array[row].unbind(), strict=True):
+        self._write(row, [not each for each in mine], values)
+        for state, x, view, same in zip(states, old, views, mine, strict=True):
+            if not same:
+                if isinstance(x, Tensor) and not x.is_meta and x.device.type != "cpu":
+                    view.copy_(x.detach().reshape(()))  # from this device or another
                 state[key] = view
-                self._views.append(view)
+            self._views.append(state[key])
+
+    def _write(self, row: int, chosen: Sequence[bool], values: Sequence[float]) -> None:
+        """Write the values of the chosen members to a row."""
+        places = [column for column, on in zip(self.columns, chosen, strict=True) if on]
+        if places:
+            new = [value for value, on in zip(values, chosen, strict=True) if on]
+            where = torch.tensor(places, device="cpu").to(self.array.device)
+            self.array[row].index_copy_(0, where, torch.from_numpy(np.array(new)).to(self.array))
 
     def modified_externally(self) -> bool:
         """Whether a counter's memory was replaced (`.data = ...`)."""
@@ -82,6 +126,13 @@ class DeviceCounters:
     def take(self, selection: Selection) -> bool:
         """Make a step count for these members."""
         return True
+
+
+def _is_same(x: Any, view: Tensor) -> bool:
+    """Whether a counter is the view already."""
+    if not isinstance(x, Tensor) or x.device != view.device or x.dtype != view.dtype or x.dim():
+        return False
+    return x.data_ptr() == view.data_ptr()
 
 
 def _value(x: Any, initial: float) -> float:

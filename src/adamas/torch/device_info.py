@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 
+from .device_counters import CounterStore
 from .launchers._sent import capturing
 from .options import StepInfo
 from .skips import NONFINITE
@@ -28,14 +28,17 @@ class DeviceInfo:
         self.numbers, self.measures = host.to(device), measures
         self._nothing = self.numbers[:3].clone()
         # What CUDA graphs read: a plan may be dropped, and they are replayed.
-        self._kept: list[torch.Tensor] = []
+        self._kept: list[Any] = []
+        self.kept_before: DeviceInfo | None = None
+        # The steps that parameters have taken.
+        self.counters = CounterStore()
         self._copy: torch.Tensor | None = None
         self._event: Any = None
 
-    def keep(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Keep tensors alive that a CUDA graph reads, if one is captured now."""
+    def keep(self, *owners: Any) -> None:
+        """Keep alive what a CUDA graph reads, if one is captured now."""
         if capturing(self.numbers.device):
-            self._kept += tensors
+            self._kept += owners
 
     def found_nothing(self) -> None:
         """Note a step without gradients: their norm is 0."""
@@ -52,22 +55,25 @@ class DeviceInfo:
         *_, skipped, in_a_row = self.numbers.tolist()
         return int(skipped), int(in_a_row)
 
-    def skips_in_a_row(self) -> int:
-        """How many of the last steps were skipped, as of a step not long ago; waits for nothing."""
+    def skips_in_a_row(self) -> int | None:
+        """How many of the last steps were skipped, as of one not long ago; None where that is not known yet.
+
+        Waits for nothing.
+        """
         if self.numbers.device.type == "cpu":
             return int(self.numbers[4])
         if capturing(self.numbers.device):
-            return 0
-        found = 0
+            return None
+        found = None
         if self._event is None:
-            self._copy = torch.empty(5, dtype=torch.float64, device="cpu", pin_memory=True)
+            self._copy = torch.zeros(5, dtype=torch.float64, device="cpu", pin_memory=True)
             self._event = torch.cuda.Event()
         elif not self._event.query():
-            return 0
+            return None
         else:
             assert self._copy is not None
             found = int(self._copy[4])
         assert self._copy is not None
         self._copy.copy_(self.numbers, non_blocking=True)
-        self._event.record()
+        self._event.record(torch.cuda.current_stream(self.numbers.device))
         return found

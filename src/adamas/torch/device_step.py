@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..backends import LiveTrace, RuleSourceError, trace_scalars
 from ._compat import foreach_copy
-from .device_counters import DeviceCounters
+from .device_counters import CounterStore, DeviceCounters
 from .device_info import DeviceInfo
 from .launchers import IDLE, DeviceLauncher, Prepared
 from .launchers._sent import Sent, capturing
@@ -95,10 +95,10 @@ class DeviceStep:
             self._why_not = "the host keeps the norms by which skip_spikes goes"
         self._groups: list[_Group] = []
 
-    def may_stay(self, device: torch.device) -> bool:
-        """Whether a step can be computed on this device alone."""
-        if self._why_not is not None:
-            return False
+    def store_on(self, device: torch.device) -> CounterStore | None:
+        """Where steps are counted on this device; None where a step cannot be computed there alone."""
+        if self._why_not is not None or self._info_on is None:
+            return None
         self._device = device
         names = list(self._of.defaults)
         self._groups = [_Group(group, names) for group in self._of.param_groups]
@@ -117,11 +117,12 @@ class DeviceStep:
                     SlowPathWarning,
                     stacklevel=8,
                 )
-        return self._why_not is None
+        return None if self._why_not is not None else self._info_on(device).counters
 
-    def check_wanted(self, counters: Any) -> None:
-        """Raise a ValueError where a group is capturable, and steps are not on a device."""
-        if isinstance(counters, DeviceCounters):
+    def check_wanted(self, placed: Any) -> None:
+        """Raise a ValueError where a group is capturable, and a step of ours is not on a device."""
+        ours = any(launcher.keeps_state for launcher in placed.launchers)
+        if isinstance(placed.counters, DeviceCounters) or not ours:  # torch's own may be in a graph
             return
         if any(group.get("capturable") for group in self._of.param_groups):
             why = self._why_not or "it takes parameters on one GPU, each of which a kernel for GPUs updates"
@@ -191,8 +192,8 @@ class DeviceStep:
             alike: dict[Any, list[tuple[int, int, int]]] = {}
             active = [place for place, row in enumerate(mine) if row != IDLE]
             for row, place in enumerate(active):
-                column = part.start + place
-                group = self._counters.groups_of[column]
+                member = part.start + place
+                column, group = self._counters.columns[member], self._counters.groups_of[member]
                 alike.setdefault(self._groups[group].key, []).append((row, column, group))
             for members in alike.values():
                 yield _Part(launcher, self._groups[members[0][2]], members, self._device)
@@ -225,19 +226,18 @@ class DeviceStep:
                     first=n == 0,
                 )
             )
-        self._info.keep(part.members.tensor for part in self._parts)
-        self._info.keep([self._hyper.tensor, self._counters.array, scaler])
+        self._info.keep(self, scaler, self._parts, self._launchers)
         for launcher in reversed(self._launchers):
             launcher.launch_prepared()
         return self._info
 
     def _send(self) -> None:
         """Send the hyperparameters that have changed, and copy those of the device."""
-        sent = [self._padded(each) for each in self._groups]
-        if sent != self._sent:
+        sent, captured = [self._padded(each) for each in self._groups], capturing(self._device)
+        if captured or sent != self._sent:
             self._hyper.send(np.array(sent))
             # A graph has an array of its own, of which later steps know nothing.
-            self._sent = None if capturing(self._device) else sent
+            self._sent = None if captured else sent
         live = [(k, place, x) for k, each in enumerate(self._groups) for place, x in each.tensors]
         if live:
             targets = [self._hyper.tensor[k, place] for k, place, _ in live]

@@ -252,6 +252,10 @@ def _complete(p: Tensor, layout: Tensor, kind: Kind, mine: dict[str, Any]) -> No
     """Make what is missing of the state of `p`, and convert the rest to its format and layout."""
     for key, slot, format in kind.slots:
         held = find(mine, key)
+        if held is not None and held.codes.device != layout.device:  # the model was moved, or its state was
+            tensors = {k: mine[k] for k in held.keys if mine[k].dtype != torch.int64}
+            mine |= {k: x.to(layout.device) for k, x in tensors.items()}
+            held = find(mine, key)
         if held is None:
             mine.update(allocate(layout, key, format, slot))
         elif not fits(held, layout, format):
@@ -260,7 +264,10 @@ def _complete(p: Tensor, layout: Tensor, kind: Kind, mine: dict[str, Any]) -> No
                 del mine[old]
             mine.update(made)
     if kind.average is not None:
-        mine[AVERAGE] = _average(p, layout, mine.get(AVERAGE), kind.average)
+        average = mine.get(AVERAGE)
+        if average is not None and average.device != layout.device:
+            average = average.to(layout.device)
+        mine[AVERAGE] = _average(p, layout, average, kind.average)
 
 
 def _dense_like(p: Tensor) -> Tensor:

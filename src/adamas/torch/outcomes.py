@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import torch
+from torch import Tensor
 
 from .device_info import DeviceInfo
 from .keywords import StepOptions
@@ -46,7 +47,9 @@ class Outcomes(torch.optim.Optimizer):
     def _info_on(self, device: torch.device) -> DeviceInfo:
         if self._info is None or self._info.numbers.device != device:
             skipped = self.skipped_steps
+            before = self._info  # graphs of another device read what it keeps
             self._info, self._skipped_steps = DeviceInfo(device, self.options.needs_grad_norm, skipped), 0
+            self._info.kept_before = before
         return self._info
 
     def _is_scaled(self) -> bool:
@@ -72,12 +75,18 @@ class Outcomes(torch.optim.Optimizer):
 
     def _run_on_device(self, plan: Plan) -> None:
         """A step that this thread does not wait for; how many were skipped it hears of a little later."""
-        scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
+        # Of an optimizer without gradients, a GradScaler has found the number 0.
+        given = (getattr(self, name, None) for name in ("grad_scale", "found_inf"))
+        scale, found_inf = (
+            x if x is None or isinstance(x, Tensor) else torch.tensor(float(x)) for x in given
+        )
         self._last_step = info = plan.run_on_device(scale, found_inf)
         limit = self.options.warn_after_skips
         if limit is None or not (self.options.skip_nonfinite or found_inf is not None):
             return
         in_a_row = info.skips_in_a_row()
+        if in_a_row is None:
+            return
         if self._skips_in_a_row < limit <= in_a_row:
             text = told(StepInfo(None, 1.0, True, NONFINITE), in_a_row, self._groups())
             warnings.warn(text, UserWarning, stacklevel=5)

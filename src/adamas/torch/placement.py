@@ -13,7 +13,7 @@ from torch import Tensor
 from ..rules import Rule
 from ._compat import has_overlap
 from .counters import Counters, counter_keys
-from .device_counters import DeviceCounters
+from .device_counters import CounterStore, DeviceCounters
 from .launchers import Launcher, Member, ParamState, Request
 from .members import Kind, check_state, kinds_of, make_state, missing_names
 from .numbering import numbers_of
@@ -54,7 +54,7 @@ def place(
     known: set[int],
     made: Made,
     counts: bool = True,
-    may_stay: Callable[[torch.device], bool] | None = None,
+    store_on: Callable[[torch.device], CounterStore | None] | None = None,
 ) -> Placement:
     """Choose the members and a launcher for each, make the state that is missing, and the launchers.
 
@@ -64,7 +64,8 @@ def place(
         known: the identities of parameters that have had a gradient before.
         made: is appended to, so that the caller can roll back.
         counts: whether parameters that are no DTensors count in the norm of this process.
-        may_stay: whether steps may be counted on a device, where all launchers are there; never unless given.
+        store_on: where steps are counted on a device, if all launchers are there, and they may be; None where
+            not, and unless given.
     """
     keys = counter_keys(groups, rules)
     index = numbers_of([member.p for _, member in found], groups)
@@ -84,9 +85,9 @@ def place(
     flat = [each for part in ordered for each in part]
     kept = [each for part in ordered for each in part if each[1].launcher.keeps_state]
     device = _common_device(flat)
-    if device is not None and (may_stay is None or not may_stay(device)):
-        device = None
-    states, counters = _states(groups, kept, index, keys, made, device)
+    store = None if device is None or store_on is None else store_on(device)
+    place_of = {id(member.p): n for n, (_, member) in enumerate(found)}
+    states, counters = _states(groups, kept, index, keys, made, place_of, store)
     states += [_without_state(member, index[id(member.p)]) for member, *_ in flat[len(kept) :]]
     ends = list(itertools.accumulate(map(len, ordered), initial=0))
     slices = [slice(*pair) for pair in itertools.pairwise(ends)]
@@ -129,9 +130,10 @@ def _states(
     index: Mapping[int, int],
     keys: dict[str, float],
     made: Made,
-    device: torch.device | None,
+    place_of: Mapping[int, int],
+    store: CounterStore | None,
 ) -> tuple[list[ParamState], Counters | DeviceCounters]:
-    """The members with their state, made where missing, and their counters, on a device if one is given."""
+    """The members with their state, made where missing, and their counters, in a store if there is one."""
     began, members, states = [], [], []
     for member, kind, mine in kept:
         p = member.p
@@ -148,8 +150,10 @@ def _states(
         members.append(make_state(member, index[id(p)], kind, mine))
         states.append(mine)
     groups_of = [kind.group for _, kind, _ in kept]
-    if device is not None:
-        return members, DeviceCounters(groups, groups_of, states, began, keys, device)
+    if store is not None:
+        params = [member.p for member, *_ in kept]
+        columns, device = [place_of[id(p)] for p in params], kept[0][0].local.device
+        return members, DeviceCounters(groups, groups_of, states, began, keys, columns, params, store, device)
     return members, Counters(groups, groups_of, states, began, keys)
 
 

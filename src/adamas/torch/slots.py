@@ -248,7 +248,8 @@ def _encoded(format: Format, value: float) -> tuple[np.float32, int]:
 def same_layout(x: Tensor, p: Tensor, dtype: torch.dtype) -> bool:
     """Whether a tensor lies in memory as `p` does, in a dtype, with memory of its own and nothing lazy."""
     lazy = x.is_conj() or x.is_neg() or not has_own_memory(x)
-    return x.dtype == dtype and x.shape == p.shape and x.stride() == p.stride() and not lazy
+    same = x.device == p.device and x.dtype == dtype and x.shape == p.shape
+    return same and x.stride() == p.stride() and not lazy
 
 
 def fits(held: Held, p: Tensor, format: Format) -> bool:
@@ -260,6 +261,8 @@ def fits(held: Held, p: Tensor, format: Format) -> bool:
     if held.name != format.name or held.scales is None or held.order != memory_order(p):
         return False
     flat = held.scales.is_contiguous() and held.scales.dtype == torch.float32
+    if held.scales.device != p.device or held.codes.device != p.device:
+        return False
     if format.packs > 1:
         return flat and held.codes.is_contiguous() and held.codes.dtype == torch_dtype(format)
     return flat and same_layout(held.codes, p, torch_dtype(format))

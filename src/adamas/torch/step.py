@@ -84,8 +84,8 @@ class Plan:
         known = set() if before is None else set(map(id, before._params))
         device = DeviceStep(groups, rule_of, info_on, self.exchange is None)
         try:
-            placed = place(groups, self._requests, rules, found, known, self._made, counts, device.may_stay)
-            device.check_wanted(placed.counters)
+            placed = place(groups, self._requests, rules, found, known, self._made, counts, device.store_on)
+            device.check_wanted(placed)
         except BaseException:
             self.rollback()
             raise
@@ -139,7 +139,8 @@ class Plan:
         for k, group in enumerate(param_groups):
             options = self._options_of(group)
             try:
-                changed = options != self._options[k]
+                live = self._on_device is not None and not is_constant(options)
+                changed = live or options != self._options[k]
             except (TypeError, ValueError, RuntimeError):  # an array among them is neither equal nor not
                 changed = True
             if changed and not self._read_options(k, group, options, optimizer.rule_of):

@@ -64,6 +64,11 @@ class Sent:
         return torch.empty(self._own.shape, dtype=self._own.dtype, device="cpu", pin_memory=pinned)
 
     def _spare(self) -> tuple[torch.Tensor, torch.Tensor]:
+        if not self._captured:
+            raise RuntimeError(
+                "a CUDA graph is captured, and this step needs what the host has not sent before: take one "
+                "with the same gradients outside of the graph first, with capturable=True"
+            )
         if not self._spares:
             raise RuntimeError(
                 f"more than {_SPARES} CUDA graphs with a step of this optimizer were captured one after the "

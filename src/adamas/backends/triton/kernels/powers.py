@@ -1,9 +1,9 @@
 """Powers and quotients in float64 for generated Triton kernels, a block of numbers at once.
 
-No machine's own power is called: they differ from each other. A power is that of the whole part of its
-exponent, in pairs of numbers that hold twice the digits, times one of a number below one. Pairs need products
-that are not fused with sums: a GPU of any make and Triton's interpreter then give the same bits, and nearly
-always the bits of C's `pow`, which Python calls.
+A power is that of the whole part of its exponent, in pairs of numbers that hold twice the digits, times one
+of an exponent below one, if there is a rest. Pairs need products that are not fused with sums: whole powers
+then have the same bits on a GPU of any make and in Triton's interpreter, nearly always those of C's `pow`,
+which Python calls. For a rest the machine's exponential and logarithm are called, whose last bits differ.
 """
 
 import triton
