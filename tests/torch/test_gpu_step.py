@@ -489,6 +489,35 @@ def test_capturable_before_there_is_a_gradient() -> None:
     Adam(simple(), capturable=True, **GPU).step()
 
 
+def test_where_triton_cannot_run_kernels_the_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container without a C compiler."""
+    from adamas.backends.triton import launch
+    from adamas.torch.launchers import triton
+
+    def fails(*_: Any) -> None:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(launch, "launch", fails)
+    monkeypatch.setattr(triton, "_fault", triton._fault.__wrapped__)
+    params = simple()
+    give_gradients(params, 0)
+    with pytest.raises(ValueError, match="Triton cannot run kernels on cpu: Failed to find C compiler"):
+        Adam(params, **GPU).step()
+
+
+def test_state_of_another_device_is_none_of_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kernel would take its address."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from adamas.torch import slots
+
+    monkeypatch.setattr(slots, "has_own_memory", lambda _: True)
+    with FakeTensorMode():
+        p, near, far = (torch.empty(3, device=device) for device in ("cuda:0", "cuda:0", "cuda:1"))
+    assert slots.same_layout(near, p, torch.float32)
+    assert not slots.same_layout(far, p, torch.float32)
+
+
 def test_more_graphs_than_were_prepared_for(monkeypatch: pytest.MonkeyPatch) -> None:
     params = simple()
     opt, graph = Adam(params, **GPU), Graph(monkeypatch)

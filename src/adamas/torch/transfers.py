@@ -74,7 +74,10 @@ class Cuda:
         return torch.empty_like(like, dtype=dtype, device="cpu", requires_grad=False, pin_memory=True)
 
     def fetch(self, source: Tensor, target: Tensor) -> Callable[[], object]:
-        self._inward.wait_stream(torch.cuda.current_stream(self._device))
+        computing = torch.cuda.current_stream(self._device)
+        self._inward.wait_stream(computing)
+        # What is computed already may read the parameter that will be sent.
+        self._outward.wait_stream(computing)
         with torch.cuda.stream(self._inward):
             target.copy_(source, non_blocking=True)
             # The allocator may give the memory of a gradient that is freed now to the next one.

@@ -3,7 +3,7 @@
 It imports Triton, which is an extra: `pip install adamas[triton]`.
 """
 
-from . import launch, norm, scalars
+from . import launch, norm, scalars, toolbox
 from .kernel import THREADS, Kernel, chunk_size, compile_rule
 from .launch import interpreted
 
@@ -16,4 +16,5 @@ __all__ = [
     "launch",
     "norm",
     "scalars",
+    "toolbox",
 ]

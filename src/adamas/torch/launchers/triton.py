@@ -33,6 +33,24 @@ def _backend() -> ModuleType | None:
     return triton
 
 
+@functools.cache
+def _fault(device: torch.device) -> str | None:
+    """Why Triton, which is installed, cannot run kernels on a device: no C compiler, too old a GPU."""
+    backend: Any = _backend()
+    try:
+        with _current(device):
+            memory = torch.zeros(2, dtype=torch.int64, device=device)
+            backend.launch.launch(backend.toolbox.nothing, 1, ("*i64",), [memory], backend.THREADS)
+    except Exception as error:  # of its compiler, its driver, or the linker
+        return f"Triton cannot run kernels on {device}: {' '.join(str(error).split())[:200]}"
+    return None
+
+
+def _current(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """A context in which launches go to a device."""
+    return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+
+
 class TritonLauncher(TableLauncher):
     """A table of addresses and a list of chunks on the device, and one launch over them."""
 
@@ -52,7 +70,7 @@ class TritonLauncher(TableLauncher):
             return "Triton, which compiles kernels for GPUs, is not installed: pip install 'adamas[triton]'"
         if device.type == "cpu" and not backend.interpreted():
             return "it is on cpu, and TRITON_INTERPRET=1 is not set"
-        return why_no_table(backend.compile_rule, member, request)
+        return why_no_table(backend.compile_rule, member, request) or _fault(device)
 
     @classmethod
     def key(cls, member: Member, request: Request) -> Hashable:
@@ -125,7 +143,7 @@ class TritonLauncher(TableLauncher):
         return self._infos[key]
 
     def _launch(self, function: Any, grid: int, signature: Sequence[str], arguments: Sequence[Any]) -> None:
-        with torch.cuda.device(self._device) if self._device.type == "cuda" else contextlib.nullcontext():
+        with _current(self._device):
             self._backend.launch.launch(function, grid, signature, arguments, self._backend.THREADS)
 
     def _run(self) -> None:
