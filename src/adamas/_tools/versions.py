@@ -9,7 +9,7 @@ from collections.abc import Iterable
 __all__ = ["PACKAGES", "versions"]
 
 # The packages that numbers can depend on.
-PACKAGES = ("adamas", "numpy", "numba", "scikit-learn", "scipy", "torch", "triton")
+PACKAGES = ("adamas", "numpy", "numba", "scikit-learn", "scipy", "torch")
 
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:

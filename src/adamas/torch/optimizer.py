@@ -23,7 +23,7 @@ from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .mesh import spread_of
 from .offload import plan_of
 from .options import AVERAGE, Groups, StepInfo, check_group, check_placed
-from .outcomes import Outcomes
+from .outcomes import OF_SCALER, Outcomes
 from .report import Report, report_of
 from .skips import WINDOW_KEY, keep_window
 from .state import check_fit
@@ -148,7 +148,15 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
                 plan.exchange.begin()
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
-            self._run(plan)
+            scaled = not self.__dict__.keys().isdisjoint(OF_SCALER)
+            if plan.on_device:
+                self._last_step = self._run_on_device(plan)
+                return loss
+            self._last_step = last = self._run_scaled(plan) if scaled else plan.run()
+            if last.skipped:
+                self._count_skip(plan)
+            else:
+                self._skips_in_a_row = 0
         except BaseException as error:
             if isinstance(error, Exception):
                 self._tell_others()
@@ -160,7 +168,7 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
 
     def _tell_others(self) -> None:
         """Tell processes that wait for this one, if any do, that it cannot take the step."""
-        if not self.options.needs_grad_norm and not self._is_scaled():
+        if not self.options.needs_grad_norm and self.__dict__.keys().isdisjoint(OF_SCALER):
             return
         if self._plan is not None:
             exchange = self._plan.exchange

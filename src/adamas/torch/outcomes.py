@@ -13,10 +13,10 @@ from .options import Groups, StepInfo
 from .skips import NONFINITE, told
 from .step import Plan
 
-__all__ = ["Outcomes"]
+__all__ = ["OF_SCALER", "Outcomes"]
 
-# What GradScaler sets for the duration of a step.
-_OF_SCALER = ("grad_scale", "found_inf")
+# What GradScaler sets for the duration of a step that is to unscale and skip (fused=True).
+OF_SCALER = ("grad_scale", "found_inf")
 
 
 class Outcomes(torch.optim.Optimizer):
@@ -52,45 +52,31 @@ class Outcomes(torch.optim.Optimizer):
             self._info.kept_before = before
         return self._info
 
-    def _is_scaled(self) -> bool:
-        """Whether this step is a GradScaler's, which is to unscale and may skip (fused=True)."""
-        return not self.__dict__.keys().isdisjoint(_OF_SCALER)
-
-    def _run(self, plan: Plan) -> None:
-        """Take the step that a plan has bound, and note what it found."""
-        if plan.on_device:
-            self._run_on_device(plan)
-            return
-        self._last_step = last = self._run_scaled(plan) if self._is_scaled() else plan.run()
-        if last.skipped:
-            self._count_skip(plan)
-        else:
-            self._skips_in_a_row = 0
-
     def _run_scaled(self, plan: Plan) -> StepInfo:
         """A step that unscales and skips for a GradScaler; a scale of 0 has lost the gradients."""
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         factor = 1.0 if scale is None else float(scale)
         return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0)
 
-    def _run_on_device(self, plan: Plan) -> None:
+    def _run_on_device(self, plan: Plan) -> DeviceInfo:
         """A step that this thread does not wait for; how many were skipped it hears of a little later."""
         # Of an optimizer without gradients, a GradScaler has found the number 0.
         given = (getattr(self, name, None) for name in ("grad_scale", "found_inf"))
         scale, found_inf = (
             x if x is None or isinstance(x, Tensor) else torch.tensor(float(x)) for x in given
         )
-        self._last_step = info = plan.run_on_device(scale, found_inf)
+        info = plan.run_on_device(scale, found_inf)
         limit = self.options.warn_after_skips
         if limit is None or not (self.options.skip_nonfinite or found_inf is not None):
-            return
+            return info
         in_a_row = info.skips_in_a_row()
         if in_a_row is None:
-            return
+            return info
         if self._skips_in_a_row < limit <= in_a_row:
             text = told(StepInfo(None, 1.0, True, NONFINITE), in_a_row, self._groups())
             warnings.warn(text, UserWarning, stacklevel=5)
         self._skips_in_a_row = in_a_row
+        return info
 
     def _count_skip(self, plan: Plan) -> None:
         self._skipped_steps += 1

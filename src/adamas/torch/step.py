@@ -95,6 +95,8 @@ class Plan:
         self._launchers, self._slices = placed.launchers, placed.slices
         self._counters = placed.counters
         self._on_device: DeviceStep | None = None
+        # Whether a step is `run_on_device`, not `run`.
+        self.on_device = isinstance(placed.counters, DeviceCounters)
         if isinstance(placed.counters, DeviceCounters):
             self._on_device = device.over(placed.launchers, placed.slices, placed.counters)
         states = [each.values() for each in state.values() if isinstance(each, dict)]
@@ -249,11 +251,6 @@ class Plan:
             launcher.unbind()
         record(self.groups, None if found_inf else norm)
         return StepInfo(norm, factor, reason is not None, reason)
-
-    @property
-    def on_device(self) -> bool:
-        """Whether a step is `run_on_device`, not `run`."""
-        return self._on_device is not None
 
     def run_on_device(self, scale: Tensor | None, found_inf: Tensor | None) -> DeviceInfo:
         """Launch the step that `bind` prepared, without waiting for the device.

@@ -54,6 +54,10 @@ class TableLauncher:
     in_place_of_kernel = None
     keeps_state = True
     on_device = False
+    # The factor on all gradients that was written last.
+    _grad_scale: Any = None
+    # Runs the pass.
+    _execute: Callable[[], None]
 
     def __init__(self, members: list[ParamState], requests: Sequence[Request], kernel: Any) -> None:
         self._members, self._takes_sparse = members, requests[0].groups.takes_sparse
@@ -102,8 +106,8 @@ class TableLauncher:
         """Let the pass take these rows of scalars for its tensors."""
         raise NotImplementedError
 
-    def _run(self) -> None:
-        """Run the pass."""
+    def _write_grad_scale(self, scale: float) -> None:
+        """Let the pass take this factor on all gradients."""
         raise NotImplementedError
 
     def _stand_in(self, k: int) -> Tensor:
@@ -190,12 +194,14 @@ class TableLauncher:
             self._tensors[2 * k + 1] = aligned
         return True
 
-    def _run_on_layouts(self) -> None:
-        """Run the pass, over copies of what a kernel cannot read as it lies."""
+    def launch(self, grad_scale: float | Tensor) -> None:
+        if grad_scale is not self._grad_scale and grad_scale != self._grad_scale:
+            self._write_grad_scale(float(grad_scale))
+            self._grad_scale = grad_scale
         staged = self._selection.staged
-        for member in staged:
+        for member in staged:  # copies of what a kernel cannot read as it lies
             member.to_layout()
-        self._run()
+        self._execute()
         for member in staged:
             member.from_layout()
         torch.autograd.graph.increment_version(self._selection.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -55,6 +56,8 @@ class NumbaLauncher(TableLauncher):
         self._key = options.key if key.rounds else None
         self._written: tuple[list[int], list[int]] = [], []
         self._pool = default_pool()
+        self._execute = functools.partial(self._job.run, self._pool)
+        self._grad_scale = self._job.grad_scale
 
     def _write_table(self, tensors: list[int], slots: list[int]) -> None:
         if (tensors, slots) != self._written:  # gradients often come back to where they were
@@ -64,8 +67,8 @@ class NumbaLauncher(TableLauncher):
     def _write_rows(self, rows: np.ndarray[Any, Any]) -> None:
         self._job.write_rows(rows)
 
-    def _run(self) -> None:
-        self._job.run(self._pool)
+    def _write_grad_scale(self, scale: float) -> None:
+        self._job.write_grad_scale(scale)
 
     def grad_squares(self) -> Tensor:
         for norm in self._norms:
@@ -81,11 +84,6 @@ class NumbaLauncher(TableLauncher):
             self._job.write_scalars(place, *envelope, *scalars)
             if self._key is not None:
                 self._job.write_key(place, self._key(t))
-
-    def launch(self, grad_scale: float | Tensor) -> None:
-        if grad_scale != self._job.grad_scale:
-            self._job.write_grad_scale(float(grad_scale))
-        self._run_on_layouts()
 
 
 LAUNCHER = NumbaLauncher

@@ -146,7 +146,7 @@ class TritonLauncher(TableLauncher):
         with _current(self._device):
             self._backend.launch.launch(function, grid, signature, arguments, self._backend.THREADS)
 
-    def _run(self) -> None:
+    def _execute(self) -> None:
         sent = (self._table, self._chunks, self._info, self._keys, self._scalars, self._control)
         arguments = [each.tensor for each in sent]
         self._launch(self._kernel.step, self._grid, self._kernel.signature, arguments)
@@ -173,9 +173,8 @@ class TritonLauncher(TableLauncher):
         self._scalars.send(scalars)
         self._keys.send(keys)
 
-    def launch(self, grad_scale: float | Tensor) -> None:
-        self._control.send(np.array([float(grad_scale), 0], self._kernel.dtype))
-        self._run_on_layouts()
+    def _write_grad_scale(self, scale: float) -> None:
+        self._control.send(np.array([scale, 0], self._kernel.dtype))
 
     def prepare(self, prepared: Prepared) -> None:
         scalars, options = self._backend.scalars, prepared.options
@@ -207,7 +206,7 @@ class TritonLauncher(TableLauncher):
         self._launch(kernel.step, -(-count // scalars.ROWS), kernel.signature, arguments)
 
     def launch_prepared(self) -> None:
-        self._run_on_layouts()
+        self.launch(self._grad_scale)  # which is not written: `prepare` has written it
 
 
 LAUNCHER = TritonLauncher
