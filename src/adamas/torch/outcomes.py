@@ -60,7 +60,7 @@ class Outcomes(torch.optim.Optimizer):
 
     def _run_on_device(self, plan: Plan) -> DeviceInfo:
         """A step that this thread does not wait for; how many were skipped it hears of a little later."""
-        # Of an optimizer without gradients, a GradScaler has found the number 0.
+        # A GradScaler has found the number 0 for an optimizer without gradients.
         given = (getattr(self, name, None) for name in ("grad_scale", "found_inf"))
         scale, found_inf = (
             x if x is None or isinstance(x, Tensor) else torch.tensor(float(x)) for x in given
