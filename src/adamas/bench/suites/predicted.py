@@ -36,7 +36,7 @@ _FORMS = [
     ("bfloat16", "float8"),
     ("bfloat16", "float4"),
 ]
-# Of Adam in float32: p, m and v are read and written, g is read.
+# The bytes of Adam in float32: p, m and v are read and written, g is read.
 _FUSED = 28.0
 
 
