@@ -65,7 +65,15 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_gradient_follows_what_computes_it_and_is_kept_until_it_is_copied(log: list[str]) -> None:
     wait = Cuda(torch.device("cuda", 0)).fetch(torch.ones(3), torch.zeros(3))
-    began = ["in waits for current", "on in:", "copy", "kept for in", "event on in", "end"]
+    began = [
+        "in waits for current",
+        "out waits for current",
+        "on in:",
+        "copy",
+        "kept for in",
+        "event on in",
+        "end",
+    ]
     assert log == began
     wait()
     assert log == [*began, "host waits, asleep"]
