@@ -14,7 +14,7 @@ FLOORS = {
     "_tools": 0,
     **dict.fromkeys(["rules", "formats"], 0.5),
     "backends": 1,
-    **dict.fromkeys(["torch", "optax", "minimize", "schedules"], 2),
+    **dict.fromkeys(["torch", "optax", "_minimize", "schedules"], 2),
     PACKAGE: 2.5,  # the front door: made of what is below, used only from above
     **dict.fromkeys(["experiments", "bench"], 3),
     **dict.fromkeys(["cli", "__main__"], 4),
@@ -45,7 +45,7 @@ HOMES = {
     "torch": {"torch", "experiments", "bench"},
     "jax": {"optax"},
     "optax": {"optax"},
-    "scipy": {"minimize", "experiments"},
+    "scipy": {"_minimize", "experiments", "bench"},
     "sklearn": {"experiments"},
     "threadpoolctl": {"experiments"},
     "pooch": {"experiments"},

@@ -1,7 +1,9 @@
 """Adam and its family: each update rule written once, and run in one pass over memory."""
 
+from importlib import import_module as _import_module
 from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from ._tools.names import missing_attribute
 from .rules import (
@@ -17,6 +19,9 @@ from .rules import (
     RAdam,
     RMSprop,
 )
+
+if _TYPE_CHECKING:
+    from ._minimize import minimize, scipy_method
 
 try:
     __version__ = _version("adamas")
@@ -36,8 +41,20 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "__version__",
+    "minimize",
+    "scipy_method",
 ]
+
+# What is imported when it is first used, so that `import adamas` stays light.
+_LAZY = {"minimize": "._minimize", "scipy_method": "._minimize"}
 
 
 def __getattr__(name: str) -> object:
+    if name in _LAZY:
+        value = globals()[name] = getattr(_import_module(_LAZY[name], __name__), name)
+        return value
     raise missing_attribute(__name__, name, __all__)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -1,0 +1,106 @@
+"""The step itself: the rule's kernel over one flat vector, or whole-array arithmetic where there is none."""
+
+from __future__ import annotations
+
+import copy
+import math
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+from ..backends import Envelope, RuleSourceError, check_rule, host_carry, host_scalars, reference
+from ..backends.numba import Job, ThreadPool, compile_rule
+from ..rules import Rule
+from .trees import Array
+
+__all__ = ["Stepper", "ema_weight"]
+
+Weight = Callable[[int], float]
+
+_POOL = ThreadPool()
+_KEY_BITS = (1 << 63) - 1
+
+
+class Stepper:
+    """A vector `x` that a rule moves in place, with the rule's state and, if kept, a running average of x.
+
+    `arrays` are the slots by name, and "average"; `carried` are the values that the rule carries.
+    """
+
+    def __init__(
+        self, rule: Rule, x: Array, seed: int, average: Weight | None, box: tuple[Array, Array] | None
+    ) -> None:
+        """`average` is the weight of step t in the running average, None for none; `box` bounds x."""
+        self._rule, self.x, self._weight, self._seed = copy.copy(rule), x, average, seed
+        self._lr, self._box, self._has_carry = rule.lr, box, bool(rule.carried)
+        self.carried = tuple(rule.carried.values())
+        compute = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
+        slots = check_rule(rule).slots
+        self.arrays = {name: np.full(x.shape, slot.initial, compute) for name, slot in slots.items()}
+        if average is not None:
+            self.arrays["average"] = x.astype(compute)
+        # The kernel would average what is not projected yet.
+        self._fused = list(self.arrays if box is None else slots)
+        self._job: Job | None = None
+        self._rounds, self._address = False, -1
+        try:
+            kernel = compile_rule(rule, x.dtype, average="average" in self._fused)
+        except RuleSourceError as reason:
+            warnings.warn(f"no kernel for this rule, so its steps are slower: {reason}", RuntimeWarning, 5)
+        else:
+            self._job, self._rounds = Job(kernel, [x.size]), kernel.rounds
+
+    def step(self, t: int, g: Array, address: int, factor: float) -> None:
+        """Step t = 1, 2, ...: move x by the gradient `g`, which lies at `address`, at `factor` times the rate."""
+        rule = self._rule
+        lr = self._lr * factor
+        if lr != rule.lr:
+            object.__setattr__(rule, "lr", lr)  # a copy of our own
+        carried = host_carry(rule, t, *self.carried) if self._has_carry else ()
+        weight = 0.0 if self._weight is None else self._weight(t)
+        job = self._job
+        if job is None:
+            self._slow_step(t, g, weight, carried)
+        else:
+            if address != self._address:
+                arrays = [self.x, *(self.arrays[name] for name in self._fused)]
+                own, *others = (array.ctypes.data for array in arrays)
+                job.write_table([own, address, *others])
+                self._address = address
+            if self._rounds:
+                job.write_key(0, _key(self._seed, t))
+            job.write_scalars(0, 1.0, 0.0, 1.0, weight, *host_scalars(rule, t, *carried))
+            job.run(_POOL)
+        self.carried = carried
+        if self._box is not None:
+            self._project(weight)
+
+    def _project(self, weight: float) -> None:
+        x, (low, high) = self.x, self._box  # type: ignore[misc]
+        np.minimum(np.maximum(x, low, out=x), high, out=x)
+        if self._weight is not None:
+            average = self.arrays["average"]
+            average += weight * (x - average)
+
+    def _slow_step(self, t: int, g: Array, weight: float, carried: tuple[float, ...]) -> None:
+        arrays = [self.arrays[name] for name in self._fused]
+        mean = arrays.pop() if "average" in self._fused else None
+        # Computed in the type of the slots, which is float32 for an x of 16 bits.
+        real = np.float64 if self.x.dtype == np.float64 else np.float32
+        x, envelope = self.x.astype(real), Envelope(average=weight)
+        new = reference.step(
+            self._rule, t, x, g.astype(real), arrays, carried=carried, envelope=envelope, mean=mean
+        )
+        for array, value in zip([self.x, *arrays, *([] if mean is None else [mean])], new, strict=True):
+            array[...] = value
+
+
+def _key(seed: int, t: int) -> int:
+    """The key of the random bits of step t."""
+    return (seed * 0x9E3779B97F4A7C15 + t * 0xD1342543DE82EF95) & _KEY_BITS
+
+
+def ema_weight(decay: float) -> Weight:
+    """The weight of step t in an average of decay β, with its bias correction: (1 - β) / (1 - β^t)."""
+    return lambda t: (1 - decay) / (1 - math.pow(decay, t))
