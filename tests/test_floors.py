@@ -45,6 +45,7 @@ HOMES = {
     "torch": {"torch", "experiments", "bench"},
     "jax": {"optax"},
     "optax": {"optax"},
+    "noisyopt": {"bench"},
     "scipy": {"_minimize", "experiments", "bench"},
     "sklearn": {"experiments"},
     "threadpoolctl": {"experiments"},

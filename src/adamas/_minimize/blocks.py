@@ -55,7 +55,7 @@ class Blocks:
         self._done: list[tuple[float, Array, Array, Array | None]] = []
 
     def add(self, value: float, x: Array) -> bool:
-        """Count the value and the gradient in `rows[place]`, and x after the step; say whether a block ended."""
+        """Count the value, the gradient in `rows[place]`, and x after it; say whether a block ended."""
         self._values.append(value)
         if self._iterate is not None:
             np.add(self._iterate, x, out=self._iterate)
@@ -111,7 +111,7 @@ class Blocks:
                 array.fill(0)
         if len(self._done) == MOST:
             pairs = zip(self._done[::2], self._done[1::2], strict=True)
-            self._done = [tuple(_plus(a, b) for a, b in zip(*pair, strict=True)) for pair in pairs]  # type: ignore[misc]
+            self._done = [tuple(_plus(a, b) for a, b in zip(*pair, strict=True)) for pair in pairs]
             self.length *= 2
 
     def state(self) -> dict[str, Any]:

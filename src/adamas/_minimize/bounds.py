@@ -15,8 +15,7 @@ def box_of(bounds: Any, layout: Layout) -> tuple[Array, Array] | None:
     """The lower and upper bounds of each element, in the type of x; None where nothing is bounded.
 
     Args:
-        bounds: None; `scipy.optimize.Bounds`; a pair (low, high), None for none, for each element of an array;
-            for a tree, a `Bounds` of numbers.
+        bounds: None; `scipy.optimize.Bounds`; a pair (low, high), None for none, for each element.
         layout: the structure of x.
 
     Raises:

@@ -125,7 +125,8 @@ class _Spsa(_Counted):
             random = np.random.default_rng([self._seed, 2, block])
             signs = random.integers(0, 2, (self._rows, self._layout.size), dtype=np.int8)
             self._block, self._signs = block, (2 * signs - 1).astype(self._layout.dtype)
-        return self._signs[row]
+        chosen: Array = self._signs[row]
+        return chosen
 
 
 def source_of(
@@ -143,7 +144,7 @@ def source_of(
     Args:
         fun, jac: as of `minimize`; None is "spsa".
         layout: the structure of x.
-        step: c of SPSA, or the relative step of differences; by default twice `lr`, or the root of the type's ε.
+        step: c of SPSA, twice `lr` by default, or the relative step of differences, the root of the type's ε.
         lr: the step size of the rule.
         seed: of the random signs.
         box: the bounds.
@@ -168,9 +169,11 @@ def source_of(
 def _scalar(value: Any) -> float:
     if isinstance(value, (float, int)) and not isinstance(value, bool):
         return float(value)
+    if isinstance(value, (tuple, list)):
+        hint = "; if that is its gradient beside it, say jac=True" if len(value) == 2 else ""
+        raise TypeError(f"fun must return one real number, got a {type(value).__name__}{hint}")
     array = np.asarray(value)
     if array.size != 1 or array.dtype.kind not in "fiu":
         found = f"an array of shape {array.shape}" if array.ndim else f"{type(value).__name__} {value!r}"[:60]
-        hint = "; with its gradient, say jac=True" if isinstance(value, tuple) else ""
-        raise TypeError(f"fun must return one real number, got {found}{hint}")
+        raise TypeError(f"fun must return one real number, got {found}")
     return float(array.item())

@@ -1,4 +1,4 @@
-"""The iteration: evaluate, judge, step; whole or not at all, so that it can go on from wherever it was left."""
+"""The iteration: evaluate, judge, step; whole or not at all, so that it can go on from anywhere."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ class Run:
         args: tuple[Any, ...],
         schedule: Callable[[int], float] | None,
         box: tuple[Array, Array] | None,
+        whole: Array | None,
         callback: Callable[[Run], bool] | None,
         progress: Progress | None,
         maxiter: int,
@@ -56,10 +57,8 @@ class Run:
         )
         self._args, self._schedule, self._box, self._callback = args, schedule, box, callback
         self._progress, self._maxiter = progress, maxiter
-        self._addresses = [row.ctypes.data for row in blocks.rows]
         # With bounds, the blocks take the projected gradient and the rule the whole one.
-        self._whole = None if box is None else np.zeros_like(stepper.x)
-        self._whole_address = 0 if self._whole is None else self._whole.ctypes.data
+        self._whole = whole
         self._interrupts = Interrupts()
         self.t, self.value, self.pending = 0, math.nan, False
         self._batch: list[Any] = []  # one that is drawn and not used
@@ -101,7 +100,8 @@ class Run:
             extra = (self._batch[0], *extra)
         value = self.source(self.stepper.x, extra, self.t + 1, g)
         # The sum of squares tells quickly; it may overflow though nothing is infinite.
-        if value - value != 0 or (not math.isfinite(g.dot(g)) and not np.isfinite(g).all()):
+        squares = float(g.dot(g))
+        if value - value != 0 or (squares - squares != 0 and not np.isfinite(g).all()):
             raise FloatingPointError(_not_finite(value, g, self.t))
         self.value, self.pending = value, True
         self._batch.clear()
@@ -110,10 +110,11 @@ class Run:
             x = self.stepper.x
             outward = ((x <= low) & (g > 0)) | ((x >= high) & (g < 0))
             np.copyto(row, np.where(outward, 0, g))
-        return self._judge(row)
+            squares = float(row.dot(row))
+        return self._judge(row, squares)
 
-    def _judge(self, g: Array) -> Ending | None:
-        if self.judge.small_gradient(g):
+    def _judge(self, g: Array, squares: float) -> Ending | None:
+        if self.judge.small_gradient(g, squares):
             largest = float(np.abs(g).max())
             return Ending(CONVERGED, f"converged: no element of the gradient is above {largest:.3g}")
         if self._block_ended:
@@ -133,11 +134,7 @@ class Run:
         blocks, interrupts = self.blocks, self._interrupts
         interrupts.stepping = True
         try:
-            if self._whole is None:
-                place = blocks.place
-                self.stepper.step(self.t + 1, blocks.rows[place], self._addresses[place], factor)
-            else:
-                self.stepper.step(self.t + 1, self._whole, self._whole_address, factor)
+            self.stepper.step(self.t + 1, blocks.place if self._whole is None else 0, factor)
             if blocks.add(self.value, self.stepper.x):
                 self._block_ended = True
             self.t += 1
@@ -164,7 +161,7 @@ class Run:
             "njev": self.source.njev,
         }
 
-    def load(self, state: dict[str, Any]) -> None:
+    def load(self, state: Any) -> None:
         """Go on from what `state` returned."""
         self.t, self.value, self.pending = state["t"], state["value"], state["pending"]
         self.stepper.x[...] = state["x"]

@@ -43,30 +43,29 @@ def minimize(
     diff_step: float | None = None,
     seed: Any = None,
     progress: bool = False,
-    resume: dict[str, Any] | None = None,
+    resume: Any = None,
 ) -> Any:
     """Minimize a function, noisy or not, by the steps of an update rule.
 
-    A run converged (`success`) when the gradient was within `tol` for three iterations in a row, or when it gets
-    nowhere any more at this step size: over the last third or quarter of the run the gradient has no direction
-    (the signal |Σ g|² / Σ g² is below that of pure noise) and `fun` no downward trend (its slope is not below
-    -2.5 standard errors), at each check while the run grows by 1 + 0.2 / n, or twofold where no direction was
-    ever seen. This is a statement on progress at this step size: a noisy run is then as near to a minimum as
-    steps of this size come, and a smaller step size comes nearer.
+    A run converged (`success`) when the gradient was within `tol` for three iterations in a row, or when it
+    gets nowhere any more at this step size: over the last third or quarter of the run the gradient has no
+    direction (the signal |Σ g|² / Σ g² is below that of pure noise) and `fun` no downward trend (its slope is
+    not below -2.5 standard errors), at each check while the run grows by 1 + 0.2 / n, or twofold where no
+    direction was ever seen. A noisy run is then about as near to a minimum as steps of this size come.
 
     Args:
         fun: called as `fun(x, *args)`, or `fun(x, batch, *args)` with `batches`; returns a number, or with
             `jac=True` a number and the gradient.
-        x0: where to begin: an array, a number, or a dict, list or tuple of arrays, nested; float16, float32 or
-            float64, integers become float64. It is not changed; `fun` gets a new array each time.
+        x0: where to begin: an array, a number, or a dict, list or tuple of arrays, nested; float16, float32
+            or float64, integers become float64. It is not changed; `fun` gets a new array each time.
         args: further arguments; what is no tuple is the only one.
         jac: True; a function like `fun` that returns the gradient, in the structure of x; "2-point", forward
-            differences (n + 1 evaluations); "spsa" or None, Spall's simultaneous perturbation (2 evaluations).
+            differences (n + 1 evaluations); "spsa" or None, Spall's simultaneous perturbation (2).
         rule: a rule of `adamas.rules` or one of your own; by default Adam with a step size of 0.01 × the root
             mean square of x0, or 0.01 where x0 is 0.
         batches: an iterable, begun again at its end (an iterator is not: the run ends); a function of a
-            `numpy.random.Generator`; or, with `batch_size`, an array, or a tuple or dict of arrays, whose rows
-            come in another order each epoch.
+            `numpy.random.Generator`; or, with `batch_size`, an array, or a tuple or dict of arrays, whose
+            rows come in another order each epoch.
         maxiter: the number of steps in all, those before `resume` included; 10,000 by default.
         tol: on the largest element of the gradient, projected where there are bounds; 1e-5 by default.
         stationary: whether a run that gets nowhere any more ends; False leaves `tol` and `maxiter`.
@@ -75,21 +74,21 @@ def minimize(
             it ends the run by returning True or raising StopIteration.
         schedule: the factor on the step size, from the number of steps taken; by default 1, and with SPSA
             Spall's ((A + 1) / (A + k + 1))^0.602 with A a tenth of `maxiter`.
-        average: a decay β in [0, 1), for an exponential average of x with its bias correction; or "polyak", for
-            the mean over the last half of the run. It takes 64 arrays like x0.
+        average: a decay β in [0, 1), for an exponential average of x with its bias correction; or "polyak",
+            for the mean over the last half of the run. It takes 64 arrays like x0.
         diff_step: SPSA's c (twice the step size by default), or the relative step of differences (the root of
             the type's ε).
         seed: an integer, for the signs of SPSA, shuffling, `batches` and stochastic rounding of float16.
         progress: whether to write a line on the standard error.
-        resume: `state` of an earlier result, or `adamas_state` of an error: the run goes on from there, to the
-            same bits, given the other arguments again. `rule` may have other hyperparameters.
+        resume: `state` of an earlier result, or `adamas_state` of an error: the run goes on from there, to
+            the same bits, given the other arguments again. `rule` may have other hyperparameters.
 
     Returns:
         A `scipy.optimize.OptimizeResult` with
 
-        - x, fun, jac: the last iterate, and value and gradient there (the last seen, and None, where the run was
-          cut off); estimates, where these are;
-        - success, status, message: 0 converged; 1 maxiter; 2 batches ran out; 3 interrupted; 99 by the callback;
+        - x, fun, jac: the last iterate, and value and gradient there (the last seen, and None, where the run
+          was cut off); estimates, where these are;
+        - success, status, message: 0 converged; 1 maxiter; 2 batches ran out; 3 interrupted; 99 callback;
         - nit, nfev, njev: steps, and evaluations of `fun` and of gradients;
         - fun_average, fun_stderr: mean of the values of the last half of the run, and its standard error;
         - x_average, x_stderr (with `average`): by batch means, the last half of the run in 8 batches: a
@@ -100,8 +99,8 @@ def minimize(
         one began, it goes on to the outer one.
 
     Raises:
-        TypeError, ValueError: an argument is wrong; nothing was evaluated. Or `fun` or `jac` returned no number
-            or another shape than x's.
+        TypeError, ValueError: an argument is wrong; nothing was evaluated. Or `fun` or `jac` returned no
+            number or another shape than x's.
         FloatingPointError: `fun` or the gradient is not finite.
         ImportError: SciPy is missing.
 
@@ -122,13 +121,18 @@ def minimize(
     taken = 0 if resume is None else resume["taken"]
     shown = Progress(settings.maxiter, 0 if resume is None else resume["t"]) if progress else None
     source = source_of(fun, jac, layout, step=diff_step, lr=settings.rule.lr, seed=number, box=box)
+    blocks = Blocks(layout.size, layout.dtype, average is not None)
+    whole = None if box is None else np.zeros_like(x)
+    rows = blocks.rows if whole is None else [whole]
+    weight = None if decay is None else ema_weight(decay)
     run = Run(
         source=source,
         batches=batches_of(batches, batch_size, number, taken),
         callback=callback_of(callback, layout, result),
         schedule=schedule_of(schedule, jac, settings.gain_offset),
-        stepper=Stepper(settings.rule, x, number, None if decay is None else ema_weight(decay), box),
-        blocks=Blocks(layout.size, layout.dtype, average is not None),
+        stepper=Stepper(settings.rule, x, rows, number, weight, box),
+        blocks=blocks,
+        whole=whole,
         judge=Judge(settings.tol, layout.size, stationary),
         args=args if isinstance(args, tuple) else (args,),
         box=box,

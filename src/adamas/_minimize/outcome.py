@@ -9,7 +9,7 @@ from typing import Any
 
 from .averaging import average_of, value_of
 from .loop import CONVERGED, INTERRUPTED, Ending, Run
-from .settings import FORMAT, Settings
+from .settings import FORMAT, Settings, State
 from .trees import Array, Layout
 
 __all__ = ["ended", "result_class", "result_of"]
@@ -59,8 +59,8 @@ def _noted(run: Run, settings: Settings) -> Iterator[bool]:
         _RUNNING.reset(token)
 
 
-def whole_state(run: Run, settings: Settings) -> dict[str, Any]:
-    """What `resume` takes: a dictionary of plain values, arrays and the rule, which can be pickled."""
+def whole_state(run: Run, settings: Settings) -> State:
+    """What `resume` takes."""
     own = {
         "format": FORMAT,
         "layout": settings.signature,
@@ -71,7 +71,7 @@ def whole_state(run: Run, settings: Settings) -> dict[str, Any]:
         "seed": settings.seed,
         "gain_offset": settings.gain_offset,
     }
-    return own | run.state()
+    return State(own | run.state())
 
 
 def result_of(result: Any, run: Run, ending: Ending, layout: Layout, settings: Settings) -> Any:

@@ -14,7 +14,7 @@ from ..rules import Adam, Rule
 from .gradients import ALPHA
 from .trees import Array, Layout
 
-__all__ = ["FORMAT", "Settings", "check_resume", "check_rule_value", "schedule_of", "settings_of"]
+__all__ = ["FORMAT", "Settings", "State", "check_resume", "check_rule_value", "schedule_of", "settings_of"]
 
 # The share of the scale of x0 that one step of the default rule moves.
 _STEP = 0.01
@@ -22,6 +22,19 @@ _MAXITER = 10_000
 _TOL = 1e-5
 # Of the state for `resume`.
 FORMAT = 1
+
+
+class State:
+    """All that a run goes on from; plain values, arrays and the rule, which can be pickled."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.values = values
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def __repr__(self) -> str:
+        return f"<state after {self['t']} iterations>"
 
 
 @dataclass(frozen=True)
@@ -48,7 +61,7 @@ def settings_of(
     average: Any,
     diff_step: Any,
     seed: Any,
-    resume: dict[str, Any] | None,
+    resume: State | None,
     bounded: bool,
 ) -> Settings:
     """The settings of a run; of one that is resumed, some are those of its state.
@@ -143,7 +156,7 @@ def check_resume(state: Any, layout: Layout, rule: Rule | None, average: Any, bo
         TypeError: it is no state.
         ValueError: it is that of a run over another structure, with another rule, average or bounds.
     """
-    if not isinstance(state, dict) or state.get("format") != FORMAT:
+    if not isinstance(state, State) or state["format"] != FORMAT:
         raise TypeError("resume must be the state of a result, or the adamas_state of an error")
     if state["layout"] != layout.signature() or state["dtype"] != layout.dtype.str:
         raise ValueError(f"resume is the state of a run over another x0; this one has {layout.describe()}")

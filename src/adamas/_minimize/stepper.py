@@ -29,9 +29,18 @@ class Stepper:
     """
 
     def __init__(
-        self, rule: Rule, x: Array, seed: int, average: Weight | None, box: tuple[Array, Array] | None
+        self,
+        rule: Rule,
+        x: Array,
+        rows: list[Array],
+        seed: int,
+        average: Weight | None,
+        box: tuple[Array, Array] | None,
     ) -> None:
-        """`average` is the weight of step t in the running average, None for none; `box` bounds x."""
+        """Gradients will be in one of `rows`.
+
+        `average` is the weight of step t in the running average, None for none; `box` bounds x.
+        """
         self._rule, self.x, self._weight, self._seed = copy.copy(rule), x, average, seed
         self._lr, self._box, self._has_carry = rule.lr, box, bool(rule.carried)
         self.carried = tuple(rule.carried.values())
@@ -42,36 +51,34 @@ class Stepper:
             self.arrays["average"] = x.astype(compute)
         # The kernel would average what is not projected yet.
         self._fused = list(self.arrays if box is None else slots)
-        self._job: Job | None = None
-        self._rounds, self._address = False, -1
+        self._rows, self._jobs, self._rounds = rows, list[Job](), False
         try:
             kernel = compile_rule(rule, x.dtype, average="average" in self._fused)
         except RuleSourceError as reason:
-            warnings.warn(f"no kernel for this rule, so its steps are slower: {reason}", RuntimeWarning, 5)
+            warnings.warn(f"no kernel for this rule, so its steps are slower: {reason}", RuntimeWarning, 3)
         else:
-            self._job, self._rounds = Job(kernel, [x.size]), kernel.rounds
+            # A job for each row, so that a step writes no addresses.
+            arrays = [self.arrays[name] for name in self._fused]
+            self._jobs, self._rounds = [Job(kernel, [x.size]) for _ in rows], kernel.rounds
+            for job, row in zip(self._jobs, rows, strict=True):
+                job.write_table([array.ctypes.data for array in (x, row, *arrays)])
 
-    def step(self, t: int, g: Array, address: int, factor: float) -> None:
-        """Step t = 1, 2, ...: move x by the gradient `g`, which lies at `address`, at `factor` times the rate."""
+    def step(self, t: int, place: int, factor: float) -> None:
+        """Step t = 1, 2, ...: move x by the gradient in a row, at `factor` times the rate."""
         rule = self._rule
         lr = self._lr * factor
         if lr != rule.lr:
             object.__setattr__(rule, "lr", lr)  # a copy of our own
         carried = host_carry(rule, t, *self.carried) if self._has_carry else ()
         weight = 0.0 if self._weight is None else self._weight(t)
-        job = self._job
-        if job is None:
-            self._slow_step(t, g, weight, carried)
-        else:
-            if address != self._address:
-                arrays = [self.x, *(self.arrays[name] for name in self._fused)]
-                own, *others = (array.ctypes.data for array in arrays)
-                job.write_table([own, address, *others])
-                self._address = address
+        if self._jobs:
+            job = self._jobs[place]
             if self._rounds:
                 job.write_key(0, _key(self._seed, t))
             job.write_scalars(0, 1.0, 0.0, 1.0, weight, *host_scalars(rule, t, *carried))
             job.run(_POOL)
+        else:
+            self._slow_step(t, self._rows[place], weight, carried)
         self.carried = carried
         if self._box is not None:
             self._project(weight)

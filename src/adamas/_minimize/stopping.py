@@ -83,12 +83,14 @@ class Judge:
     def __init__(self, tol: float, size: int, stationary: bool) -> None:
         """`size` is that of x; `stationary` says whether a run that gets nowhere any more ends."""
         self._tol, self._size, self._on = tol, size, stationary
+        self._most = size * tol * tol
         self._deviation = math.sqrt(2 / size)  # of the signal of noise
         self._small, self._since, self._next, self._peak = 0, 0, FIRST_CHECK, 0.0
 
-    def small_gradient(self, g: Array) -> bool:
-        """Whether the gradient has been within the tolerance for the last iterations."""
-        if abs(g.item(0)) > self._tol or float(np.abs(g).max()) > self._tol:
+    def small_gradient(self, g: Array, squares: float) -> bool:
+        """Whether the gradient, of this sum of squares, has been within `tol` for the last iterations."""
+        # The largest square is at least the mean one, which spares a search for it.
+        if squares > self._most or float(np.abs(g).max()) > self._tol:
             self._small = 0
             return False
         self._small += 1

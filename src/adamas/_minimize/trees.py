@@ -75,6 +75,9 @@ class Layout:
             TypeError: it has complex numbers, or none.
             ValueError: it has another structure or other shapes; `what` names it.
         """
+        if self._plain and type(tree) is np.ndarray and tree.dtype == self.dtype and tree.shape == self.shape:
+            out[:] = tree  # the usual case, without the checks
+            return
         if self.shape is not None:
             self._write(what, tree, self._leaves[0], out)
             return
