@@ -1,0 +1,317 @@
+"""The steps that a row has missed, summed: what a run of steps without a gradient does, in a few numbers.
+
+Between steps s and e without a gradient, θ moves by m_s Σ_j a_j / (r_j √v_s + ε_j), with a_j, r_j and ε_j that
+do not depend on the element. With b_j = a_j / r_j and η_j = ε_j / r_j that is m_s Σ_j b_j / (√v_s + η_j), and
+the η_j lie close together. Around their mean η, with w = η / (√v_s + η), which lies in [0, 1],
+
+    Σ_j b_j / (√v_s + η_j) = w/η Σ_n w^n Σ_j b_j (1 - η_j/η)^n:
+
+a few coefficients for all elements and rows of that (s, e), whatever their v, and an error that is known
+beforehand. Where η_j are too far apart for `ORDER` terms, as in the first steps, the sum is cut into parts.
+This is the closed form without ε (n = 0, w = 0) made exact.
+
+The functions below are compiled as they stand, in one module of their own.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .cache import load_module
+
+__all__ = ["ORDER", "compiled"]
+
+# Terms of a part.
+ORDER = 6
+
+_Floats = np.ndarray[Any, np.dtype[np.float64]]
+_Integers = np.ndarray[Any, Any]
+
+
+def lagging(
+    wanted: _Integers, last: _Integers, now: int, mark: _Integers, rows: _Integers, place: _Integers, starts: _Integers
+) -> tuple[int, int]:
+    """List the rows of `wanted` that are behind `now`, once each, and mark them in `last` as -1 - start.
+
+    Args:
+        wanted: row numbers; those that are no rows are left out.
+        last: the step up to which each row is.
+        mark: -1 for each step; scratch.
+        rows, place: written: the rows, and the number of the step in `starts` from which each lags.
+        starts: written: these steps.
+
+    Returns:
+        How many rows, and how many steps.
+    """
+    found, distinct = 0, 0
+    for r in wanted:
+        if r < 0 or r >= len(last):
+            continue
+        s = last[r]
+        if s < 0 or s >= now:
+            continue
+        last[r] = -1 - s
+        if mark[s] < 0:
+            mark[s] = distinct
+            starts[distinct] = s
+            distinct += 1
+        rows[found], place[found] = r, mark[s]
+        found += 1
+    for k in range(distinct):
+        mark[starts[k]] = -1
+    return found, distinct
+
+
+def settled(rows: _Integers, last: _Integers, now: int) -> None:
+    """Mark rows as being at step `now`."""
+    for r in rows:
+        last[r] = now
+
+
+def unique(indices: _Integers, first: _Integers, rows: _Integers, positions: _Integers, again: _Integers) -> tuple[int, int]:
+    """List the rows of a gradient once each.
+
+    Args:
+        indices: the row of each of its parts.
+        first: -1 for each row; scratch.
+        rows, positions: written: the rows, and where the first part of each is.
+        again: written: pairs, the position of a later part of a row, and the number of the row in `rows`.
+
+    Returns:
+        How many rows, or -1 where an index is no row; and how many pairs.
+    """
+    found, repeated = 0, 0
+    for k in range(len(indices)):
+        r = indices[k]
+        if r < 0 or r >= len(first):
+            found = -1 - found
+            break
+        if first[r] < 0:
+            first[r] = found
+            rows[found], positions[found] = r, k
+            found += 1
+        else:
+            again[repeated, 0], again[repeated, 1] = k, first[r]
+            repeated += 1
+    for k in range(found if found >= 0 else -1 - found):
+        first[rows[k]] = -1
+    return (found, repeated) if found >= 0 else (-1, 0)
+
+
+def added(values: Any, again: _Integers, number: _Integers, sums: Any) -> None:
+    """Add up the later parts of rows: `sums` has the first ones, in the places that `number` says."""
+    for k in range(len(again)):
+        target, source = sums[number[again[k, 1]]], values[again[k, 0]]
+        for i in range(len(target)):
+            target[i] += source[i]
+
+
+def product(factors: _Floats, logs: _Floats, zeros: _Integers, k: int, first: int, last: int) -> float:
+    """The product of factors k of the steps from `first` to before `last`."""
+    if zeros[k] > first:
+        return 0.0
+    if last - first < 64:
+        result = 1.0
+        for j in range(first, last):
+            result *= factors[k, j]
+        return result
+    return math.exp(logs[k, last] - logs[k, first])
+
+
+def part(
+    weights: _Floats, shifts: _Floats, first: int, last: int, count: int, tolerance: float, out: _Floats
+) -> bool:
+    """Write the mean η and the coefficients of terms `first` to before `last`; whether they are close enough.
+
+    Args:
+        weights, shifts: b and η of each of `count` terms.
+        tolerance: of the error, in units of the whole sum.
+    """
+    total, mean = 0.0, 0.0
+    for j in range(first, last):
+        total += abs(weights[j])
+        mean += abs(weights[j]) * shifts[j]
+    out[:] = 0.0
+    if total == 0.0:
+        out[0] = 1.0
+        return True
+    mean /= total
+    out[0] = mean
+    if mean == 0.0:
+        for j in range(first, last):
+            out[1] += weights[j]
+        return True
+    error = 0.0
+    for j in range(first, last):
+        ratio = 1.0 - shifts[j] / mean
+        term = weights[j]
+        for n in range(ORDER):
+            out[1 + n] += term
+            term *= ratio
+        # The rest of the series is its next term over 1 - ratio w.
+        error += abs(term) * max(1.0, mean / shifts[j])
+    if last - first == 1:
+        return True
+    # Whatever v is, the whole sum is at least this over √v + η.
+    least = 0.0
+    for j in range(count):
+        least += abs(weights[j]) * min(1.0, mean / shifts[j])
+    return error <= tolerance * least
+
+
+def terms(
+    start: int, now: int, along: int, over: int, factors: _Floats, moves: _Floats, tolerance: float,
+    signed: bool, weights: _Floats, shifts: _Floats, plain: _Floats
+) -> int:
+    """Write b and η of the steps after `start` that move a row, less the decay after each; return their number.
+
+    Args:
+        along, over: the rows of `factors` of these slots; 0 where there is none.
+        moves: the step, ratio, ε, and the factor of what is divided by, of each step.
+        plain: written: of each step what moves a row without a division.
+    """
+    moved, shrunk, last_moved, last_rate = 1.0, 1.0, 0.0, 0.0
+    count = 0
+    if along == 0:
+        return count
+    for j in range(start, min(now, start + len(weights))):
+        before = moved
+        moved *= factors[along, j]
+        shrunk *= moves[3, j]
+        a = moves[0, j] * ((1.0 if before != 0.0 else 0.0) if signed else moved)
+        r, eps = moves[1, j] * shrunk, moves[2, j]
+        plain[count] = a if over == 0 else 0.0
+        weights[count], shifts[count] = 0.0, 1.0
+        if over != 0 and a != 0.0:
+            if r == 0.0:
+                plain[count] = a / eps
+            else:
+                weights[count], shifts[count] = a / r, eps / r
+        count += 1
+        if signed:
+            continue
+        if moved == 0.0:
+            break
+        # What is left after step j, in units of a step, for the largest v and for the smallest.
+        rate = moved / shrunk if shrunk > 0.0 else moved
+        if last_moved > moved and last_rate > rate:
+            slow = max(moved / last_moved, rate / last_rate)
+            if max(moved, rate) * slow <= tolerance * (1.0 - slow):
+                break
+        last_moved, last_rate = moved, rate
+    return count
+
+
+def sums(
+    starts: _Integers, now: int, along: int, over: int, signed: bool, tolerance: float,
+    factors: _Floats, logs: _Floats, zeros: _Integers, offsets: _Floats, moves: _Floats,
+    far: _Floats, scratch: _Floats, products: _Floats, moved: _Integers, parts: _Integers, out: _Floats
+) -> int:
+    """Sum up the steps from each of `starts` to `now`.
+
+    Args:
+        starts: distinct steps, from which rows lag.
+        factors, logs, zeros: of each step the decay of the parameter and the factors of the slots; the sums
+            of their logarithms before each step; the step after the last that is zero.
+        offsets: what is added to each slot up to each step.
+        far: of each step, for rows that lag so far that it does not change any more: how many steps move
+            them, 0 where that is not known, what moves them undivided, and the one part.
+        scratch: three rows, as long as the most steps of a window.
+        products: written, a row each start: products of factors, then sums of offsets.
+        moved: written: the number of steps that move a row.
+        parts: written: the number of the first part of each start; one more entry.
+        out: written, a row a part: what moves undivided, η, and the coefficients.
+
+    Returns:
+        The number of parts, or -1 where `out` is too short.
+    """
+    width, kinds = out.shape[1], len(factors)
+    weights, shifts, plain = scratch[0], scratch[1], scratch[2]
+    stack = np.empty((64, 2), np.int64)
+    used = 0
+    for u in range(len(starts)):
+        s = starts[u]
+        parts[u] = used
+        for k in range(kinds):
+            total = product(factors, logs, zeros, k, s, now)
+            products[u, k] = total
+            products[u, kinds + k] = offsets[k, now] - total * offsets[k, s]
+        known = int(far[s, 0])
+        if known > 0 and s + known <= now:
+            if used >= len(out):
+                return -1
+            decay = product(factors, logs, zeros, 0, s + known, now)
+            out[used] = far[s, 1:]
+            out[used, 0] *= decay
+            out[used, 2:] *= decay
+            used += 1
+            moved[u] = known
+            continue
+        count = terms(s, now, along, over, factors, moves, tolerance, signed, weights, shifts, plain)
+        moved[u] = count
+        ended = count < now - s
+        decay, undivided = 1.0, 0.0
+        for k in range(count):
+            j = count - 1 - k
+            weights[j] *= decay
+            undivided += plain[j] * decay
+            decay *= factors[0, s + j]
+        begun, depth = used, 1
+        stack[0, 0], stack[0, 1] = 0, count
+        while depth > 0:
+            depth -= 1
+            first, last = stack[depth, 0], stack[depth, 1]
+            if used >= len(out):
+                return -1
+            out[used] = 0.0
+            if part(weights, shifts, first, last, count, tolerance, out[used, 1:]):
+                used += 1
+            else:
+                middle = (first + last) // 2
+                stack[depth, 0], stack[depth, 1] = middle, last
+                stack[depth + 1, 0], stack[depth + 1, 1] = first, middle
+                depth += 2
+        out[begun, 0] = undivided
+        if ended:
+            if used == begun + 1:
+                far[s, 0] = count
+                far[s, 1:] = out[begun]
+            decay = product(factors, logs, zeros, 0, s + count, now)
+            for k in range(begun, used):
+                out[k, 0] *= decay
+                out[k, 2:] *= decay
+    parts[len(starts)] = used
+    return used
+
+
+_FUNCTIONS: tuple[Callable[..., Any], ...] = (lagging, settled, unique, added, product, part, terms, sums)
+_HEAD = '''"""The steps that rows have missed. Generated by adamas."""
+import math
+
+import numba
+import numpy as np
+
+ORDER = 6
+'''
+
+
+@functools.cache
+def compiled() -> ModuleType:
+    """The functions of this module, compiled where they are called first, and kept on disk."""
+    decorated = ("@numba.njit(cache=True, error_model='numpy')\n" + _bare(function) for function in _FUNCTIONS)
+    return load_module("missed", "\n\n".join([_HEAD.format(order=ORDER), *decorated]))
+
+
+def _bare(function: Callable[..., Any]) -> str:
+    """The source of a function without annotations, whose names are not there."""
+    lines = inspect.getsource(function)
+    _, _, body = lines.partition('    """')
+    names = ", ".join(inspect.signature(function).parameters)
+    return f'def {function.__name__}({names}):\n    """{body}'
