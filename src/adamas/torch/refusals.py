@@ -44,7 +44,7 @@ def check_groups(optimizer: Any, groups: Groups, running: bool) -> None:
     """Raise for parameters, groups and hooks that stepping in backward cannot serve."""
     check_pre_hooks(optimizer)
     found = [
-        (k, member_of(p))
+        (k, member_of(p, groups))
         for k, group in enumerate(groups.param_groups)
         for p in {id(p): p for p in group["params"]}.values()
     ]

@@ -74,6 +74,14 @@ class History:
             return True
         return _kind(mine) == _kind(form) and self.now < LONGEST
 
+    @staticmethod
+    def fades(form: Coast) -> bool:
+        """Whether the movement of a row without gradients fades, so that it can be summed up."""
+        if form.along is None or form.over is None or form.factors.get(form.along, 1.0) == 0:
+            return True
+        shrunk = form.factors.get(form.over, 1.0)
+        return form.factors.get(form.along, 1.0) < (max(shrunk, 0.0) ** 0.5 if form.rooted else shrunk)
+
     def record(self, form: Coast, decay: float) -> bool:
         """Note a step, and the decay of the parameter before it.
 
@@ -136,6 +144,16 @@ class History:
             if used >= 0:
                 return made
             room *= 4
+
+    def after(self, starts: np.ndarray[Any, Any], sums: Sums) -> Sums:
+        """The products and offsets of the steps after those that move a row."""
+        made = Sums(len(starts), self._kinds, 0)
+        for u, first in enumerate((starts + sums.moved).tolist()):
+            for k in range(self._kinds):
+                total = compiled().product(self._factors, self._logs, self._zeros, k, first, self.now)
+                made.products[u, k] = total
+                made.offsets[u, k] = self._offsets[k, self.now] - total * self._offsets[k, first]
+        return made
 
 
 def _kind(form: Coast) -> tuple[Any, ...]:

@@ -36,7 +36,13 @@ _Integers = np.ndarray[Any, Any]
 
 
 def lagging(
-    wanted: _Integers, last: _Integers, now: int, mark: _Integers, rows: _Integers, place: _Integers, starts: _Integers
+    wanted: _Integers,
+    last: _Integers,
+    now: int,
+    mark: _Integers,
+    rows: _Integers,
+    place: _Integers,
+    starts: _Integers,
 ) -> tuple[int, int]:
     """List the rows of `wanted` that are behind `now`, once each, and mark them in `last` as -1 - start.
 
@@ -75,7 +81,9 @@ def settled(rows: _Integers, last: _Integers, now: int) -> None:
         last[r] = now
 
 
-def unique(indices: _Integers, first: _Integers, rows: _Integers, positions: _Integers, again: _Integers) -> tuple[int, int]:
+def unique(
+    indices: _Integers, first: _Integers, rows: _Integers, positions: _Integers, again: _Integers
+) -> tuple[int, int]:
     """List the rows of a gradient once each.
 
     Args:
@@ -167,8 +175,17 @@ def part(
 
 
 def terms(
-    start: int, now: int, along: int, over: int, factors: _Floats, moves: _Floats, tolerance: float,
-    signed: bool, weights: _Floats, shifts: _Floats, plain: _Floats
+    start: int,
+    now: int,
+    along: int,
+    over: int,
+    factors: _Floats,
+    moves: _Floats,
+    tolerance: float,
+    signed: bool,
+    weights: _Floats,
+    shifts: _Floats,
+    plain: _Floats,
 ) -> int:
     """Write b and η of the steps after `start` that move a row, less the decay after each; return their number.
 
@@ -210,9 +227,23 @@ def terms(
 
 
 def sums(
-    starts: _Integers, now: int, along: int, over: int, signed: bool, tolerance: float,
-    factors: _Floats, logs: _Floats, zeros: _Integers, offsets: _Floats, moves: _Floats,
-    far: _Floats, scratch: _Floats, products: _Floats, moved: _Integers, parts: _Integers, out: _Floats
+    starts: _Integers,
+    now: int,
+    along: int,
+    over: int,
+    signed: bool,
+    tolerance: float,
+    factors: _Floats,
+    logs: _Floats,
+    zeros: _Integers,
+    offsets: _Floats,
+    moves: _Floats,
+    far: _Floats,
+    scratch: _Floats,
+    products: _Floats,
+    moved: _Integers,
+    parts: _Integers,
+    out: _Floats,
 ) -> int:
     """Sum up the steps from each of `starts` to `now`.
 
@@ -305,7 +336,9 @@ ORDER = 6
 @functools.cache
 def compiled() -> ModuleType:
     """The functions of this module, compiled where they are called first, and kept on disk."""
-    decorated = ("@numba.njit(cache=True, error_model='numpy')\n" + _bare(function) for function in _FUNCTIONS)
+    decorated = (
+        "@numba.njit(cache=True, error_model='numpy')\n" + _bare(function) for function in _FUNCTIONS
+    )
     return load_module("missed", "\n\n".join([_HEAD.format(order=ORDER), *decorated]))
 
 

@@ -28,7 +28,8 @@ class RowJob:
         self.kernel, self.length, self._index = kernel, length, index
         self._words = np.zeros(exact.LENGTH, np.int64)
         self._grad_scale = np.ones(1, kernel.dtype)
-        self._room = self._settings = 0
+        self._g = kernel.arrays.index("g")
+        self.count = self._room = self._settings = 0
         self._make(64, 8)
 
     def _make(self, room: int, settings: int) -> None:
@@ -47,13 +48,20 @@ class RowJob:
         self._alone, self._shared = (Pass(kernel, parallel, buffers) for parallel in (False, True))
         self._norm: Pass | None = None
 
-    def write(self, rows: np.ndarray[Any, Any], bases: Sequence[int], strides: Sequence[int]) -> None:
+    def write(
+        self,
+        rows: np.ndarray[Any, Any],
+        bases: Sequence[int],
+        strides: Sequence[int],
+        g: np.ndarray[Any, Any] | None = None,
+    ) -> None:
         """Take the rows that the next run is of.
 
         Args:
             rows: their numbers, int64.
             bases: the address of row 0 of each array, in the kernel's order.
             strides: the bytes from one row to the next of each.
+            g: the address of the gradient of each of these rows, where those do not lie in this way.
         """
         self.count = len(rows)
         if self.count > self._room:
@@ -61,10 +69,14 @@ class RowJob:
         table = self.table[: self.count]
         np.multiply(rows[:, None], np.array(strides, np.int64), out=table)
         table += np.array(bases, np.int64)
+        if g is not None:
+            table[:, self._g] = g
         if self.kernel.rounds:  # the number of an element is that in the whole
             np.multiply(rows, self.length, out=self._chunks[: self.count, 3])
 
-    def write_scalars(self, scalars: np.ndarray[Any, Any], place: np.ndarray[Any, Any] | int, key: int) -> None:
+    def write_scalars(
+        self, scalars: np.ndarray[Any, Any], place: np.ndarray[Any, Any] | int, key: int
+    ) -> None:
         """Take rows of scalars, the envelope's first, which of them each row has, and the key of random bits.
 
         Raises:
@@ -98,7 +110,7 @@ class RowJob:
         """The exact sum of squares of the gradients of the rows, in the words of `exact`."""
         if self._norm is None:
             kernel = compile_norm(self.kernel.formats["g"].name)
-            width, column = self.table.shape[1], self.kernel.arrays.index("g")
+            width, column = self.table.shape[1], self._g
             buffers = (self.table, self._chunks, self._words, self._info)
             self._norm = Pass(kernel, True, buffers, width, column)
         self._words.fill(0)

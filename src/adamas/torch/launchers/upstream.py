@@ -28,6 +28,7 @@ class UpstreamLauncher:
     in_place_of_kernel = "torch.optim's own step"
     keeps_state = False
     on_device = False
+    row_wise = False
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
