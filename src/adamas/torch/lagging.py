@@ -179,7 +179,7 @@ class LaggingRows:
         job = self._jobs.get(rule)
         if job is None:
             name = str(self.dtype).removeprefix("torch.")
-            kernel = self._kernel if rule is self._rule else compile_rule(rule, name)
+            kernel = self._kernel if rule is self._rule else compile_rule(rule, name, rows=True)
             job = self._jobs[rule] = RowJob(kernel, self._shape[1:].numel(), 0)
         return job
 

@@ -10,9 +10,12 @@ import numpy as np
 from .. import exact
 from .job import SERIAL, Pass
 from .kernel import Kernel, compile_norm
+from .missed import compiled
 from .pool import Pool
 
 __all__ = ["RowJob"]
+
+_NONE = np.empty(0, np.int64)
 
 
 class RowJob:
@@ -66,11 +69,8 @@ class RowJob:
         self.count = len(rows)
         if self.count > self._room:
             self._make(1 << (self.count - 1).bit_length(), self._settings)
-        table = self.table[: self.count]
-        np.multiply(rows[:, None], np.array(strides, np.int64), out=table)
-        table += np.array(bases, np.int64)
-        if g is not None:
-            table[:, self._g] = g
+        at, steps = np.array(bases, np.int64), np.array(strides, np.int64)
+        compiled().addressed(rows, at, steps, self._g, _NONE if g is None else g, self.table)
         if self.kernel.rounds:  # the number of an element is that in the whole
             np.multiply(rows, self.length, out=self._chunks[: self.count, 3])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Hashable, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ __all__ = ["LAUNCHER"]
 
 # Rows that a kernel takes at a time.
 _AT_ONCE = 1 << 16
+_compile = functools.partial(compile_rule, rows=True)
 
 
 class RowLauncher:
@@ -46,11 +48,11 @@ class RowLauncher:
             return "the average of a row follows it at every step, also where it has no gradient"
         if member.copy is not None:
             return "it is offloaded"
-        return why_no_table(compile_rule, member, request)
+        return why_no_table(_compile, member, request)
 
     @classmethod
     def key(cls, member: Member, request: Request) -> Hashable:
-        return kernel_for(compile_rule, member, request), id(member.p)
+        return kernel_for(_compile, member, request), id(member.p)
 
     def __init__(self, members: list[ParamState], requests: Sequence[Request], key: Any) -> None:
         (self._member,), request = members, requests[0]
