@@ -72,8 +72,8 @@ def _private(name: str) -> Any:
 disable_dynamo: Callable[..., Any] = _private("disable_dynamo") or torch.compiler.disable
 
 
-# The context in which a subclass of tensors with a `__torch_function__` is an ordinary tensor. Fallback: the one
-# that modes do not see either.
+# The context in which a subclass of tensors with a `__torch_function__` is an ordinary tensor. Fallback: the
+# one that modes do not see either.
 plainly: Callable[[], Any] = _private("plainly") or torch._C.DisableTorchFunction
 
 

@@ -148,3 +148,10 @@ class SparseAdam(FusedOptimizer, torch.optim.SparseAdam):
 
     def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
         return make_rule(rules.Adam, checked, **two_betas(group), eps=group["eps"], eps_placement="hat")
+
+    def torch_state_dict(self) -> dict[str, Any]:
+        """As of all optimizers; steps are integers, from which torch computes in double precision."""
+        saved = super().torch_state_dict()
+        for state in saved["state"].values():
+            state["step"] = int(state["step"])
+        return saved

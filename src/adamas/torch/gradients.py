@@ -52,8 +52,8 @@ def dense_grad(g: Tensor, takes_sparse: bool) -> Tensor:
     if not takes_sparse:
         raise RuntimeError(
             f"a parameter of shape {tuple(g.shape)} has a {g.layout} gradient, and this optimizer does not "
-            f"support sparse gradients of parameters that it does not track: call opt.track(embedding) before "
-            f"training, for exact steps; or pass semantics='lazy', or make the gradient dense (sparse=False)"
+            f"support sparse gradients of parameters that it does not track: call opt.track(embedding) "
+            f"before training, for exact steps; or pass semantics='lazy', or make it dense (sparse=False)"
         )
     return g.to_dense()
 

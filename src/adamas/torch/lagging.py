@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..backends import coasting
-from ..backends.numba import History, Kernel, RowJob, Sums, compile_rule, row_lists
+from ..backends.numba import History, Kernel, RowJob, Sums, compile_rule, may_lag, row_lists
 from ..rules import Coast, Rule
 from ._compat import plainly
 from ._openmp import default_pool
@@ -47,7 +47,8 @@ def form_of(rule: Rule, envelope: Sequence[float], scalars: Sequence[float]) -> 
     if envelope[1] != 0:
         raise ValueError(
             f"weight_decay={envelope[1]!r} is added to the gradient, so that every row of a tracked "
-            f"parameter has one at every step: use decoupled decay (AdamW), or a dense gradient (sparse=False)"
+            f"parameter has one at every step: use decoupled decay (AdamW), or a dense gradient "
+            f"(sparse=False)"
         )
     if not History.fades(form):
         raise ValueError(
@@ -75,7 +76,7 @@ class LaggingRows:
         self._history: History | None = None
 
     def describe(self, rule: Rule, state: Mapping[str, Any], keys: Sequence[str], kernel: Kernel) -> None:
-        """Take the rule of the steps to come, the state and the keys of its slots, and the kernel of a step."""
+        """Take the rule of the steps to come, the state, the keys of its slots, and the kernel of a step."""
         self.catch_up()
         slots = list(rule.form().slots)
         self._keys = dict(zip(slots, keys, strict=True))
@@ -96,9 +97,9 @@ class LaggingRows:
         """Whether any row may be."""
         return self._history is not None and self._history.now > 0
 
-    def ready(self, form: Coast) -> None:
+    def ready(self, form: Coast, decay: float) -> None:
         """Make way for a step that cannot be summed up with those before it."""
-        if self._history is not None and not self._history.fits(form):
+        if self._history is not None and not self._history.fits(form, decay):
             self.catch_up()
 
     def took_step(
@@ -108,14 +109,14 @@ class LaggingRows:
         history = self._history
         assert history is not None
         with self._lock:
-            may_lag = history.record(form, envelope[2])
+            history.record(form, envelope[2])
             if form.stepwise:
                 self._scalars.append((*envelope, *scalars))
             if len(rows) == len(self._last):
                 self._forget()
                 return
             row_lists().settled(rows, self._last, history.now)
-            if not may_lag:
+            if not may_lag(form, envelope[2]):
                 self.catch_up()
 
     def _forget(self) -> None:

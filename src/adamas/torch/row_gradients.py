@@ -72,7 +72,7 @@ def _coalesced(indices: _Rows, values: Tensor, first: np.ndarray[Any, Any], p: T
     if found < 0:
         wrong = indices[(indices < 0) | (indices >= len(p))][0]
         raise IndexError(
-            f"a parameter of shape {tuple(p.shape)} has a gradient of row {wrong}; it has rows 0 to {len(p) - 1}"
+            f"a parameter of shape {tuple(p.shape)} has a gradient of row {wrong}, and rows 0 to {len(p) - 1}"
         )
     rows, positions, again = rows[:found], positions[:found], again[:repeated]
     addresses = values.data_ptr() + positions * _row_bytes(values)

@@ -1,8 +1,8 @@
 """A parameter that brings its rows up to date before anything reads them.
 
-It is the module's own parameter, whose class is changed in place. torch hands every call that has it among its
-arguments to `__torch_function__`: a lookup in an embedding brings the rows it reads up to date, and any other
-use all of them, so that no row is ever read behind its time; nor is one through a view that was taken before.
+It is the module's own parameter, whose class is changed in place. torch hands every call that has it among
+its arguments to `__torch_function__`: a lookup in an embedding brings the rows it reads up to date, and any
+other use all of them, so that no row is read behind its time; nor is one through a view taken before.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def _passive() -> set[Any]:
 _PASSIVE = _passive()
 
 
-class _Reading:
+class _Reading(Tensor):
     """What a tracked parameter and its views share."""
 
     _rows: LaggingRows
@@ -98,6 +98,10 @@ class _Reading:
         cls, func: Any, types: Iterable[Any], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         return _called(func, args, dict(kwargs or {}))
+
+    def __repr__(self, *, tensor_contents: Any = None) -> str:
+        """As the plain one is shown."""
+        return repr(self._plain(copy=False))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         """A plain copy, up to date."""
@@ -112,8 +116,8 @@ class _Reading:
         self._rows.catch_up()
         x: Any = self
         with plainly():
-            values = x.detach().clone() if copy else x.detach()
-            values = values.as_subclass(Tensor)
+            detached = x.detach().clone() if copy else x.detach()
+            values: Tensor = detached.as_subclass(Tensor)
             if not isinstance(self, nn.Parameter):
                 return values
             made = nn.Parameter(values, requires_grad=x.requires_grad)
@@ -128,13 +132,13 @@ class TrackedParameter(_Reading, nn.Parameter):
     __hash__ = nn.Parameter.__hash__
 
 
-class TrackedView(_Reading, Tensor):
+class TrackedView(_Reading):
     """A tensor that shares memory with a tracked parameter."""
 
     __hash__ = Tensor.__hash__
 
 
-def tracked(p: nn.Parameter, rows: LaggingRows) -> None:
+def tracked(p: Tensor, rows: LaggingRows) -> None:
     """Let a parameter bring its rows up to date from now on.
 
     Raises:
@@ -151,6 +155,11 @@ def tracked(p: nn.Parameter, rows: LaggingRows) -> None:
 @disable_dynamo
 def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Call a function of torch that has tracked tensors among its arguments."""
+    if func is Tensor.share_memory_:
+        raise RuntimeError(
+            "a tracked parameter cannot move to shared memory: other processes would not bring its rows up "
+            "to date; train with dense gradients there (sparse=False)"
+        )
     owners: list[LaggingRows] = []
     if func not in _PASSIVE:
         found = list(_tensors((args, kwargs)))

@@ -29,28 +29,28 @@ class Tracking(torch.optim.Optimizer):
         """Take exact steps with the sparse gradients of embeddings, at the cost of the rows they have.
 
         From now on a row without a gradient lags behind, and is brought up to date before it is read: by a
-        lookup of `torch.nn.functional.embedding` or `embedding_bag`, the rows that it reads; by anything else
-        that reads the weight (`state_dict`, `deepcopy`, `weight[3]`, a tied layer), all rows. The weight's class
-        becomes a subclass of `torch.nn.Parameter` that sees to it. Not seen are NumPy arrays and other memory
-        that was taken from it before: call `catch_up` before reading those.
+        lookup of `torch.nn.functional.embedding` or `embedding_bag`, the rows that it reads; by anything
+        else that reads the weight (`state_dict`, `deepcopy`, `weight[3]`, a tied layer), all rows. The
+        weight's class becomes a subclass of `torch.nn.Parameter` that sees to it. Not seen are NumPy arrays
+        and other memory that was taken from it before: call `catch_up` before reading those.
 
         Args:
-            *modules: `nn.Embedding` and `nn.EmbeddingBag` with `sparse=True`, or modules that have such. Their
-                weights are float32 or float64, on the CPU, and parameters of this optimizer.
+            *modules: `nn.Embedding` and `nn.EmbeddingBag` with `sparse=True`, or modules that have such.
+                Their weights are float32 or float64, on the CPU, and parameters of this optimizer.
 
         Raises:
             TypeError: one is no module.
             ValueError: one has no such embedding, or its weight cannot be tracked; the message says why.
         """
-        found: dict[nn.Parameter, str] = {}
+        found: dict[Tensor, str] = {}
         for module in modules:
             if not isinstance(module, nn.Module):
                 raise TypeError(f"track takes modules such as nn.Embedding, got {type(module).__name__}")
             mine = [m for m in module.modules() if isinstance(m, _EMBEDDINGS) and m.sparse]
             if not mine:
                 raise ValueError(
-                    f"{type(module).__name__} has no nn.Embedding or nn.EmbeddingBag with sparse=True: others "
-                    f"have dense gradients, which need no tracking"
+                    f"{type(module).__name__} has no nn.Embedding or nn.EmbeddingBag with sparse=True: "
+                    f"others have dense gradients, which need no tracking"
                 )
             found |= {m.weight: type(m).__name__ for m in mine}
         found = {p: name for p, name in found.items() if p not in self._lagging}
@@ -63,7 +63,7 @@ class Tracking(torch.optim.Optimizer):
         if found:
             self._plan = None
 
-    def _check_tracked(self, p: nn.Parameter, name: str) -> None:
+    def _check_tracked(self, p: Tensor, name: str) -> None:
         shape = f"the weight of {name}, of shape {tuple(p.shape)},"
         if not any(p is each for group in self.param_groups for each in group["params"]):
             raise ValueError(f"{shape} is not a parameter of this optimizer")

@@ -1,7 +1,7 @@
 """The CPU backend: a step is one call for all parameters, compiled by Numba."""
 
 from .cache import cache_folder
-from .history import History, Sums
+from .history import History, Sums, may_lag
 from .job import Job, NormJob
 from .kernel import Kernel, compile_conversion, compile_rule
 from .machine import architecture, vector_bits
@@ -24,6 +24,7 @@ __all__ = [
     "cache_folder",
     "compile_conversion",
     "compile_rule",
+    "may_lag",
     "row_lists",
     "vector_bits",
 ]

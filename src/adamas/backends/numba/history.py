@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from ...rules import Coast
-from .missed import ORDER, compiled
+from .missed import KEPT, ORDER, compiled
 
-__all__ = ["LONGEST", "History", "Sums"]
+__all__ = ["History", "Sums", "may_lag"]
 
 # Steps that are kept at most: then all rows are brought up to date.
 LONGEST = 1 << 16
@@ -56,8 +56,8 @@ class History:
         self._factors = np.ones((kinds, room))
         self._logs, self._offsets = np.zeros((kinds, room + 1)), np.zeros((kinds, room + 1))
         self._moves = np.zeros((4, room))
-        self._far = np.zeros((room, 1 + _WIDTH))
-        self._scratch = np.zeros((3, room))
+        self._sums = np.zeros((room, KEPT))
+        self._scratch = np.zeros((2, room))
         # Of each step, for `missed.lagging`.
         self.mark = np.full(room + 1, -1, np.int32)
 
@@ -67,12 +67,12 @@ class History:
         self._zeros = np.zeros(self._kinds, np.int64)
         self._logs[:, 0] = self._offsets[:, 0] = 0.0
 
-    def fits(self, form: Coast) -> bool:
+    def fits(self, form: Coast, decay: float) -> bool:
         """Whether a step moves rows as those before it do, so that it can be summed up with them."""
         mine = self.form
         if mine is None or self.now == 0:
             return True
-        return _kind(mine) == _kind(form) and self.now < LONGEST
+        return _kind(mine) == _kind(form) and self.now < LONGEST and may_lag(form, decay)
 
     @staticmethod
     def fades(form: Coast) -> bool:
@@ -82,37 +82,33 @@ class History:
         shrunk = form.factors.get(form.over, 1.0)
         return form.factors.get(form.along, 1.0) < (max(shrunk, 0.0) ** 0.5 if form.rooted else shrunk)
 
-    def record(self, form: Coast, decay: float) -> bool:
-        """Note a step, and the decay of the parameter before it.
-
-        Returns:
-            Whether rows may lag behind it; not where a factor is negative or not finite.
-        """
+    def record(self, form: Coast, decay: float) -> None:
+        """Note a step, and the decay of the parameter before it."""
         self.form = form
         if self.now == self._moves.shape[1]:
             self._grow()
         j, factors = self.now, [decay, *(form.factors.get(slot, 1.0) for slot in self._slots)]
         for k, factor in enumerate(factors):
             self._factors[k, j] = factor
-            if factor > 0:
-                self._logs[k, j + 1] = self._logs[k, j] + math.log(factor)
-            else:
-                self._logs[k, j + 1], self._zeros[k] = self._logs[k, j], j + 1
+            self._logs[k, j + 1] = self._logs[k, j]
+            if factor == 0:
+                self._zeros[k] = j + 1
+            elif factor > 0:
+                self._logs[k, j + 1] += math.log(factor)
         for k, slot in enumerate(self._slots, 1):
             self._offsets[k, j + 1] = factors[k] * self._offsets[k, j] + form.offsets.get(slot, 0.0)
         shrunk = 1.0 if form.over is None else form.factors.get(form.over, 1.0)
         numbers = form.step, form.ratio, form.add, max(shrunk, 0.0) ** 0.5 if form.rooted else shrunk
         self._moves[:, j] = numbers
-        self._far[j, 0] = 0.0
+        self._sums[j] = 0.0
         self.now += 1
-        return all(0 <= x < math.inf for x in factors) and all(math.isfinite(x) for x in numbers)
 
     def _grow(self) -> None:
         old, room = self.now, 4 * self.now
-        kept = self._factors, self._logs, self._offsets, self._moves, self._far
+        kept = self._factors, self._logs, self._offsets, self._moves, self._sums
         self._make(room)
         self._factors[:, :old], self._logs[:, : old + 1], self._offsets[:, : old + 1] = kept[:3]
-        self._moves[:, :old], self._far[:old] = kept[3:]
+        self._moves[:, :old], self._sums[:old] = kept[3:]
 
     def sums(self, starts: np.ndarray[Any, Any]) -> Sums:
         """Sum up the steps from each of `starts`, distinct numbers of steps, to now."""
@@ -134,7 +130,7 @@ class History:
                 self._zeros,
                 self._offsets,
                 self._moves,
-                self._far,
+                self._sums,
                 self._scratch,
                 made._both,
                 made.moved,
@@ -154,6 +150,12 @@ class History:
                 made.products[u, k] = total
                 made.offsets[u, k] = self._offsets[k, self.now] - total * self._offsets[k, first]
         return made
+
+
+def may_lag(form: Coast, decay: float) -> bool:
+    """Whether a step can be made up for later: not where a factor is negative, or a number not finite."""
+    factors = decay, *form.factors.values()
+    return all(0 <= x < math.inf for x in factors) and math.isfinite(form.step + form.ratio + form.add)
 
 
 def _kind(form: Coast) -> tuple[Any, ...]:

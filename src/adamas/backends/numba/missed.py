@@ -1,8 +1,8 @@
 """The steps that a row has missed, summed: what a run of steps without a gradient does, in a few numbers.
 
-Between steps s and e without a gradient, θ moves by m_s Σ_j a_j / (r_j √v_s + ε_j), with a_j, r_j and ε_j that
-do not depend on the element. With b_j = a_j / r_j and η_j = ε_j / r_j that is m_s Σ_j b_j / (√v_s + η_j), and
-the η_j lie close together. Around their mean η, with w = η / (√v_s + η), which lies in [0, 1],
+Between steps s and e without a gradient, θ moves by m_s Σ_j a_j / (r_j √v_s + ε_j), with a_j, r_j and ε_j
+that do not depend on the element. With b_j = a_j / r_j and η_j = ε_j / r_j that is m_s Σ_j b_j / (√v_s + η_j),
+and the η_j lie close together. Around their mean η, with w = η / (√v_s + η), which lies in [0, 1],
 
     Σ_j b_j / (√v_s + η_j) = w/η Σ_n w^n Σ_j b_j (1 - η_j/η)^n:
 
@@ -26,10 +26,16 @@ import numpy as np
 
 from .cache import load_module
 
-__all__ = ["ORDER", "compiled"]
+__all__ = ["KEPT", "ORDER", "compiled"]
 
 # Terms of a part.
 ORDER = 6
+# What is kept of the sum from a step on, in this order: how many steps are in it; whether no later one moves
+# a row; the products of the factors of what it moves along and over; what was left at the step before; η; then,
+# all decaying as the parameter does, the error, the least that the sum may be, and the part: what moves
+# undivided, a place for η, and the coefficients.
+_COUNT, _ENDED, _PRODUCT, _ROOT, _LAST, _LAST_RATE, _MEAN, _ERROR, _LEAST, _PLAIN = range(10)
+KEPT = _PLAIN + 2 + ORDER
 
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 _Integers = np.ndarray[Any, Any]
@@ -185,7 +191,19 @@ def part(
     return error <= tolerance * least
 
 
-def terms(
+def begin(start: int, along: int, factors: _Floats, moves: _Floats, kept: _Floats) -> None:
+    """Begin the sum of the steps after `start`, around the mean η that the betas of now would give."""
+    kept[:] = 0.0
+    kept[_PRODUCT], kept[_ROOT] = 1.0, 1.0
+    shrunk, ratio = moves[3, start], moves[1, start]
+    fading = factors[along, start] / shrunk if shrunk > 0.0 else 1.0
+    if ratio > 0.0 and fading < 1.0:
+        kept[_MEAN] = moves[2, start] / ratio / shrunk ** (1.0 / (1.0 - fading))
+    else:
+        kept[_MEAN] = 1.0
+
+
+def extend(
     start: int,
     now: int,
     along: int,
@@ -194,47 +212,99 @@ def terms(
     moves: _Floats,
     tolerance: float,
     signed: bool,
-    weights: _Floats,
-    shifts: _Floats,
-    plain: _Floats,
-) -> int:
-    """Write b and η of the steps after `start` that move a row, less the decay after each; return their number.
+    kept: _Floats,
+) -> None:
+    """Add the steps up to `now` to the sum of those after `start`, as long as they move a row."""
+    mean = kept[_MEAN]
+    while kept[_ENDED] == 0.0 and start + kept[_COUNT] < now:
+        j = start + int(kept[_COUNT])
+        before = kept[_PRODUCT]
+        kept[_PRODUCT] *= factors[along, j]
+        kept[_ROOT] *= moves[3, j]
+        moved, shrunk = kept[_PRODUCT], kept[_ROOT]
+        for k in range(_ERROR, len(kept)):
+            kept[k] *= factors[0, j]
+        kept[_COUNT] += 1.0
+        a = moves[0, j] * ((1.0 if before != 0.0 else 0.0) if signed else moved)
+        r, eps = moves[1, j] * shrunk, moves[2, j]
+        if over == 0:
+            kept[_PLAIN] += a
+        elif r == 0.0:
+            kept[_PLAIN] += a / eps if a != 0.0 else 0.0
+        else:
+            term, shift = a / r, eps / r
+            ratio = 0.0 if shift == mean else 1.0 - shift / mean
+            # At least this, over √v + η, whatever v is.
+            kept[_LEAST] += abs(term) * (1.0 if shift <= mean else mean / shift)
+            for n in range(ORDER):
+                kept[_PLAIN + 2 + n] += term
+                term *= ratio
+            # The rest of the series is its next term over 1 - ratio w.
+            kept[_ERROR] += abs(term) * (1.0 if shift >= mean else mean / shift)
+        if signed:
+            continue
+        # What is left after step j, in units of a step, for the largest v and for the smallest.
+        rate = moved / shrunk if shrunk > 0.0 else moved
+        if moved == 0.0:
+            kept[_ENDED] = 1.0
+        elif kept[_LAST] > moved and kept[_LAST_RATE] > rate:
+            slow = max(moved / kept[_LAST], rate / kept[_LAST_RATE])
+            if max(moved, rate) * slow <= tolerance * (1.0 - slow):
+                kept[_ENDED] = 1.0
+        kept[_LAST], kept[_LAST_RATE] = moved, rate
 
-    Args:
-        along, over: the rows of `factors` of these slots; 0 where there is none.
-        moves: the step, ratio, ε, and the factor of what is divided by, of each step.
-        plain: written: of each step what moves a row without a division.
-    """
-    moved, shrunk, last_moved, last_rate = 1.0, 1.0, 0.0, 0.0
-    count = 0
-    if along == 0:
-        return count
-    for j in range(start, min(now, start + len(weights))):
+
+def cut(
+    start: int,
+    count: int,
+    along: int,
+    over: int,
+    factors: _Floats,
+    moves: _Floats,
+    tolerance: float,
+    signed: bool,
+    scratch: _Floats,
+    used: int,
+    out: _Floats,
+) -> int:
+    """Sum up `count` steps after `start` in as many parts as it takes; the number of parts written, or -1."""
+    weights, shifts = scratch[0], scratch[1]
+    moved, shrunk, undivided = 1.0, 1.0, 0.0
+    for k in range(count):
+        j = start + k
         before = moved
         moved *= factors[along, j]
         shrunk *= moves[3, j]
         a = moves[0, j] * ((1.0 if before != 0.0 else 0.0) if signed else moved)
         r, eps = moves[1, j] * shrunk, moves[2, j]
-        plain[count] = a if over == 0 else 0.0
-        weights[count], shifts[count] = 0.0, 1.0
-        if over != 0 and a != 0.0:
-            if r == 0.0:
-                plain[count] = a / eps
-            else:
-                weights[count], shifts[count] = a / r, eps / r
-        count += 1
-        if signed:
-            continue
-        if moved == 0.0:
-            break
-        # What is left after step j, in units of a step, for the largest v and for the smallest.
-        rate = moved / shrunk if shrunk > 0.0 else moved
-        if last_moved > moved and last_rate > rate:
-            slow = max(moved / last_moved, rate / last_rate)
-            if max(moved, rate) * slow <= tolerance * (1.0 - slow):
-                break
-        last_moved, last_rate = moved, rate
-    return count
+        undivided *= factors[0, j]
+        weights[k], shifts[k] = 0.0, 1.0
+        if r != 0.0:
+            weights[k], shifts[k] = a / r, eps / r
+        elif a != 0.0:
+            undivided += a / eps
+    decay = 1.0
+    for k in range(count - 1, -1, -1):
+        weights[k] *= decay
+        decay *= factors[0, start + k]
+    stack = np.empty((64, 2), np.int64)
+    begun, depth = used, 1
+    stack[0, 0], stack[0, 1] = 0, count
+    while depth > 0:
+        depth -= 1
+        first, last = stack[depth, 0], stack[depth, 1]
+        if used >= len(out):
+            return -1
+        out[used, 0] = 0.0
+        if part(weights, shifts, first, last, count, tolerance, out[used, 1:]):
+            used += 1
+        else:
+            middle = (first + last) // 2
+            stack[depth, 0], stack[depth, 1] = middle, last
+            stack[depth + 1, 0], stack[depth + 1, 1] = first, middle
+            depth += 2
+    out[begun, 0] = undivided
+    return used
 
 
 def sums(
@@ -249,7 +319,7 @@ def sums(
     zeros: _Integers,
     offsets: _Floats,
     moves: _Floats,
-    far: _Floats,
+    kept: _Floats,
     scratch: _Floats,
     products: _Floats,
     moved: _Integers,
@@ -263,9 +333,9 @@ def sums(
         factors, logs, zeros: of each step the decay of the parameter and the factors of the slots; the sums
             of their logarithms before each step; the step after the last that is zero.
         offsets: what is added to each slot up to each step.
-        far: of each step, for rows that lag so far that it does not change any more: how many steps move
-            them, 0 where that is not known, what moves them undivided, and the one part.
-        scratch: three rows, as long as the most steps of a window.
+        moves: the step, ratio, ε, and the factor of what is divided by, of each step.
+        kept: the sums from each step, as far as they are made; see `extend`.
+        scratch: two rows, as long as the most steps of a sum.
         products: written, a row each start: products of factors, then sums of offsets.
         moved: written: the number of steps that move a row.
         parts: written: the number of the first part of each start; one more entry.
@@ -274,10 +344,7 @@ def sums(
     Returns:
         The number of parts, or -1 where `out` is too short.
     """
-    width, kinds = out.shape[1], len(factors)
-    weights, shifts, plain = scratch[0], scratch[1], scratch[2]
-    stack = np.empty((64, 2), np.int64)
-    used = 0
+    kinds, used = len(factors), 0
     for u in range(len(starts)):
         s = starts[u]
         parts[u] = used
@@ -285,46 +352,30 @@ def sums(
             total = product(factors, logs, zeros, k, s, now)
             products[u, k] = total
             products[u, kinds + k] = offsets[k, now] - total * offsets[k, s]
-        known = int(far[s, 0])
-        if known > 0 and s + known <= now:
-            if used >= len(out):
-                return -1
-            decay = product(factors, logs, zeros, 0, s + known, now)
-            out[used] = far[s, 1:]
-            out[used, 0] *= decay
-            out[used, 2:] *= decay
-            used += 1
-            moved[u] = known
-            continue
-        count = terms(s, now, along, over, factors, moves, tolerance, signed, weights, shifts, plain)
-        moved[u] = count
-        ended = count < now - s
-        decay, undivided = 1.0, 0.0
-        for k in range(count):
-            j = count - 1 - k
-            weights[j] *= decay
-            undivided += plain[j] * decay
-            decay *= factors[0, s + j]
-        begun, depth = used, 1
-        stack[0, 0], stack[0, 1] = 0, count
-        while depth > 0:
-            depth -= 1
-            first, last = stack[depth, 0], stack[depth, 1]
-            if used >= len(out):
-                return -1
+        if used >= len(out):
+            return -1
+        mine = kept[s]
+        if along == 0:
+            moved[u] = 0
             out[used] = 0.0
-            if part(weights, shifts, first, last, count, tolerance, out[used, 1:]):
-                used += 1
-            else:
-                middle = (first + last) // 2
-                stack[depth, 0], stack[depth, 1] = middle, last
-                stack[depth + 1, 0], stack[depth + 1, 1] = first, middle
-                depth += 2
-        out[begun, 0] = undivided
-        if ended:
-            if used == begun + 1:
-                far[s, 0] = count
-                far[s, 1:] = out[begun]
+            out[used, 1] = 1.0
+            used += 1
+            continue
+        if mine[_COUNT] == 0.0:
+            begin(s, along, factors, moves, mine)
+        extend(s, now, along, over, factors, moves, tolerance, signed, mine)
+        count = int(mine[_COUNT])
+        moved[u] = count
+        begun = used
+        if mine[_ERROR] <= tolerance * mine[_LEAST]:
+            out[used] = mine[_PLAIN:]
+            out[used, 1] = mine[_MEAN]
+            used += 1
+        else:
+            used = cut(s, count, along, over, factors, moves, tolerance, signed, scratch, used, out)
+            if used < 0:
+                return -1
+        if s + count < now:
             decay = product(factors, logs, zeros, 0, s + count, now)
             for k in range(begun, used):
                 out[k, 0] *= decay
@@ -341,7 +392,9 @@ _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     added,
     product,
     part,
-    terms,
+    begin,
+    extend,
+    cut,
     sums,
 )
 _HEAD = '''"""The steps that rows have missed. Generated by adamas."""
@@ -350,7 +403,6 @@ import math
 import numba
 import numpy as np
 
-ORDER = 6
 '''
 
 
@@ -360,7 +412,8 @@ def compiled() -> ModuleType:
     decorated = (
         "@numba.njit(cache=True, error_model='numpy')\n" + _bare(function) for function in _FUNCTIONS
     )
-    return load_module("missed", "\n\n".join([_HEAD.format(order=ORDER), *decorated]))
+    numbers = [f"{name} = {value}\n" for name, value in globals().items() if isinstance(value, int)]
+    return load_module("missed", "\n\n".join([_HEAD + "".join(numbers), *decorated]))
 
 
 def _bare(function: Callable[..., Any]) -> str:

@@ -133,7 +133,8 @@ def prefetch(typing_context: Any, address: Any) -> Any:
         pointer = ir.PointerType(ir.IntType(8))
         number = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
-        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0i8")
+        insert: Any = cgutils.get_or_insert_function
+        function = insert(builder.module, kind, "llvm.prefetch.p0i8")
         numbers = [ir.Constant(number, n) for n in (1, 3, 1)]  # to write, into all caches, data
         builder.call(function, [builder.inttoptr(args[0], pointer), *numbers])
         return context.get_dummy_value()

@@ -161,8 +161,8 @@ class Launcher(Protocol):
     keeps_state: ClassVar[bool]
     # Whether it is a `DeviceLauncher`.
     on_device: ClassVar[bool]
-    # Whether it is for parameters of which a step is of rows.
-    row_wise: ClassVar[bool]
+    # Whether it is for parameters of which a step is of rows; None for both.
+    row_wise: ClassVar[bool | None]
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
@@ -281,7 +281,7 @@ def choose(member: Member, request: Request) -> tuple[type[Launcher], list[str]]
     asked = request.groups.options.backend
     reasons: list[str] = []
     for launcher in all_launchers():
-        if launcher.row_wise != member.row_wise or asked not in (AUTO, launcher.name):
+        if launcher.row_wise not in (None, member.row_wise) or asked not in (AUTO, launcher.name):
             continue
         reason = launcher.unsupported(member, request)
         if reason is None:
@@ -289,6 +289,8 @@ def choose(member: Member, request: Request) -> tuple[type[Launcher], list[str]]
         reasons.append(reason)
     chosen = request.groups.options.state_format
     wanted = f"backend={asked!r}" if asked != AUTO else f"state_format={chosen!r}"
+    if asked == AUTO and chosen is None:
+        wanted = "a step with a sparse gradient"
     why = "; ".join(dict.fromkeys(reasons))
     raise ValueError(f"{wanted} cannot update a parameter of shape {tuple(member.p.shape)}: {why}")
 

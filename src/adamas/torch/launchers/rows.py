@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ... import formats
 from ...backends import exact
 from ...backends.numba import Kernel, RowJob, compile_rule
 from ...rules import Coast
@@ -48,7 +49,12 @@ class RowLauncher:
             return "the average of a row follows it at every step, also where it has no gradient"
         if member.copy is not None:
             return "it is offloaded"
-        return why_no_table(_compile, member, request)
+        if (reason := why_no_table(_compile, member, request)) is not None:
+            return reason
+        scaled = any(format.scaled for format in kernel_for(_compile, member, request).formats.values())
+        if scaled and formats.row_length(tuple(p.shape)) != p.shape[1:].numel():
+            return f"elements of several rows share a scale, in rows of {p.shape[1:].numel()}"
+        return None
 
     @classmethod
     def key(cls, member: Member, request: Request) -> Hashable:
@@ -127,7 +133,7 @@ class RowLauncher:
         rows, behind = self._gradient.rows, self._lagging
         self._job.write_grad_scale(float(grad_scale))
         if behind is not None and self._form is not None:
-            behind.ready(self._form)
+            behind.ready(self._form, self._staged[0][2])
             behind.catch_up(rows)
         for first in self._blocks():
             self._write(first)
