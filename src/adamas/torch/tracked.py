@@ -99,7 +99,7 @@ class _Reading(Tensor):
     ) -> Any:
         return _called(func, args, dict(kwargs or {}))
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:
+    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         """As the plain one is shown."""
         return repr(self._plain(copy=False))
 

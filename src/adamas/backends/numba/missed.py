@@ -1,8 +1,9 @@
 """The steps that a row has missed, summed: what a run of steps without a gradient does, in a few numbers.
 
 Between steps s and e without a gradient, θ moves by m_s Σ_j a_j / (r_j √v_s + ε_j), with a_j, r_j and ε_j
-that do not depend on the element. With b_j = a_j / r_j and η_j = ε_j / r_j that is m_s Σ_j b_j / (√v_s + η_j),
-and the η_j lie close together. Around their mean η, with w = η / (√v_s + η), which lies in [0, 1],
+that do not depend on the element. With b_j = a_j / r_j and η_j = ε_j / r_j that is
+m_s Σ_j b_j / (√v_s + η_j), and the η_j lie close together. Around their mean η, with w = η / (√v_s + η),
+which lies in [0, 1],
 
     Σ_j b_j / (√v_s + η_j) = w/η Σ_n w^n Σ_j b_j (1 - η_j/η)^n:
 
@@ -31,8 +32,8 @@ __all__ = ["KEPT", "ORDER", "compiled"]
 # Terms of a part.
 ORDER = 6
 # What is kept of the sum from a step on, in this order: how many steps are in it; whether no later one moves
-# a row; the products of the factors of what it moves along and over; what was left at the step before; η; then,
-# all decaying as the parameter does, the error, the least that the sum may be, and the part: what moves
+# a row; the products of the factors of what it moves along and over; what was left at the step before; η;
+# then, all decaying as the parameter does, the error, the least that the sum may be, and the part: what moves
 # undivided, a place for η, and the coefficients.
 _COUNT, _ENDED, _PRODUCT, _ROOT, _LAST, _LAST_RATE, _MEAN, _ERROR, _LEAST, _PLAIN = range(10)
 KEPT = _PLAIN + 2 + ORDER

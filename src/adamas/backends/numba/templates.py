@@ -123,7 +123,7 @@ _CLAIM = """\
 """
 
 # Many small chunks, anywhere in memory: a thread takes several at once, for two would wait for each other at
-# the counter, and asks for the lines of the next ones, because nothing in the addresses tells where those are.
+# the counter, and asks for the lines of the next ones, because nothing in the addresses tells where they are.
 _CLAIM_ROWS = """\
         first_chunk = 32 * claim_chunk(job)
         if first_chunk >= n_chunks:
