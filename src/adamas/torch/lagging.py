@@ -85,6 +85,9 @@ class LaggingRows:
         # Of the steps that are to be taken one by one, their scalars.
         self._scalars: list[tuple[float, ...]] = []
         self._jobs: dict[Rule, RowJob] = {}
+        # Loaded state may be as no step of the rule leaves it (v above its own maximum): the first step is taken
+        # by all rows.
+        self._first = True
         self._buffers = tuple(np.zeros(_AT_ONCE, np.int64) for _ in range(3))
 
     def memory(self) -> int:
@@ -108,6 +111,8 @@ class LaggingRows:
         """Note a step that these rows, each once, have taken, and the others have not."""
         history = self._history
         assert history is not None
+        if self._first:
+            form = form._replace(stepwise=True)
         with self._lock:
             history.record(form, envelope[2])
             if form.stepwise:
@@ -116,8 +121,9 @@ class LaggingRows:
                 self._forget()
                 return
             row_lists().settled(rows, self._last, history.now)
-            if not may_lag(form, envelope[2]):
+            if self._first or not may_lag(form, envelope[2]):
                 self.catch_up()
+            self._first = False
 
     def _forget(self) -> None:
         assert self._history is not None

@@ -97,7 +97,8 @@ class _Reading(Tensor):
     def __torch_function__(
         cls, func: Any, types: Iterable[Any], args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        return _called(func, args, dict(kwargs or {}))
+        call = _outside_graphs if torch.compiler.is_compiling() else _called
+        return call(func, args, dict(kwargs or {}))
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
         """As the plain one is shown."""
@@ -152,7 +153,6 @@ def tracked(p: Tensor, rows: LaggingRows) -> None:
     p._rows = rows  # type: ignore[attr-defined]
 
 
-@disable_dynamo
 def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Call a function of torch that has tracked tensors among its arguments."""
     if func is Tensor.share_memory_:
@@ -170,6 +170,9 @@ def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     with plainly():
         result = func(*args, **kwargs)
     return _views(result, owners) if owners else result
+
+
+_outside_graphs = disable_dynamo(_called)
 
 
 def _tensors(x: Any) -> Iterable[_Reading]:

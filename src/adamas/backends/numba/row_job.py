@@ -87,7 +87,7 @@ class RowJob:
         mine = self._scalars[: len(scalars)]
         with np.errstate(over="ignore", under="ignore"):
             mine[...] = scalars
-        if mine.dtype == np.float32 and (np.isinf(mine) & ~np.isinf(scalars)).any():
+        if not np.isfinite(mine).all() and (np.isinf(mine) & np.isfinite(scalars)).any():
             raise ValueError(f"a scalar of this step is too large for {mine.dtype}")
         self._info[: self.count, 2] = place
         self._keys[: len(scalars)] = key
