@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from .cache import load_module
+from .toolbox import prefetch
 
 __all__ = ["KEPT", "ORDER", "compiled"]
 
@@ -37,6 +38,8 @@ ORDER = 6
 # undivided, a place for η, and the coefficients.
 _COUNT, _ENDED, _PRODUCT, _ROOT, _LAST, _LAST_RATE, _MEAN, _ERROR, _LEAST, _PLAIN = range(10)
 KEPT = _PLAIN + 2 + ORDER
+# How far ahead the lines of rows anywhere in memory are asked for.
+_AHEAD = 24
 
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 _Integers = np.ndarray[Any, Any]
@@ -63,8 +66,10 @@ def lagging(
     Returns:
         How many rows, and how many steps.
     """
-    found, distinct = 0, 0
-    for r in wanted:
+    found, distinct, address = 0, 0, last.ctypes.data
+    for k in range(len(wanted)):
+        prefetch(address + last.itemsize * wanted[min(k + _AHEAD, len(wanted) - 1)])
+        r = wanted[k]
         if r < 0 or r >= len(last):
             continue
         s = last[r]
@@ -102,8 +107,9 @@ def unique(
     Returns:
         How many rows, or -1 where an index is no row; and how many pairs.
     """
-    found, repeated = 0, 0
+    found, repeated, address = 0, 0, first.ctypes.data
     for k in range(len(indices)):
+        prefetch(address + first.itemsize * indices[min(k + _AHEAD, len(indices) - 1)])
         r = indices[k]
         if r < 0 or r >= len(first):
             found = -1 - found
@@ -403,6 +409,8 @@ import math
 
 import numba
 import numpy as np
+
+from adamas.backends.numba.toolbox import prefetch
 
 '''
 
