@@ -1,4 +1,4 @@
-"""Every rule through `adamas.optax` against the float64 reference, and against optax's own of the same name."""
+"""Every rule through `adamas.optax`: the float64 reference, and the peer of the same name in optax."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ class Leaf:
             for k, (x, old, slot) in enumerate(kinds, start=1)
         ]
         if average is not None:
-            weight = value_of(scalars.options["average"], wide)
+            weight = value_of(scalars.average, wide)
             moved = optax.apply_updates(p, u).astype(average.dtype)
             average = average + weight * (moved - average)
         return u, average, *stored
@@ -121,7 +121,7 @@ class Leaf:
 
         g, held = reals(g), [reals(x) for x in slots]
         p = None if p is None else reals(p)
-        rate = value_of(scalars.options["decay_rate"], wide)
+        rate = value_of(scalars.decay, wide)
         if self.decays and not self.decoupled:
             g = g + rate * p
         numbers = [value_of(x, wide) for x in scalars.update]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,13 +37,49 @@ class _InUse(float, Live):
     later: Any
 
 
-@dataclass(frozen=True)
-class Scalars:
-    """What a step needs beside arrays: `update`'s scalars, and the options that are numbers."""
+class _Unknown(Pair):
+    """A hyperparameter that is traced: an `if` on it goes as that on its stand-in."""
+
+
+class _Choice:
+    """A condition on a traced hyperparameter, an array, which an `if` takes to be `expected`."""
+
+    def __init__(self, condition: Any, expected: bool) -> None:
+        self.condition, self.expected = condition, expected
+
+    def __bool__(self) -> bool:
+        return self.expected
+
+    def __jax_array__(self) -> Any:
+        return self.condition
+
+
+def _comparison(name: str) -> Callable[[Any, Any], _Choice]:
+    def compared(self: Any, other: Any) -> _Choice:
+        return _Choice(getattr(Pair, name)(self, other), getattr(float, name)(_STAND_IN, float(other)))
+
+    return compared
+
+
+_STAND_IN = 0.5
+for _name in ("__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"):
+    setattr(_Unknown, _name, _comparison(_name))
+
+
+class Scalars(NamedTuple):
+    """What a step needs beside arrays, in JAX's widest float.
+
+    Attributes:
+        update: the scalars of the rule's `update`.
+        carried: the rule's new carried values.
+        decay: the factor on p in the gradient, or in the step where the decay is decoupled.
+        average: the weight of this step in the average; None where none is kept.
+    """
 
     update: tuple[Any, ...]
     carried: dict[str, Any]
-    options: dict[str, Any]
+    decay: Any
+    average: Any
 
 
 @dataclass(frozen=True)
@@ -84,34 +121,43 @@ class Numbers:
         known = {name: x for name, x in hyperparameters.items() if name not in later}
         rule = dataclasses.replace(rule, **known) if known else copy.copy(rule)  # type: ignore[type-var]
         for name in later.keys() & set(fields):
-            stand_in = _InUse(0.5)
+            stand_in = _InUse(_STAND_IN)
             stand_in.later = later[name]
             object.__setattr__(rule, name, stand_in)
         return cls(rule, options, later)
 
     def at(self, count: Any, carried: Mapping[str, Any]) -> Scalars:
         """The scalars of the step after `count` steps, a traced int32."""
-        found = {name: as_pair(x(count) if callable(x) else x) for name, x in self.later.items()}
-        rule = copy.copy(self.rule)
-        for name in found.keys() - self.options.keys():
-            object.__setattr__(rule, name, found[name])
-        t = as_pair(next_count(count))
-        old = [as_pair(carried[name]) for name in rule.carried]
-        new = array_carry(rule, t, *old, xp=NAMESPACE) if old else ()
-        update = array_scalars(rule, t, *new, xp=NAMESPACE)
-        options = {name: found.get(name, x) for name, x in self.options.items()}
-        options["decay_rate"] = options["weight_decay"] * (
-            rule.lr if options["decoupled_weight_decay"] else 1.0
-        )
-        if options["average"] is not None:
-            options["average"] = (1 - options["average"]) / (1 - options["average"] ** t)
-        named = zip(rule.carried, new, strict=True)
-        return Scalars(update, {name: value_of(x, widest()) for name, x in named}, options)
+        later = {name: jnp.asarray(x(count) if callable(x) else x) for name, x in self.later.items()}
+        known = tuple((name, None if name in later else x) for name, x in self.options.items())
+        return _scalars(self.rule, known, later, count, dict(carried))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _scalars(
+    rule: Rule, known: tuple[tuple[str, Any], ...], later: dict[str, Any], count: Any, carried: dict[str, Any]
+) -> Scalars:
+    """Compiled by itself, so that a step outside of `jax.jit` does not call each operation."""
+    options = {name: as_pair(later[name]) if name in later else x for name, x in known}
+    rule = copy.copy(rule)
+    for name in later.keys() - options.keys():
+        x = as_pair(later[name])
+        object.__setattr__(rule, name, _Unknown(x.upper, x.lower))
+    t = as_pair(next_count(count))
+    old = [as_pair(carried[name]) for name in rule.carried]
+    new = array_carry(rule, t, *old, xp=NAMESPACE) if old else ()
+    update = array_scalars(rule, t, *new, xp=NAMESPACE)
+    decay = options["weight_decay"] * (rule.lr if options["decoupled_weight_decay"] else 1.0)
+    average = options["average"]
+    if average is not None:
+        average = value_of((1 - average) / (1 - average**t), widest())
+    numbers = [tuple(value_of(x, widest()) for x in values) for values in (update, new, [decay])]
+    return Scalars(numbers[0], dict(zip(rule.carried, numbers[1], strict=True)), numbers[2][0], average)
 
 
 def value_of(x: Any, dtype: Any) -> Any:
-    """A scalar for arithmetic in a type; Python's numbers stay, and are rounded once."""
-    return x.value().astype(dtype) if isinstance(x, Pair) else x
+    """A number rounded to a type."""
+    return jnp.asarray(x.value() if isinstance(x, Pair) else x).astype(dtype)
 
 
 def initial_of(value: Any, dtype: Any) -> Any:

@@ -162,4 +162,8 @@ def _column(treedef: Any, tree: Tree | None, what: str) -> list[Any]:
         leaves: list[Any] = treedef.flatten_up_to(tree)
     except (ValueError, TypeError) as error:
         raise ValueError(f"the gradients and {what} are different trees: {error}") from None
+    if not jax.tree_util.all_leaves(leaves):
+        raise ValueError(
+            f"the gradients and {what} are different trees: one has an array where the other has none"
+        )
     return leaves
