@@ -130,7 +130,8 @@ class Numbers:
         """The scalars of the step after `count` steps, a traced int32."""
         later = {name: jnp.asarray(x(count) if callable(x) else x) for name, x in self.later.items()}
         known = tuple((name, None if name in later else x) for name, x in self.options.items())
-        return _scalars(self.rule, known, later, count, dict(carried))
+        scalars: Scalars = _scalars(self.rule, known, later, count, dict(carried))
+        return scalars
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
