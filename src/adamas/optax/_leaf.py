@@ -58,7 +58,7 @@ class Leaf:
 
     def initial(self, p: Any, slot: Slot) -> Any:
         """A slot before the first step."""
-        dtype = _state_dtype(p.dtype if hasattr(p, "dtype") else jnp.result_type(p))
+        dtype = _state_dtype(p)
         value = initial_of(slot.initial, _real(dtype))
         if jnp.issubdtype(dtype, jnp.complexfloating):
             return jnp.full_like(p, jax.lax.complex(value, value), dtype=dtype)
@@ -67,7 +67,7 @@ class Leaf:
 
     def initial_average(self, p: Any) -> Any:
         """The average before the first step: the parameter, in memory of its own."""
-        return jnp.array(p, dtype=_state_dtype(jnp.result_type(p)), copy=True)
+        return jnp.array(p, dtype=_state_dtype(p), copy=True)
 
     def step(
         self,
@@ -80,11 +80,12 @@ class Leaf:
         average: Any,
     ) -> tuple[Any, ...]:
         """What is added to the parameter, the new average or None, and the new slots."""
-        own = p if p is not None else slots[0] if slots else g
         check_dtype(f"the gradient of {name!r}", g)
+        g, p = jnp.asarray(g), None if p is None else jnp.asarray(p)
+        own = p if p is not None else slots[0] if slots else g
         _check_alike(name, own, g)
-        dtype = jnp.result_type(own)
-        wide = _real(_state_dtype(dtype))
+        dtype = own.dtype
+        wide = _real(_state_dtype(own))
         u, *new = self._in_reals(scalars, wide, dtype, p, g, slots)
         key = _Keys(self.seed, count, name)
         if self.stochastic and narrow(dtype):
@@ -175,9 +176,10 @@ def _check_alike(name: str, own: Any, g: Any) -> None:
         raise TypeError(f"the gradient of {name!r} is complex, and the parameter is not")
 
 
-def _state_dtype(dtype: Any) -> np.dtype[Any]:
-    """The type of state and of the computation: at least float32."""
-    return np.dtype(jnp.promote_types(dtype, jnp.float32))
+def _state_dtype(p: Any) -> np.dtype[Any]:
+    """The type of a parameter's state and of the computation: at least float32."""
+    dtype = p.dtype if hasattr(p, "dtype") else jnp.result_type(p)
+    return np.dtype(jnp.promote_types(jax.dtypes.canonicalize_dtype(dtype), jnp.float32))
 
 
 def _real(dtype: Any) -> np.dtype[Any]:
