@@ -361,6 +361,11 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "a decay": (lambda: adamas.optax.adam(weight_decay=-1), ValueError, "weight_decay must lie in"),
     "an average": (lambda: adamas.optax.adam(average=1.0), ValueError, r"average must lie in \[0, 1\)"),
     "many numbers": (lambda: adamas.optax.adam(lr=jnp.ones(3)), ValueError, r"one number, .*\(3,\)"),
+    "few digits": (
+        lambda: optax.inject_hyperparams(adamas.optax.adam)().init(jnp.ones(2, jnp.bfloat16)),
+        ValueError,
+        "lr is bfloat16, in which .999 may be 1.*hyperparam_dtype",
+    ),
     "a format": (lambda: adamas.optax.adam(state_format="float8"), ValueError, "must be float32, bfloat16"),
     "a short format": (lambda: adamas.optax.adam(state_format="float16"), ValueError, "ends at 65504.*'v'"),
     "a coarse format": (

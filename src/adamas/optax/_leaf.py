@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,7 @@ import optax
 
 from ..rules._base import Slot, Update
 from ._numbers import Scalars, initial_of, value_of
-from ._rounding import narrow, rounded
+from ._rounding import Draws, narrow, rounded
 
 __all__ = ["Leaf", "check_dtype", "path_name"]
 
@@ -87,14 +86,14 @@ class Leaf:
         dtype = own.dtype
         wide = _real(_state_dtype(own))
         u, *new = self._in_reals(scalars, wide, dtype, p, g, slots)
-        key = _Keys(self.seed, count, name)
+        draws = Draws(self.seed, count, name)
         if self.stochastic and narrow(dtype):
-            u = rounded(p + u, dtype, key.of(0)).astype(wide) - p.astype(wide)
+            u = rounded(p + u, dtype, draws, 0).astype(wide) - p.astype(wide)
         else:
             u = u.astype(jnp.promote_types(dtype, g.dtype))
         kinds = zip(new, slots, self.slots.values(), strict=True)
         stored = [
-            rounded(x, old.dtype, key.of(k), slot.signed) if narrow(old.dtype) else x.astype(old.dtype)
+            rounded(x, old.dtype, draws, k, slot.signed) if narrow(old.dtype) else x.astype(old.dtype)
             for k, (x, old, slot) in enumerate(kinds, start=1)
         ]
         if average is not None:
@@ -134,21 +133,6 @@ class Leaf:
         if self.shifts and decay is not None:
             u = u - decay
         return [back(x) for x in (u, *new)]
-
-
-@dataclass(frozen=True)
-class _Keys:
-    """The keys of the random bits of one leaf in one step: functions of seed, step, name and array."""
-
-    seed: Any
-    count: Any
-    name: str
-
-    def of(self, array: int) -> Any:
-        """That of one of its arrays: 0 is the parameter, then the slots."""
-        key = jax.random.fold_in(jax.random.key(self.seed), self.count)
-        key = jax.random.fold_in(key, np.uint32(zlib.crc32(self.name.encode())))
-        return jax.random.fold_in(key, array)
 
 
 def path_name(path: Sequence[Any]) -> str:

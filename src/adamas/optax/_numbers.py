@@ -118,6 +118,11 @@ class Numbers:
         for name, x in later.items():
             if getattr(x, "ndim", 0):
                 raise ValueError(f"{title}: {name} must be one number, got an array of shape {x.shape}")
+            if isinstance(x, jax.Array) and x.dtype.itemsize < 4 and jnp.issubdtype(x.dtype, jnp.floating):
+                raise ValueError(
+                    f"{title}: {name} is {x.dtype}, in which .999 may be 1: make it float32, as "
+                    f"optax.inject_hyperparams(..., hyperparam_dtype=jnp.float32) does"
+                )
         known = {name: x for name, x in hyperparameters.items() if name not in later}
         rule = dataclasses.replace(rule, **known) if known else copy.copy(rule)  # type: ignore[type-var]
         for name in later.keys() & set(fields):

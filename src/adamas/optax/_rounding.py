@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +16,10 @@ from jax import lax
 
 from .. import formats
 from ..backends import bind
+from ..backends._draws import MULTIPLIERS
 from ..rules._base import Slot
 
-__all__ = ["check_fit", "dtype_of", "narrow", "rounded"]
+__all__ = ["Draws", "check_fit", "dtype_of", "narrow", "rounded"]
 
 # What formats call `xp`, for traced arrays.
 _BITS: Any = SimpleNamespace(
@@ -71,16 +74,41 @@ def check_fit(dtype: Any, slots: Mapping[str, Slot]) -> None:
             )
 
 
-def rounded(x: Any, dtype: Any, key: Any, signed: bool = True) -> Any:
+@dataclass(frozen=True)
+class Draws:
+    """The random bits of one leaf in one step: a function of seed, step, name, array and element.
+
+    They are made as in kernels for CPUs: a counter of elements with a key, mixed and multiplied. Elements of
+    a sharded array are counted as those of the whole: its bits do not depend on the number of devices.
+    """
+
+    seed: Any
+    count: Any
+    name: str
+
+    def bits(self, array: int, shape: tuple[int, ...]) -> Any:
+        """32 bits for each element of one of the leaf's arrays, of which the upper ones are the better."""
+        key = jax.random.fold_in(jax.random.key(self.seed), self.count)
+        key = jax.random.fold_in(key, np.uint32(zlib.crc32(self.name.encode())))
+        upper, lower = jax.random.bits(key, (2,), jnp.uint32)
+        place, stride = jnp.zeros(shape, jnp.uint32), 1
+        for axis in reversed(range(len(shape))):
+            place = place + lax.broadcasted_iota(jnp.uint32, shape, axis) * np.uint32(stride & 0xFFFFFFFF)
+            stride *= shape[axis]
+        counter = upper + place * np.uint32(0x9E3779B9)
+        return (counter ^ (counter >> 17) ^ lower) * np.uint32(MULTIPLIERS[array % len(MULTIPLIERS)])
+
+
+def rounded(x: Any, dtype: Any, draws: Draws, array: int, signed: bool = True) -> Any:
     """Float32 values in a type of 16 bits, up or down at random so that the mean is kept.
 
     To any other type they are rounded to nearest. Derivatives pass straight through.
     """
     if not narrow(dtype):
         return x.astype(dtype)
-    random = jax.random.bits(key, x.shape, jnp.uint32)
     encode = _encode(np.dtype(dtype).name, signed)
-    values = lax.bitcast_convert_type(encode(lax.stop_gradient(x), random), dtype)
+    code = encode(lax.stop_gradient(x), draws.bits(array, x.shape))
+    values = lax.bitcast_convert_type(code, dtype)
     # The sum is exact: the two are within a factor of two.
     through = x + (values.astype(x.dtype) - lax.stop_gradient(x))
     return jnp.where(jnp.isfinite(values), through.astype(dtype), values)
