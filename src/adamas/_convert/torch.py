@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from .. import rules
 from ..rules import Rule
+from ..rules._found import rule_classes
 from ..torch.optimizer import FusedOptimizer
 from ..torch.options import AVERAGE
 from ..torch.slots import keys_of
@@ -147,8 +147,7 @@ def _rule_names() -> dict[str, str]:
 
 
 def _carried_names() -> set[str]:
-    members = [getattr(rules, name) for name in rules.__all__]
-    return {name for x in members if isinstance(x, type) and issubclass(x, Rule) for name in x.carried}
+    return {name for rule in rule_classes().values() for name in rule.carried}
 
 
 def _own_name(key: str, names: Mapping[str, str]) -> str:

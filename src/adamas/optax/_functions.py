@@ -10,8 +10,8 @@ from typing import Any
 
 import optax
 
-from .. import rules
-from ..rules import Rule
+from ..rules import Adam, Rule
+from ..rules._found import rule_classes
 from ._numbers import changes
 from ._transformation import from_rule
 
@@ -19,15 +19,13 @@ __all__ = ["function_names", "rule_function"]
 
 # Other names of a rule with options that it is known by; the defaults are torch's.
 _VARIANTS: dict[str, tuple[type[Rule], dict[str, Any]]] = {
-    "adamw": (rules.Adam, {"weight_decay": 0.01, "decoupled_weight_decay": True}),
+    "adamw": (Adam, {"weight_decay": 0.01, "decoupled_weight_decay": True}),
 }
 
 
 @functools.cache
 def _rules() -> dict[str, tuple[type[Rule], dict[str, Any]]]:
-    members = [getattr(rules, name) for name in rules.__all__ if name != "Rule"]
-    own = [x for x in members if inspect.isclass(x) and issubclass(x, Rule)]
-    return {**{x.__name__.lower(): (x, {}) for x in own}, **_VARIANTS}
+    return {**{name.lower(): (rule, {}) for name, rule in rule_classes().items()}, **_VARIANTS}
 
 
 def function_names() -> list[str]:
