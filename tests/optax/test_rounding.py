@@ -10,6 +10,7 @@ from optax_support import assert_trees_equal, train
 from rule_cases import CASES, gradients, parameters
 
 import adamas.optax
+from adamas.optax._rounding import Draws
 from adamas.rules import SGD
 
 jax = pytest.importorskip("jax")
@@ -114,6 +115,22 @@ def test_bits_depend_on_seed_step_and_name_and_on_nothing_else() -> None:
     for other in others:
         assert abs(alike(other) - 0.5) < 0.05
     assert not np.array_equal(updates["a"], updates["b"])
+
+
+def test_arrays_of_one_parameter_draw_bits_of_their_own() -> None:
+    draws = Draws(0, jnp.int32(3), "w")
+    upper = [np.asarray(draws.bits(array, (1 << 16,))) >> 31 for array in range(4)]
+    for k, one in enumerate(upper):
+        assert abs(one.mean() - 0.5) < 0.02
+        for other in upper[:k]:
+            assert abs((one == other).mean() - 0.5) < 0.02
+
+
+def test_elements_are_counted_in_the_order_of_rows() -> None:
+    """So that a matrix and its elements in a row draw the same bits, as everywhere in this package."""
+    draws = Draws(0, jnp.int32(3), "w")
+    np.testing.assert_array_equal(draws.bits(0, (6, 7)).ravel(), draws.bits(0, (42,)))
+    assert len(np.unique(draws.bits(0, (6, 7)))) == 42
 
 
 def test_a_traced_seed() -> None:

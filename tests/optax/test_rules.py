@@ -12,7 +12,7 @@ from optax_support import as_f32, train
 from rule_cases import CASES, RULES, every_case, every_form, gradients, parameters, run_reference
 
 import adamas.optax
-from adamas.backends import Envelope, host_carry, host_scalars
+from adamas.backends import Envelope, host_carry, host_scalars, only_shifts
 from adamas.optax._numbers import Numbers
 from adamas.rules import SGD, Adam, Rule
 
@@ -189,6 +189,46 @@ class Rescaled(Rule):
     @staticmethod
     def update(p, g, lr):
         return (p / (1 + lr * g * g) - lr * g * p,)
+
+
+def quotient(p, g, lr):
+    return (p / (1 + lr * g * g),)
+
+
+def twice(p, g, lr):
+    return (p - lr * g - lr * p,)
+
+
+def swapped(p, g, lr):
+    return (lr * g - p,)
+
+
+def doubled(p, g, lr):
+    return (p + p,)
+
+
+def still(p, g, lr):
+    return (p,)
+
+
+def shifted(p, g, lr):
+    return (p - lr * g,)
+
+
+def added(p, g, lr):
+    return (lr * g + p,)
+
+
+@pytest.mark.parametrize("update", [quotient, twice, swapped, doubled, still, shifted, added])
+def test_it_is_seen_whether_an_update_only_adds_to_p(update: Any) -> None:
+    made = dataclasses.make_dataclass(
+        "Made",
+        [],
+        bases=(Rescaled,),
+        frozen=True,
+        namespace={"update": staticmethod(update)},
+    )
+    assert only_shifts(made()) == (update in (shifted, added))
 
 
 def test_a_rule_that_multiplies_p_gets_it() -> None:

@@ -174,13 +174,16 @@ def test_optax_finds_what_is_shaped_like_parameters() -> None:
 # JAX's transformations.
 
 
+@pytest.mark.parametrize("x64", [False, True], ids=["float32", "x64"])
 @every_form
-def test_the_state_is_a_fixed_point(name: str) -> None:
+def test_the_state_is_a_fixed_point(name: str, x64: bool) -> None:
     """Its types too: a weak one that becomes strong would compile the second step anew."""
     transformation = adamas.optax.from_rule(CASES[name], average=0.9)
-    params = {**tree(), "number": 1.0}
-    state = transformation.init(params)
-    _, new = jax.eval_shape(transformation.update, params, state, params)
+    params = tree() if x64 else {**tree(), "number": 1.0}
+    with jax.enable_x64(x64):
+        state = transformation.init(params)
+        updates, new = jax.eval_shape(transformation.update, params, state, params)
+    assert {x.dtype for x in jax.tree.leaves(updates)} == {np.dtype(np.float32)}
     for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(new), strict=True):
         assert (x.shape, x.dtype, x.weak_type) == (y.shape, y.dtype, y.weak_type)
     assert jax.tree.structure(state) == jax.tree.structure(new)
@@ -364,7 +367,7 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "few digits": (
         lambda: optax.inject_hyperparams(adamas.optax.adam)().init(jnp.ones(2, jnp.bfloat16)),
         ValueError,
-        "lr is bfloat16, in which .999 may be 1.*hyperparam_dtype",
+        "is bfloat16, in which .999 may be 1.*hyperparam_dtype",
     ),
     "a format": (lambda: adamas.optax.adam(state_format="float8"), ValueError, "must be float32, bfloat16"),
     "a short format": (lambda: adamas.optax.adam(state_format="float16"), ValueError, "ends at 65504.*'v'"),
@@ -377,6 +380,23 @@ MISTAKES: dict[str, tuple[Callable[[], Any], type[Exception], str]] = {
     "integers": (lambda: adamas.optax.adam().init({"i": jnp.arange(3)}), TypeError, "'i' is of type int32"),
     "no parameters": (lambda: update(adamas.optax.adamw(), jnp.ones(2), None), ValueError, "weight decay"),
     "no average": (lambda: update(adamas.optax.adam(average=0.5), jnp.ones(2), None), ValueError, "average"),
+    "another state": (
+        lambda: adamas.optax.sgd(momentum=0.9).update(jnp.ones(2), adamas.optax.adam().init(jnp.ones(2))),
+        ValueError,
+        "not one of SGD with these options, which is a RuleState with b",
+    ),
+    "a state of optax": (
+        lambda: adamas.optax.adam().update(jnp.ones(2), optax.adam(1e-3).init(jnp.ones(2))),
+        ValueError,
+        "not one of Adam with these options, which is a RuleState with m, v",
+    ),
+    "a state without an average": (
+        lambda: adamas.optax.adam(average=0.5).update(
+            jnp.ones(2), adamas.optax.adam().init(jnp.ones(2)), jnp.ones(2)
+        ),
+        ValueError,
+        "m, v, an average",
+    ),
     "a shape": (lambda: update(adamas.optax.adam(), jnp.ones((2, 2))), ValueError, r"has shape \(2, 2\)"),
     "another tree": (lambda: update(adamas.optax.adam(), {"a": jnp.ones(2)}), ValueError, "different trees"),
     "complex": (lambda: update(adamas.optax.adam(), jnp.ones(2) * 1j), TypeError, "is complex, and the"),

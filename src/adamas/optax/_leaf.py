@@ -90,7 +90,8 @@ class Leaf:
         if self.stochastic and narrow(dtype):
             u = rounded(p + u, dtype, draws, 0).astype(wide) - p.astype(wide)
         else:
-            u = u.astype(jnp.promote_types(dtype, g.dtype))
+            # Without the parameter its type is not known, if its state is wider.
+            u = u.astype(jnp.promote_types(dtype if p is not None else _state_dtype(own), g.dtype))
         kinds = zip(new, slots, self.slots.values(), strict=True)
         stored = [
             rounded(x, old.dtype, draws, k, slot.signed) if narrow(old.dtype) else x.astype(old.dtype)

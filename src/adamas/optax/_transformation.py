@@ -129,6 +129,7 @@ def _update(
 ) -> tuple[Tree, RuleState]:
     if params is None and (reason := leaf.needs_params):
         raise ValueError(f"{leaf.title} needs the parameters {reason}: call update(grads, state, params)")
+    _check_state(leaf, state)
     places, treedef = _with_paths(updates)
     names = [path_name(path) for path, _ in places]
     columns = [_column(treedef, tree, what) for tree, what in _trees(leaf, state, params)]
@@ -141,6 +142,16 @@ def _update(
     trees = {name: treedef.unflatten(x) for name, x in zip(leaf.slots, slots, strict=True)}
     average = treedef.unflatten(averages) if leaf.averages else None
     return treedef.unflatten(moved), RuleState(next_count(state.count), trees, scalars.carried, average)
+
+
+def _check_state(leaf: Leaf, state: Any) -> None:
+    fits = isinstance(state, RuleState) and state.slots.keys() == leaf.slots.keys()
+    if not fits or (state.average is not None) != leaf.averages:
+        wanted = ", ".join([*leaf.slots, *["an average"] * leaf.averages]) or "no slots"
+        raise ValueError(
+            f"the state is not one of {leaf.title} with these options, which is a RuleState with {wanted}: "
+            f"take that of init(params), or convert one by adamas.convert"
+        )
 
 
 def _with_paths(tree: Tree) -> tuple[list[tuple[Any, Any]], Any]:
