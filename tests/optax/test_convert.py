@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from optax_support import assert_trees_equal, train
-from rule_cases import CASES, every_case, gradients, parameters, run_reference
+from rule_cases import CASES, every_form, gradients, parameters, run_reference
 
 import adamas
 import adamas.optax
@@ -49,7 +49,7 @@ def there_and_back(rule: Rule, dtype: str) -> tuple[Any, list[Any]]:
     return p.detach().numpy(), [optimizer.state[p][slot].numpy() for slot in rule.form().slots]
 
 
-@every_case
+@every_form
 def test_there_and_back_in_float64_is_one_run(name: str) -> None:
     rule = CASES[name]
     with jax.enable_x64(True):

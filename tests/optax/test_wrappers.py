@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from fresh_support import fresh_python
 from optax_support import assert_trees_equal, train
-from rule_cases import CASES, every_form, gradients, parameters
+from rule_cases import CASES, FORMS, gradients, parameters
 
 import adamas.optax
-from adamas.rules import SGD, Adam
+from adamas.rules import SGD, Adam, Lion
 
 jax = pytest.importorskip("jax")
 optax = pytest.importorskip("optax")
@@ -76,7 +76,7 @@ def test_an_injected_hyperparameter_can_be_set() -> None:
     np.testing.assert_array_equal(updates, [-0.25, -0.25])
 
 
-@pytest.mark.parametrize("field", ["lr", "beta1", "beta2", "eps", "weight_decay", "average"])
+@pytest.mark.parametrize("field", ["lr", "beta2", "weight_decay", "average"])
 def test_a_schedule_of_any_number_is_read_at_the_steps_taken(field: str) -> None:
     values = [0.5, 0.25, 0.125]
     schedule = lambda count: jnp.asarray(values)[count]  # noqa: E731 - as users write them
@@ -103,8 +103,8 @@ def test_a_traced_momentum_is_one_that_is_used() -> None:
 
 
 def test_a_hyperparameter_may_be_given_beside_the_rule() -> None:
-    one = alone(adamas.optax.from_rule(Adam(beta1=0.8), lr=0.5))
-    assert_trees_equal(one, alone(adamas.optax.from_rule(Adam(lr=0.5, beta1=0.8))))
+    one = alone(adamas.optax.from_rule(Lion(beta1=0.8), lr=0.5))
+    assert_trees_equal(one, alone(adamas.optax.from_rule(Lion(lr=0.5, beta1=0.8))))
 
 
 # Wrappers.
@@ -135,15 +135,15 @@ def test_a_wrapper_that_does_nothing_changes_nothing(name: str, rule: str) -> No
 
 
 def test_multi_steps_steps_with_the_mean() -> None:
-    transformation = optax.MultiSteps(adamas.optax.adam(0.1), 2).gradient_transformation()
+    transformation = optax.MultiSteps(adamas.optax.rmsprop(0.1), 2).gradient_transformation()
     params, grads = jnp.ones(N), jnp.asarray(gradients(4, N), jnp.float32)
-    expected, _ = train(adamas.optax.adam(0.1), params, grads.reshape(2, 2, N).mean(1))
+    expected, _ = train(adamas.optax.rmsprop(0.1), params, grads.reshape(2, 2, N).mean(1))
     np.testing.assert_allclose(train(transformation, params, grads)[0], expected, rtol=1e-6)
 
 
 def test_a_gradient_that_is_not_finite_is_left_out() -> None:
     params, grads = jnp.ones(N), jnp.asarray(gradients(3, N), jnp.float32)
-    transformation = optax.apply_if_finite(adamas.optax.adam(0.1), 5)
+    transformation = optax.apply_if_finite(adamas.optax.rmsprop(0.1), 5)
     expected = train(transformation, params, grads)
     with_nan = jnp.concatenate([grads[:2], jnp.full((1, N), jnp.nan), grads[2:]])
     found = train(transformation, params, with_nan)
@@ -174,8 +174,7 @@ def test_optax_finds_what_is_shaped_like_parameters() -> None:
 # JAX's transformations.
 
 
-@pytest.mark.parametrize("x64", [False, True], ids=["float32", "x64"])
-@every_form
+@pytest.mark.parametrize(("name", "x64"), [*((name, False) for name in FORMS), ("NAdam", True)])
 def test_the_state_is_a_fixed_point(name: str, x64: bool) -> None:
     """Its types too: a weak one that becomes strong would compile the second step anew."""
     transformation = adamas.optax.from_rule(CASES[name], average=0.9)
@@ -238,14 +237,14 @@ def test_a_rematerialized_step_has_the_same_derivative() -> None:
     params, g = jnp.ones(N), jnp.asarray(gradients(1, N)[0], jnp.float32)
 
     def moved(lr: Any) -> Any:
-        transformation = adamas.optax.adam(lr)
+        transformation = adamas.optax.adagrad(lr, lr_decay=0.1)
         return transformation.update(g, transformation.init(params), params)[0].sum()
 
     np.testing.assert_allclose(jax.grad(jax.checkpoint(moved))(0.1), jax.grad(moved)(0.1), rtol=1e-6)
 
 
 def test_donated_buffers_are_each_its_own() -> None:
-    transformation = adamas.optax.adamw(average=0.9)
+    transformation = adamas.optax.lion(average=0.9)
     params = jnp.ones(N)
     state = transformation.init(params)
 

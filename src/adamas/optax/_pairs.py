@@ -124,6 +124,12 @@ def _sum(x: Any, y: Any) -> tuple[Any, Any]:
     return total, (x - _kept(total - part)) + (y - part)
 
 
+def _sum_of_small(x: Any, y: Any) -> tuple[Any, Any]:
+    """The same where the second number is no larger than the first (Dekker)."""
+    total = _kept(x + y)
+    return total, y - _kept(total - x)
+
+
 def _kept(x: Any) -> Any:
     """The number, which the compiler may not put together with other constants: (x + 1) - 1 is not x."""
     info = np.finfo(x.dtype)
@@ -133,8 +139,8 @@ def _kept(x: Any) -> Any:
 def _product(x: Any, y: Any) -> tuple[Any, Any]:
     """A product, and what its rounding has lost."""
     (x_upper, x_lower), (y_upper, y_lower) = _halves(x), _halves(y)
-    total, lost = _sum(x_upper * y_upper, x_upper * y_lower)
-    total, more = _sum(total, x_lower * y_upper)
+    total, lost = _sum_of_small(x_upper * y_upper, x_upper * y_lower)
+    total, more = _sum_of_small(total, x_lower * y_upper)
     finite = jnp.isfinite(total)
     return jnp.where(finite, total, x * y), jnp.where(finite, x_lower * y_lower + lost + more, 0)
 
@@ -148,7 +154,7 @@ def _halves(x: Any) -> tuple[Any, Any]:
 
 def _normal(x: Any, y: Any) -> Pair:
     """The pair of a sum whose second part is small."""
-    total, lost = _sum(x, y)
+    total, lost = _sum_of_small(x, y)
     return Pair(total, jnp.where(jnp.isfinite(total), lost, 0))
 
 
