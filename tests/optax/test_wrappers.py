@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from optax_support import assert_trees_equal, train
 from rule_cases import CASES, FORMS, gradients, parameters
 
 import adamas.optax
-from adamas.rules import SGD, Adam, Lion
+from adamas.rules import SGD, Adam, Lion, Rule, xp
 
 jax = pytest.importorskip("jax")
 optax = pytest.importorskip("optax")
@@ -67,6 +68,20 @@ def test_inject_hyperparams_is_the_same_step(name: str) -> None:
         np.testing.assert_allclose(a, b, rtol=limit, atol=limit * 1e-2)
 
 
+def test_a_hyperparameter_of_the_state_may_be_traced_and_no_tracer_is_kept() -> None:
+    params = jnp.ones(2)
+
+    @jax.jit
+    def start(value: Any) -> Any:
+        transformation = adamas.optax.adagrad(1.0, initial_accumulator_value=value)
+        return transformation.update(params, transformation.init(params))
+
+    with jax.checking_leaks():
+        updates, state = start(3.0)
+    np.testing.assert_array_equal(state.slots["G"], [4.0, 4.0])
+    np.testing.assert_allclose(updates, [-0.5, -0.5])
+
+
 def test_an_injected_hyperparameter_can_be_set() -> None:
     transformation = optax.inject_hyperparams(adamas.optax.sgd)(lr=0.5)
     params = jnp.ones(2)
@@ -99,6 +114,27 @@ def test_a_traced_momentum_is_one_that_is_used() -> None:
     expected = train(adamas.optax.sgd(0.1, momentum=0.9, nesterov=True), params, grads)[0]
     scheduled = adamas.optax.sgd(0.1, momentum=lambda count: 0.9, nesterov=True)
     np.testing.assert_allclose(train(scheduled, params, grads)[0], expected, rtol=1e-6)
+
+    @dataclass(frozen=True)
+    class Late(Rule):
+        """Branches and conditions on hyperparameters, alone and with the step."""
+
+        lr: float = 1.0
+        after: float = 1.0
+        slots = {}
+
+        def scalars(self, t):
+            begun = (self.after > 0) & (t > self.after) | (self.lr < self.after)
+            return (xp.where(begun, self.lr, 0.0) if self.after != 0 else self.lr,)
+
+        @staticmethod
+        def update(p, g, lr):
+            return (p - lr * g,)
+
+    for lr, after in ((1.0, 2.0), (3.0, 2.0)):
+        fixed, _ = train(adamas.optax.from_rule(Late(lr=lr, after=after)), params, grads)
+        traced = adamas.optax.from_rule(Late(), lr=jnp.float32(lr), after=jnp.float32(after))
+        np.testing.assert_array_equal(train(traced, params, grads)[0], fixed)
     assert set(scheduled.init(params).slots) == {"b"}
 
 

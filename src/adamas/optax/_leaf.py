@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from ..rules._base import Slot, Update
-from ._numbers import Scalars, initial_of, value_of
+from ._numbers import Scalars, value_of
 from ._rounding import Draws, narrow, rounded
 
 __all__ = ["Leaf", "check_dtype", "path_name"]
@@ -55,10 +55,10 @@ class Leaf:
             return "to round them"
         return None if self.shifts else "because its update does more than to add to them"
 
-    def initial(self, p: Any, slot: Slot) -> Any:
-        """A slot before the first step."""
+    def initial(self, p: Any, value: Any) -> Any:
+        """A slot before the first step, all of one value."""
         dtype = _state_dtype(p)
-        value = initial_of(slot.initial, _real(dtype))
+        value = jnp.asarray(value).astype(_real(dtype))
         if jnp.issubdtype(dtype, jnp.complexfloating):
             return jnp.full_like(p, jax.lax.complex(value, value), dtype=dtype)
         stored = self.stored if dtype == jnp.float32 and self.stored is not None else dtype

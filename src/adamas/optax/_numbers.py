@@ -34,7 +34,7 @@ def changes(x: Any) -> bool:
 class _InUse(float, Live):
     """What stands for a number that is not known where it is asked for what a rule stores: it is not 0."""
 
-    later: Any
+    name: str
 
 
 class _Unknown(Pair):
@@ -53,10 +53,21 @@ class _Choice:
     def __jax_array__(self) -> Any:
         return self.condition
 
+    def __and__(self, other: Any) -> Any:
+        return jnp.logical_and(self.condition, jnp.asarray(other))
 
-def _comparison(name: str) -> Callable[[Any, Any], _Choice]:
-    def compared(self: Any, other: Any) -> _Choice:
-        return _Choice(getattr(Pair, name)(self, other), getattr(float, name)(_STAND_IN, float(other)))
+    def __or__(self, other: Any) -> Any:
+        return jnp.logical_or(self.condition, jnp.asarray(other))
+
+    __rand__, __ror__ = __and__, __or__
+
+
+def _comparison(name: str) -> Callable[[Any, Any], Any]:
+    def compared(self: Any, other: Any) -> Any:
+        condition = getattr(Pair, name)(self, other)
+        if not isinstance(other, (int, float)):
+            return condition
+        return _Choice(condition, getattr(float, name)(_STAND_IN, float(other)))
 
     return compared
 
@@ -127,7 +138,7 @@ class Numbers:
         rule = dataclasses.replace(rule, **known) if known else copy.copy(rule)  # type: ignore[type-var]
         for name in later.keys() & set(fields):
             stand_in = _InUse(_STAND_IN)
-            stand_in.later = later[name]
+            stand_in.name = name
             object.__setattr__(rule, name, stand_in)
         return cls(rule, options, later)
 
@@ -166,9 +177,9 @@ def value_of(x: Any, dtype: Any) -> Any:
     return jnp.asarray(x.value() if isinstance(x, Pair) else x).astype(dtype)
 
 
-def initial_of(value: Any, dtype: Any) -> Any:
+def initial_of(value: Any, later: Mapping[str, Any]) -> Any:
     """The initial value of a slot, which may be a hyperparameter that is not known yet."""
-    later = getattr(value, "later", value)
-    if callable(later):
-        later = later(jnp.zeros((), jnp.int32))
-    return value_of(as_pair(later), dtype)
+    if isinstance(value, _InUse):
+        found = later[value.name]
+        return found(jnp.zeros((), jnp.int32)) if callable(found) else found
+    return value

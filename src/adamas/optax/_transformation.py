@@ -13,7 +13,7 @@ from ..backends import bind, check_rule, only_shifts
 from ..rules import Rule
 from ..rules._base import Decay, NonNegative
 from ._leaf import Leaf, check_dtype, path_name
-from ._numbers import Numbers, changes, next_count
+from ._numbers import Numbers, changes, initial_of, next_count
 from ._pairs import widest
 from ._rounding import check_fit, dtype_of
 
@@ -113,12 +113,10 @@ def _init(numbers: Numbers, leaf: Leaf, params: Tree) -> RuleState:
     for path, p in _with_paths(params)[0]:
         check_dtype(f"parameter {path_name(path)!r}", p)
     carried = {name: jnp.asarray(x, widest()) for name, x in numbers.rule.carried.items()}
+    initial = {name: initial_of(slot.initial, numbers.later) for name, slot in leaf.slots.items()}
     return RuleState(
         jnp.zeros((), jnp.int32),
-        {
-            name: jax.tree.map(lambda p, x=slot: leaf.initial(p, x), params)
-            for name, slot in leaf.slots.items()
-        },
+        {name: jax.tree.map(lambda p, x=x: leaf.initial(p, x), params) for name, x in initial.items()},
         carried,
         jax.tree.map(leaf.initial_average, params) if leaf.averages else None,
     )
