@@ -28,6 +28,7 @@ __all__ = [
     "local_tensor",
     "metadata",
     "metadata_guard",
+    "plainly",
     "same_sharding",
     "sharding",
     "step_is_observed",
@@ -50,6 +51,7 @@ PRIVATE = {
     "local_tensor": "torch.distributed.tensor.DTensor._local_tensor",
     "version": "torch.Tensor._version",
     "spec": "torch.distributed.tensor.DTensor._spec",
+    "plainly": "torch._C.DisableTorchFunctionSubclass",
 }
 
 
@@ -68,6 +70,11 @@ def _private(name: str) -> Any:
 
 # Fallback: torch.compiler.disable, which imports the compiler: seconds, once, at import.
 disable_dynamo: Callable[..., Any] = _private("disable_dynamo") or torch.compiler.disable
+
+
+# The context in which a subclass of tensors with a `__torch_function__` is an ordinary tensor. Fallback: the
+# one that modes do not see either.
+plainly: Callable[[], Any] = _private("plainly") or torch._C.DisableTorchFunction
 
 
 _TensorGuards = _private("metadata_guard")
