@@ -11,6 +11,7 @@ from rule_cases import CASES, every_form, gradients, parameters, run_reference
 
 import adamas
 import adamas.optax
+import adamas.torch
 from adamas.backends import Envelope
 from adamas.rules import SGD, Adam, Rule
 
@@ -70,13 +71,22 @@ def test_there_and_back_in_float32_is_one_run_to_some_roundings() -> None:
 class Several:
     """Two named parameters in torch after three steps, and their like in JAX."""
 
-    def __init__(self, make: Any = torch.optim.Adam, **options: Any) -> None:
+    def __init__(self, make: Any = torch.optim.Adam, steps: int = 3, **options: Any) -> None:
         self.params = [
             torch.zeros(shape, dtype=torch.float32, requires_grad=True) for shape in ((3, 4), (12,))
         ]
         self.optimizer = make(list(zip(["a.w", "b"], self.params, strict=True)), **options)
-        steps(self.optimizer, self.params, gradients(3, N))
+        self.step(steps)
         self.tree = {"a": {"w": jnp.zeros((3, 4))}, "b": jnp.zeros(12)}
+
+    def step(self, count: int) -> None:
+        """Steps with given gradients, sparse ones where the optimizer takes no others."""
+        for g in gradients(count, N):
+            for p in self.params:
+                dense = torch.tensor(g, dtype=p.dtype).reshape(p.shape)
+                sparse = isinstance(self.optimizer, torch.optim.SparseAdam)
+                p.grad = dense.to_sparse(1) if sparse else dense
+            self.optimizer.step()
 
 
 def test_names_and_numbers_of_torch_become_the_rules_and_back() -> None:
@@ -94,6 +104,34 @@ def test_names_and_numbers_of_torch_become_the_rules_and_back() -> None:
         assert set(back["state"][index]) == set(state)
         for key, x in state.items():
             assert torch.equal(back["state"][index][key], x)
+
+
+UPSTREAM = {
+    name: cls.upstream
+    for name in adamas.torch.__all__
+    if getattr(cls := getattr(adamas.torch, name), "upstream", None) and name == cls.upstream.__name__
+}
+
+
+@pytest.mark.parametrize("name", UPSTREAM)
+def test_every_optimizer_of_torch_is_read_and_written(name: str) -> None:
+    """A step after its state went through NumPy is the step that it would have taken."""
+    one, others = Several(UPSTREAM[name]), []
+    found = adamas.convert(one.optimizer)
+    assert_states_equal(adamas.convert(one.optimizer.state_dict()), found)
+    for make in (UPSTREAM[name], getattr(adamas.torch, name)):
+        other = Several(make, steps=0)
+        with torch.no_grad():
+            for p, q in zip(other.params, one.params, strict=True):
+                p.copy_(q)
+        other.optimizer.load_state_dict(adamas.convert(found, like=other.optimizer))
+        assert_states_equal(adamas.convert(other.optimizer), found)
+        others.append(other)
+    for each in (one, *others):
+        each.step(1)
+    for other in others:
+        for p, q in zip(other.params, one.params, strict=True):
+            np.testing.assert_allclose(p.detach(), q.detach(), rtol=1e-6, atol=1e-7)
 
 
 def test_a_state_dict_says_the_same_as_its_optimizer() -> None:

@@ -31,9 +31,10 @@ def read(value: Any) -> States:
     found = {}
     names = _rule_names()
     for index, name, _ in _places(value):
-        state = value["state"].get(index)
+        state = value["state"].get(index, {})
+        state = {_own_name(key, names): x for key, x in state.items() if x is not None}
         if state:
-            found[name] = _state({_own_name(key, names): x for key, x in state.items()}, _carried_names())
+            found[name] = _state(state, _carried_names())
     return found
 
 
@@ -88,8 +89,9 @@ def _tensors(state: ParamState, p: torch.Tensor, cls: Any, averages: bool) -> di
         cls.state_names.get(name, name): torch.tensor(x, dtype=torch.float64)
         for name, x in state.carried.items()
     }
-    step = {"step": torch.tensor(float(state.t), dtype=torch.float32)} if cls.counts_steps else {}
-    return {**step, **numbers, **tensors}
+    # Torch's SparseAdam computes with its step as Python does.
+    t = state.t if issubclass(cls, torch.optim.SparseAdam) else torch.tensor(float(state.t))
+    return {**({"step": t} if cls.counts_steps else {}), **numbers, **tensors}
 
 
 def _keeps(rule: Rule) -> bool:
