@@ -11,6 +11,20 @@ pytest.importorskip("optax", reason="optax is not installed")
 import jax
 import jax.numpy as jnp
 import optax
+from rule_cases import parameters
+
+# The number of elements of the largest leaf of `tree()`.
+N = 6
+
+
+def tree() -> dict[str, Any]:
+    """Parameters of every kind of node: a tuple, a scalar, None, an empty dictionary."""
+    return {
+        "w": jnp.asarray(parameters(N), jnp.float32),
+        "pair": (jnp.ones((2, 3)), jnp.float32(0.5)),
+        "none": None,
+        "empty": {},
+    }
 
 
 def train(transformation: Any, params: Any, grads: Any, state: Any = None) -> tuple[Any, Any]:

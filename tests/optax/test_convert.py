@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from optax_support import assert_trees_equal, train
-from rule_cases import CASES, every_form, gradients, parameters, run_reference
+from rule_cases import CASES, FORMS, gradients, parameters, run_reference
 
 import adamas
 import adamas.optax
@@ -50,7 +50,11 @@ def there_and_back(rule: Rule, dtype: str) -> tuple[Any, list[Any]]:
     return p.detach().numpy(), [optimizer.state[p][slot].numpy() for slot in rule.form().slots]
 
 
-@every_form
+# Those with 1 - β^t compile for a second each.
+TIMED = ("NAdam", "RAdam", "AMSGrad", "AdaBelief", "AdaMax")
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in TIMED)) for x in FORMS])
 def test_there_and_back_in_float64_is_one_run(name: str) -> None:
     rule = CASES[name]
     with jax.enable_x64(True):
