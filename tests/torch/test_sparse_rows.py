@@ -12,7 +12,7 @@ import torch
 from rule_cases import CASES, OwnRule
 from sparse_support import Twins, apart, zipf
 from torch import nn
-from torch_support import CLASSES, leaf, randn
+from torch_support import CLASSES, LAZY, leaf, randn
 
 import adamas.torch as at
 from adamas.rules import SIGNED, Adam, Coast, Rule, xp
@@ -33,14 +33,10 @@ def test_every_rule_takes_the_steps_of_dense_gradients(name: str, dtype: torch.d
     assert twins.opts[0].backend == "rows"
 
 
-def of_options(cls: type[torch.optim.Optimizer]) -> dict[str, object]:
-    return {"semantics": "exact"} if cls is at.SparseAdam else {}
-
-
-@pytest.mark.parametrize("name", CLASSES)
+@pytest.mark.parametrize("name", [*CLASSES, *LAZY])
 def test_every_optimizer_does(name: str) -> None:
-    cls = CLASSES[name]
-    twins = Twins(lambda p: cls(p, lr=0.01, **of_options(cls)))
+    cls = (CLASSES | LAZY)[name]
+    twins = Twins(lambda p: cls(p, lr=0.01, semantics="exact"))
     twins.train(60)
     assert twins.apart() < 1e-13
 

@@ -85,8 +85,8 @@ class LaggingRows:
         # Of the steps that are to be taken one by one, their scalars.
         self._scalars: list[tuple[float, ...]] = []
         self._jobs: dict[Rule, RowJob] = {}
-        # Loaded state may be as no step of the rule leaves it (v above its own maximum): the first step is taken
-        # by all rows.
+        # Loaded state may be as no step of the rule leaves it (v above its own maximum): the first step is
+        # taken by all rows.
         self._first = True
         self._buffers = tuple(np.zeros(_AT_ONCE, np.int64) for _ in range(3))
 

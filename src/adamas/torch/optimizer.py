@@ -232,7 +232,7 @@ class FusedOptimizer(InBackward, Tracking, Checkpoints, Outcomes, torch.optim.Op
 
     def __repr__(self) -> str:
         """Torch's, and the options of the step that were set."""
-        defaults = StepOptions()
+        defaults = StepOptions(**self.of_options)
         chosen = [
             f"{name}: {getattr(self.options, name)}"
             for name in STEP_OPTIONS

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..backends.numba import row_lists
+from ._compat import rows_of
 
 __all__ = ["RowGradient", "row_gradient"]
 
@@ -54,8 +55,8 @@ def row_gradient(g: Tensor, p: Tensor, dtype: torch.dtype, first: np.ndarray[Any
             f"dimensions; a step by rows takes a sparse_coo one whose first dimension is sparse, as that of "
             f"an embedding is"
         )
-    indices = g._indices()[0].contiguous().numpy()
-    values = g._values().detach()
+    places, parts = rows_of(g.detach())
+    indices, values = places[0].contiguous().numpy(), parts.detach()
     if values.dtype != dtype or not values.is_contiguous():
         values = values.to(dtype).contiguous()
     return _coalesced(indices, values, first, p)
