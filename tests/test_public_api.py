@@ -48,7 +48,9 @@ def test_every_public_name_has_one_path() -> None:
 
 def test_the_front_door_renames_nothing() -> None:
     below = {(name, id(value)) for module in MODULES[1:] for name, value in public_objects(module)}
-    assert [name for name, value in public_objects("adamas") if (name, id(value)) not in below] == []
+    # A function of a private module has its one path here.
+    shown = [(name, x) for name, x in public_objects("adamas") if "._" not in x.__module__]
+    assert [name for name, value in shown if (name, id(value)) not in below] == []
 
 
 @pytest.mark.parametrize("module", ["adamas", "adamas.rules", "adamas.backends"])

@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _version
 
+from ._convert import convert
 from ._tools.names import missing_attribute
 from .rules import (
     SGD,
@@ -36,6 +37,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "__version__",
+    "convert",
 ]
 
 

@@ -13,6 +13,7 @@ from typing import (
     ClassVar,
     Literal,
     NamedTuple,
+    NoReturn,
     Self,
     cast,
     get_args,
@@ -153,6 +154,15 @@ class Rule:
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # A dataclass, and a class with a constructor of its own, does not come here.
         raise TypeError(f"{type(self).__name__}: write @dataclass(frozen=True) above the class")
+
+    @property
+    def init(self) -> NoReturn:
+        """Refuse what optax asks of a gradient transformation: a rule is none yet."""
+        name = type(self).__name__
+        raise TypeError(
+            f"{name}(...) is an update rule, not a gradient transformation of optax: "
+            f"write adamas.optax.from_rule({name}(...))"
+        )
 
     def form(self) -> Form:
         """The slots and the update of this rule with these hyperparameters."""
