@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from . import toolbox
 from .cache import load_module
-from .toolbox import prefetch
 
 __all__ = ["KEPT", "ORDER", "compiled"]
 
@@ -40,6 +40,9 @@ _COUNT, _ENDED, _PRODUCT, _ROOT, _LAST, _LAST_RATE, _MEAN, _ERROR, _LEAST, _PLAI
 KEPT = _PLAIN + 2 + ORDER
 # How far ahead the lines of rows anywhere in memory are asked for.
 _AHEAD = 24
+
+# An intrinsic, which takes an address where it is compiled.
+prefetch: Any = toolbox.prefetch
 
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 _Integers = np.ndarray[Any, Any]
