@@ -21,12 +21,12 @@ from ..rules import Coast, Rule
 from ._compat import plainly
 from ._openmp import default_pool
 
-__all__ = ["LaggingRows", "form_of"]
+__all__ = ["AT_ONCE", "LaggingRows", "form_of"]
 
 _Rows = np.ndarray[Any, Any]
 
-# Rows that are brought up to date at a time, where all are.
-_AT_ONCE = 1 << 16
+# Rows that a kernel takes at a time, by which its buffers are large.
+AT_ONCE = 1 << 14
 # The error of what a row has missed, in units of a step: below the rounding of one addition in float32, and
 # in float64 far below what it adds up to in millions of steps.
 _TOLERANCE = {torch.float32: 2.0**-26, torch.float64: 2.0**-40}
@@ -88,7 +88,7 @@ class LaggingRows:
         # Loaded state may be as no step of the rule leaves it (v above its own maximum): the first step is
         # taken by all rows.
         self._first = True
-        self._buffers = tuple(np.zeros(_AT_ONCE, np.int64) for _ in range(3))
+        self._buffers = tuple(np.zeros(AT_ONCE, np.int64) for _ in range(3))
 
     def memory(self) -> int:
         """The address of the parameter's storage."""
@@ -138,8 +138,8 @@ class LaggingRows:
         with self._lock, plainly(), torch.no_grad():
             every = wanted is None
             count = len(self._last) if wanted is None else len(wanted)
-            for first in range(0, count, _AT_ONCE):
-                last = min(first + _AT_ONCE, count)
+            for first in range(0, count, AT_ONCE):
+                last = min(first + AT_ONCE, count)
                 self._catch_up(np.arange(first, last) if wanted is None else wanted[first:last])
             if every:
                 self._forget()

@@ -14,7 +14,7 @@ from .missed import KEPT, ORDER, compiled
 __all__ = ["History", "Sums", "may_lag"]
 
 # Steps that are kept at most: then all rows are brought up to date.
-LONGEST = 1 << 16
+LONGEST = 1 << 14
 _WIDTH = 2 + ORDER
 
 

@@ -14,17 +14,15 @@ from ... import formats
 from ...backends import exact
 from ...backends.numba import Kernel, RowJob, compile_rule
 from ...rules import Coast
-from .. import lagging
 from .._compat import plainly
 from .._openmp import default_pool
+from ..lagging import AT_ONCE, form_of
 from ..row_gradients import RowGradient, row_gradient
 from . import IDLE, Member, ParamState, Request, StepScalars
 from ._tables import gradient_dtype, kernel_for, why_no_table
 
 __all__ = ["LAUNCHER"]
 
-# Rows that a kernel takes at a time.
-_AT_ONCE = 1 << 16
 _compile = functools.partial(compile_rule, rows=True)
 
 
@@ -101,13 +99,13 @@ class RowLauncher:
 
     def _write(self, first: int) -> None:
         assert self._gradient is not None
-        here = slice(first, first + _AT_ONCE)
+        here = slice(first, first + AT_ONCE)
         self._job.write(
             self._gradient.rows[here], self._bases, self._strides, g=self._gradient.addresses[here]
         )
 
     def _blocks(self) -> range:
-        return range(0, 0 if self._gradient is None else len(self._gradient.rows), _AT_ONCE)
+        return range(0, 0 if self._gradient is None else len(self._gradient.rows), AT_ONCE)
 
     def grad_squares(self) -> Tensor:
         words = np.zeros(exact.LENGTH, np.int64)
@@ -122,7 +120,7 @@ class RowLauncher:
         rule, envelope, scalars, t, _ = rows[self._row]
         self._form: Coast | None = None
         if self._lagging is not None:
-            self._form = lagging.form_of(rule, envelope, scalars)
+            self._form = form_of(rule, envelope, scalars)
         self._settings = np.array([(*envelope, *scalars)])
         self._staged = envelope, scalars, 0 if self._key is None else self._key(t)
         self._job.write_scalars(self._settings, 0, self._staged[2])
