@@ -150,6 +150,19 @@ def test_what_is_written_to_a_parameter_counts() -> None:
     assert twins.apart() < 1e-13
 
 
+def test_a_model_that_changes_its_type() -> None:
+    twins = Twins(MAKE, dtype=torch.float32)
+    twins.train(20)
+    for embedding, _ in twins.both:
+        embedding.double()
+    twins.train(20)
+    assert twins.sparse.weight.dtype == torch.float64
+    assert twins.apart() < 1e-5
+    twins.sparse.bfloat16()
+    with pytest.raises(ValueError, match=r"tracked, and of torch\.bfloat16"):
+        twins.train(1)
+
+
 def test_checkpoints_are_those_of_dense_gradients() -> None:
     twins = Twins(MAKE)
     twins.train(20)

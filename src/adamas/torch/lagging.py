@@ -21,7 +21,7 @@ from ..rules import Coast, Rule
 from ._compat import plainly
 from ._openmp import default_pool
 
-__all__ = ["AT_ONCE", "LaggingRows", "form_of"]
+__all__ = ["AT_ONCE", "DTYPES", "LaggingRows", "form_of"]
 
 _Rows = np.ndarray[Any, Any]
 
@@ -29,7 +29,9 @@ _Rows = np.ndarray[Any, Any]
 AT_ONCE = 1 << 14
 # The error of what a row has missed, in units of a step: below the rounding of one addition in float32, and
 # in float64 far below what it adds up to in millions of steps.
-_TOLERANCE = {torch.float32: 2.0**-26, torch.float64: 2.0**-40}
+_TOLERANCES = {torch.float32: 2.0**-26, torch.float64: 2.0**-40}
+# The dtypes of parameters that may be tracked.
+DTYPES = tuple(_TOLERANCES)
 
 
 def form_of(rule: Rule, envelope: Sequence[float], scalars: Sequence[float]) -> Coast:
@@ -68,9 +70,7 @@ class LaggingRows:
 
     def __init__(self, p: Tensor) -> None:
         self.p = p
-        with plainly():
-            self._shape, self.dtype = p.shape, p.dtype
-        self._last = np.zeros(self._shape[0], np.int32)
+        self._last = np.zeros(len(p), np.int32)
         # One thread at a time brings rows up to date.
         self._lock = threading.RLock()
         self._history: History | None = None
@@ -78,10 +78,12 @@ class LaggingRows:
     def describe(self, rule: Rule, state: Mapping[str, Any], keys: Sequence[str], kernel: Kernel) -> None:
         """Take the rule of the steps to come, the state, the keys of its slots, and the kernel of a step."""
         self.catch_up()
+        with plainly():
+            self._shape, self.dtype = self.p.shape, self.p.dtype
         slots = list(rule.form().slots)
         self._keys = dict(zip(slots, keys, strict=True))
         self._rule, self._state, self._kernel = rule, state, kernel
-        self._history = History(slots, _TOLERANCE[self.dtype])
+        self._history = History(slots, _TOLERANCES[self.dtype])
         # Of the steps that are to be taken one by one, their scalars.
         self._scalars: list[tuple[float, ...]] = []
         self._jobs: dict[Rule, RowJob] = {}

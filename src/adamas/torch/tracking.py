@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ._compat import is_distributed, is_fake, is_flat
 from .keywords import StepOptions
-from .lagging import LaggingRows
+from .lagging import DTYPES, LaggingRows
 from .tracked import TrackedParameter, tracked
 
 __all__ = ["Tracking"]
@@ -73,7 +73,7 @@ class Tracking(torch.optim.Optimizer):
             (is_distributed(p) or is_flat(p), "it is spread over processes"),
             (is_fake(p) or p.is_meta, "it has no values"),
             (p.device.type != "cpu", f"it is on {p.device}; rows are kept up to date on the CPU"),
-            (p.dtype not in (torch.float32, torch.float64), f"it is {p.dtype}; float32 and float64 can be"),
+            (p.dtype not in DTYPES, f"it is {p.dtype}; float32 and float64 can be"),
             (not p.is_contiguous(), "its rows do not lie one after the other; make it contiguous"),
             (
                 p.is_shared(),

@@ -16,7 +16,7 @@ from ...backends.numba import Kernel, RowJob, compile_rule
 from ...rules import Coast
 from .._compat import plainly
 from .._openmp import default_pool
-from ..lagging import AT_ONCE, form_of
+from ..lagging import AT_ONCE, DTYPES, form_of
 from ..row_gradients import RowGradient, row_gradient
 from . import IDLE, Member, ParamState, Request, StepScalars
 from ._tables import gradient_dtype, kernel_for, why_no_table
@@ -43,6 +43,8 @@ class RowLauncher:
             return f"steps by rows are taken on the CPU, and it is on {p.device}"
         if not p.is_contiguous() or p.is_conj() or p.is_neg() or member.spread is not None or p.dim() == 0:
             return "its rows do not lie one after the other"
+        if member.p in (request.groups.lagging or ()) and p.dtype not in DTYPES:
+            return f"it is tracked, and of {p.dtype}; float32 and float64 can be"
         if options.average is not None:
             return "the average of a row follows it at every step, also where it has no gradient"
         if member.copy is not None:
