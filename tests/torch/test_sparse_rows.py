@@ -18,6 +18,8 @@ import adamas.torch as at
 from adamas.rules import SIGNED, Adam, Coast, Rule, xp
 from adamas.torch.lagging import LaggingRows
 
+# Torch 2.11 warns even where it is told to check.
+pytestmark = pytest.mark.filterwarnings("ignore:Sparse invariant checks")
 FORMS = {name: rule for name, rule in CASES.items() if not isinstance(rule, OwnRule)}
 
 
