@@ -94,6 +94,25 @@ def test_every_option_means_what_it_means_for_dense_gradients(name: str) -> None
     assert twins.opts[0].last_step == pytest.approx(twins.opts[1].last_step)
 
 
+def test_the_smallest_eps_leaves_rows_that_do_not_move() -> None:
+    for eps in (1e-38, 1e-40):
+        twins = Twins(functools.partial(at.Adam, eps=eps), dtype=torch.float32)
+        twins.train(20)
+        assert twins.apart() < 2e-5
+
+
+def test_a_v_of_infinity_stays() -> None:
+    twins = Twins(functools.partial(at.Adam, betas=(0.3, 0.5)), dtype=torch.float32)
+    for t in range(400):
+        row, size = (3, 1e30) if t == 0 else (9, 1.0)
+        grad = torch.full((1, 4), size)
+        twins.give(torch.sparse_coo_tensor([[row]], grad, (50, 4), check_invariants=True))
+    states = [opt.state_dict()["state"][0]["exp_avg_sq"] for opt in twins.opts]
+    assert states[0][3].isinf().all()
+    assert torch.equal(states[0].isinf(), states[1].isinf())
+    assert apart(twins.sparse.weight.detach(), twins.dense.weight.detach()) < 2e-5
+
+
 def test_a_skipped_step_is_none() -> None:
     twins = Twins(functools.partial(at.AdamW, skip_nonfinite=True))
     twins.train(20)

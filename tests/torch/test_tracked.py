@@ -8,6 +8,7 @@ import io
 import pickle
 import threading
 from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def scattered(w: Tensor) -> Tensor:
     return made
 
 
-EVERY = torch.arange(50)
+EVERY, START = torch.arange(50), torch.tensor([0])
 LINEAR = nn.Linear(4, 50, bias=False, dtype=torch.float64)
 READS: dict[str, Callable[[Tensor], Tensor]] = {
     "a row": lambda w: w[7],
@@ -315,13 +316,73 @@ def test_a_sparse_gradient_that_nobody_tracks_names_track() -> None:
             opt.step()
 
 
-def test_state_replaced_while_rows_are_behind_is_told() -> None:
+REPLACEMENTS: dict[str, Callable[[Any, Tensor], Any]] = {
+    "a slot": lambda opt, w: opt.state[w].update(exp_avg=torch.zeros(50, 4, dtype=torch.float64)),
+    "a parameter's": lambda opt, w: opt.state[w].clear(),
+    "all": lambda opt, w: opt.state.clear(),
+}
+
+
+@pytest.mark.parametrize("name", REPLACEMENTS)
+def test_state_replaced_while_rows_are_behind_counts_from_then_on(name: str) -> None:
     twins = Twins(MAKE)
     twins.train(9)
-    opt = twins.opts[0]
-    opt.state[twins.sparse.weight]["exp_avg"] = torch.zeros(3)
-    with pytest.raises(RuntimeError, match=r"call catch_up\(\) before"):
-        opt.catch_up()
+    for embedding, opt in twins.both:
+        REPLACEMENTS[name](opt, embedding.weight)
+    twins.train(9)
+    assert twins.apart() < 1e-13
+
+
+def test_lookups_of_one_forward_pass_leave_each_other_alone() -> None:
+    twins, found = Twins(MAKE), []
+    twins.train(9)
+    for embedding, _ in twins.both:
+        each = torch.ones(3, dtype=torch.float64, requires_grad=True)  # its gradient has to do with the rows
+        bags = [
+            F.embedding_bag(torch.tensor(i), embedding.weight, START, mode="sum", per_sample_weights=each)
+            for i in ([1, 2, 33], [4, 47, 41])
+        ]
+        (bags[0] * bags[1]).sum().backward()
+        found.append(each.grad)
+    assert apart(found[0], found[1]) < 1e-13
+
+
+def test_a_shallow_copy_reads_what_its_original_does() -> None:
+    twins = Twins(MAKE)
+    copies = [copy.copy(twins.sparse.weight), copy.copy(twins.sparse.weight.data)]
+    twins.train(9)
+    assert all(apart(each.detach(), twins.dense.weight.detach()) < 1e-13 for each in copies)
+    assert isinstance(copies[0], nn.Parameter)
+
+
+def test_transforms_that_wrap_what_meets_a_parameter() -> None:
+    twins, x = Twins(MAKE), torch.ones(3, 4, dtype=torch.float64)
+    for make in (
+        lambda w: torch.vmap(lambda row: F.linear(row, w))(x),
+        lambda w: torch.vmap(lambda index: F.embedding(index, w))(EVERY.reshape(5, 10)),
+    ):
+        twins.train(9)
+        assert apart(make(twins.sparse.weight).detach(), make(twins.dense.weight).detach()) < 1e-13
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_what_would_read_rows_unseen_is_refused() -> None:
+    twins = Twins(MAKE)
+    twins.train(9)
+    with pytest.raises(RuntimeError, match="cannot be traced"):
+        torch.jit.trace(twins.sparse, (EVERY,))
+    for x in (twins.sparse, twins.sparse.weight.detach()):
+        with pytest.raises(RuntimeError, match="cannot move to shared memory"):
+            ForkingPickler.dumps(x)
+    assert not twins.sparse.weight.is_shared()
+
+
+def test_steps_that_are_replayed_do_not_mind_the_default_device() -> None:
+    twins = Twins(functools.partial(at.Adamax, lr=0.01))
+    twins.train(9)
+    with torch.device("meta"):
+        twins.opts[0].catch_up()
+    assert twins.apart() < 1e-13
 
 
 def test_numpy_memory_is_up_to_date_after_catch_up() -> None:

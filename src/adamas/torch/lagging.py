@@ -34,7 +34,7 @@ _TOLERANCES = {torch.float32: 2.0**-26, torch.float64: 2.0**-40}
 DTYPES = tuple(_TOLERANCES)
 
 
-def form_of(rule: Rule, envelope: Sequence[float], scalars: Sequence[float]) -> Coast:
+def form_of(rule: Rule, envelope: Sequence[float], scalars: Sequence[float], dtype: torch.dtype) -> Coast:
     """What a step does to a row without a gradient.
 
     Raises:
@@ -58,7 +58,8 @@ def form_of(rule: Rule, envelope: Sequence[float], scalars: Sequence[float]) -> 
             f"than the {'root of ' if form.rooted else ''}{form.over} it is divided by, in {rule}; let the "
             f"gradient be dense (sparse=False)"
         )
-    return form
+    # One over such an ε overflows, and an element that does not move, 0 of it, would be NaN.
+    return form._replace(stepwise=True) if 0 < form.add < 2**20 * torch.finfo(dtype).tiny else form
 
 
 class LaggingRows:
@@ -83,7 +84,7 @@ class LaggingRows:
         slots = list(rule.form().slots)
         self._keys = dict(zip(slots, keys, strict=True))
         self._rule, self._state, self._kernel = rule, state, kernel
-        self._history = History(slots, _TOLERANCES[self.dtype])
+        self._history = History(slots, _TOLERANCES[self.dtype], torch.finfo(self.dtype).tiny)
         # Of the steps that are to be taken one by one, their scalars.
         self._scalars: list[tuple[float, ...]] = []
         self._jobs: dict[Rule, RowJob] = {}
@@ -116,6 +117,8 @@ class LaggingRows:
         if self._first:
             form = form._replace(stepwise=True)
         with self._lock:
+            if history.now == 0:  # what rows have missed is a function of these, whatever replaces them later
+                self._slots = {slot: self._state[key] for slot, key in self._keys.items()}
             history.record(form, envelope[2])
             if form.stepwise:
                 self._scalars.append((*envelope, *scalars))
@@ -163,7 +166,7 @@ class LaggingRows:
             work.run()
         finally:  # an interrupt comes when a kernel has ended
             row_lists().settled(work.rows, last, history.now)
-        torch.autograd.graph.increment_version(self.p)
+        # The version of p stays: what was saved for a backward pass read other rows, up to date.
 
     def arrays(self) -> dict[str, Tensor]:
         """The parameter and its slots, where they are now.
@@ -172,11 +175,9 @@ class LaggingRows:
             RuntimeError: a slot is not what it was.
         """
         p = self.p.detach()
-        found: dict[str, Any] = {"p": p, "g": p} | {
-            slot: self._state.get(key) for slot, key in self._keys.items()
-        }
+        found = {"p": p, "g": p} | self._slots
         for slot, x in found.items():
-            if x is None or x.shape != self._shape or not x.is_contiguous() or x.dtype != self.dtype:
+            if x.shape != self._shape or not x.is_contiguous() or x.dtype != self.dtype:
                 raise RuntimeError(
                     f"{slot} of a tracked parameter of shape {tuple(self._shape)} was replaced or reshaped "
                     f"while rows were behind; call catch_up() before such a change"
@@ -288,7 +289,7 @@ class _Work:
     def _take_steps(self) -> None:
         """Take the steps that move rows one by one, with a gradient of zero."""
         owner, job = self._owner, self._owner.job(self._owner.rule)
-        zero = torch.zeros((1, *self._arrays["p"].shape[1:]), dtype=owner.dtype)
+        zero = torch.zeros((1, *self._arrays["p"].shape[1:]), dtype=owner.dtype, device="cpu")
         self._arrays["g"] = zero
         for k in range(int(self._sums.moved.max())):
             mine = (self._sums.moved > k)[self._place]

@@ -8,6 +8,7 @@ other use all of them, so that no row is read behind its time; nor is one throug
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,12 @@ class _Reading(Tensor):
         """As the plain one is pickled, up to date."""
         return self._plain(copy=False).__reduce_ex__(protocol)
 
+    def __copy__(self) -> Any:
+        """A tensor of the same memory, read as this one is."""
+        return (
+            nn.Parameter(self.data, self.requires_grad) if isinstance(self, nn.Parameter) else self.detach()
+        )
+
     def _plain(self, copy: bool) -> Tensor:
         self._rows.catch_up()
         x: Any = self
@@ -156,9 +163,11 @@ def tracked(p: Tensor, rows: LaggingRows) -> None:
 def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Call a function of torch that has tracked tensors among its arguments."""
     if func is Tensor.share_memory_:
+        _refuse_sharing(args[0])
+    if torch.jit.is_tracing():
         raise RuntimeError(
-            "a tracked parameter cannot move to shared memory: other processes would not bring its rows up "
-            "to date; train with dense gradients there (sparse=False)"
+            "a model with a tracked parameter cannot be traced: what torch.jit makes of it would read rows "
+            "that are behind; trace a copy, copy.deepcopy(model)"
         )
     owners: list[LaggingRows] = []
     if func not in _PASSIVE:
@@ -194,6 +203,8 @@ def _looked_up(func: Any, args: Any, kwargs: Mapping[str, Any]) -> np.ndarray[An
         if isinstance(x, Tensor) and not isinstance(x, _Reading) and not x.is_floating_point():
             if x.device.type != "cpu" or type(x) is not Tensor:
                 return None
+            if not _address(x):  # under torch.func.vmap, say
+                return None
             return x.detach().reshape(-1).to(torch.int64).numpy()
     return None
 
@@ -204,10 +215,31 @@ def _views(result: Any, owners: list[LaggingRows]) -> Any:
         return type(result)(_views(each, owners) for each in result)
     if not isinstance(result, Tensor) or isinstance(result, _Reading) or result.layout != torch.strided:
         return result
-    memory = result.untyped_storage().data_ptr()
+    memory = _address(result)
     for rows in owners:
         if rows.memory() == memory and memory:
             view = result.as_subclass(TrackedView)
             view._rows = rows
             return view
     return result
+
+
+def _address(x: Tensor) -> int:
+    """The address of a tensor's storage; 0 where it has none, wrapped by a transform of torch.func."""
+    try:
+        return x.untyped_storage().data_ptr()
+    except RuntimeError:
+        return 0
+
+
+def _refuse_sharing(x: _Reading) -> Any:
+    raise RuntimeError(
+        f"a tracked parameter of shape {tuple(x.shape)} cannot move to shared memory: other processes would "
+        f"not bring its rows up to date; send a copy, copy.deepcopy(model), or train with dense gradients "
+        f"there (sparse=False)"
+    )
+
+
+# multiprocessing moves what it sends to another process to shared memory.
+for _cls in (TrackedParameter, TrackedView):
+    ForkingPickler.register(_cls, _refuse_sharing)

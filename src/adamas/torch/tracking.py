@@ -32,7 +32,9 @@ class Tracking(torch.optim.Optimizer):
         lookup of `torch.nn.functional.embedding` or `embedding_bag`, the rows that it reads; by anything
         else that reads the weight (`state_dict`, `deepcopy`, `weight[3]`, a tied layer), all rows. The
         weight's class becomes a subclass of `torch.nn.Parameter` that sees to it. Not seen are NumPy arrays
-        and other memory that was taken from it before: call `catch_up` before reading those.
+        and other memory that was taken from it before, its state as `state[p]` has it, `torch.jit.script`,
+        and transforms of `torch.func` that take the weight as an argument (they wrap it where no class is
+        asked): call `catch_up` before those.
 
         Args:
             *modules: `nn.Embedding` and `nn.EmbeddingBag` with `sparse=True`, or modules that have such.

@@ -42,10 +42,12 @@ class History:
     Args:
         slots: the names of the rule's slots.
         tolerance: of the sum of steps, in units of a step.
+        smallest: the smallest product of a slot's factors that may be needed.
     """
 
-    def __init__(self, slots: Sequence[str], tolerance: float) -> None:
+    def __init__(self, slots: Sequence[str], tolerance: float, smallest: float = 0.0) -> None:
         self._slots, self._tolerance = list(slots), tolerance
+        self._smallest = math.log(smallest) if smallest > 0 else -math.inf
         self._kinds = 1 + len(self._slots)
         self.form: Coast | None = None
         self._make(256)
@@ -72,7 +74,17 @@ class History:
         mine = self.form
         if mine is None or self.now == 0:
             return True
-        return _kind(mine) == _kind(form) and self.now < LONGEST and may_lag(form, decay)
+        return (
+            _kind(mine) == _kind(form)
+            and self.now < LONGEST
+            and not self._vanishes(form)
+            and may_lag(form, decay)
+        )
+
+    def _vanishes(self, form: Coast) -> bool:
+        """Whether a product of factors may underflow: 0 of a v of infinity, which stays, would be NaN."""
+        slots = (k for k, slot in enumerate(self._slots, 1) if slot != form.along)
+        return any(self._logs[k, self.now] < self._smallest for k in slots)
 
     @staticmethod
     def fades(form: Coast) -> bool:

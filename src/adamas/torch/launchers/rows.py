@@ -122,7 +122,7 @@ class RowLauncher:
         rule, envelope, scalars, t, _ = rows[self._row]
         self._form: Coast | None = None
         if self._lagging is not None:
-            self._form = form_of(rule, envelope, scalars)
+            self._form = form_of(rule, envelope, scalars, self._dtype)
         self._settings = np.array([(*envelope, *scalars)])
         self._staged = envelope, scalars, 0 if self._key is None else self._key(t)
         self._job.write_scalars(self._settings, 0, self._staged[2])
