@@ -164,7 +164,7 @@ def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Call a function of torch that has tracked tensors among its arguments."""
     if func is Tensor.share_memory_:
         _refuse_sharing(args[0])
-    if torch.jit.is_tracing():
+    if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
         raise RuntimeError(
             "a model with a tracked parameter cannot be traced: what torch.jit makes of it would read rows "
             "that are behind; trace a copy, copy.deepcopy(model)"
