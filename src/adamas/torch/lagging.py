@@ -67,7 +67,12 @@ class LaggingRows:
 
     Args:
         p: the parameter: on the CPU, contiguous, of float32 or float64.
+
+    Attributes:
+        owner: what the optimizer that tracks it now has of such.
     """
+
+    owner: object = None
 
     def __init__(self, p: Tensor) -> None:
         self.p = p

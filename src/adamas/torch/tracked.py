@@ -146,18 +146,18 @@ class TrackedView(_Reading):
     __hash__ = Tensor.__hash__
 
 
-def tracked(p: Tensor, rows: LaggingRows) -> None:
+def tracked(p: Any) -> LaggingRows:
     """Let a parameter bring its rows up to date from now on.
 
-    Raises:
-        ValueError: another optimizer tracks it, or it is of a class of its own.
+    One that another optimizer tracks is brought up to date, and is that one's no longer.
     """
     if isinstance(p, TrackedParameter):
-        raise ValueError(f"a parameter of shape {tuple(p.shape)} is tracked by another optimizer already")
-    if type(p) is not nn.Parameter:
-        raise ValueError(f"track takes a torch.nn.Parameter, got a {type(p).__name__}, a class of its own")
-    p.__class__ = TrackedParameter
-    p._rows = rows  # type: ignore[attr-defined]
+        p._rows.catch_up()
+    else:
+        p.__class__ = TrackedParameter
+        p._rows = LaggingRows(p)
+    rows: LaggingRows = p._rows
+    return rows
 
 
 def _called(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -31,7 +31,8 @@ class Tracking(torch.optim.Optimizer):
         From now on a row without a gradient lags behind, and is brought up to date before it is read: by a
         lookup of `torch.nn.functional.embedding` or `embedding_bag`, the rows that it reads; by anything
         else that reads the weight (`state_dict`, `deepcopy`, `weight[3]`, a tied layer), all rows. The
-        weight's class becomes a subclass of `torch.nn.Parameter` that sees to it. Not seen are NumPy arrays
+        weight's class becomes a subclass of `torch.nn.Parameter` that sees to it. A weight that another
+        optimizer tracks is tracked by this one from now on. Not seen are NumPy arrays
         and other memory that was taken from it before, its state as `state[p]` has it, `torch.jit.script`,
         and transforms of `torch.func` that take the weight as an argument (they wrap it where no class is
         asked): call `catch_up` before those.
@@ -55,15 +56,18 @@ class Tracking(torch.optim.Optimizer):
                     f"others have dense gradients, which need no tracking"
                 )
             found |= {m.weight: type(m).__name__ for m in mine}
-        found = {p: name for p, name in found.items() if p not in self._lagging}
+        found = {p: name for p, name in found.items() if not self._tracks(p)}
         for p, name in found.items():
             self._check_tracked(p, name)
         for p in found:
-            rows = LaggingRows(p)
-            tracked(p, rows)
-            self._lagging[p] = rows
+            self._lagging[p] = rows = tracked(p)
+            rows.owner = self._lagging
         if found:
             self._plan = None
+
+    def _tracks(self, p: Tensor) -> bool:
+        rows = self._lagging.get(p)
+        return rows is not None and rows.owner is self._lagging
 
     def _check_tracked(self, p: Tensor, name: str) -> None:
         shape = f"the weight of {name}, of shape {tuple(p.shape)},"
@@ -71,7 +75,10 @@ class Tracking(torch.optim.Optimizer):
             raise ValueError(f"{shape} is not a parameter of this optimizer")
         options = self.options
         for wrong, why in (
-            (isinstance(p, TrackedParameter), "it is tracked by another optimizer"),
+            (
+                not isinstance(p, TrackedParameter) and type(p) is not nn.Parameter,
+                f"it is a {type(p).__name__}",
+            ),
             (is_distributed(p) or is_flat(p), "it is spread over processes"),
             (is_fake(p) or p.is_meta, "it has no values"),
             (p.device.type != "cpu", f"it is on {p.device}; rows are kept up to date on the CPU"),

@@ -5,9 +5,9 @@ from .history import History, Sums, may_lag
 from .job import Job, NormJob
 from .kernel import Kernel, compile_conversion, compile_rule
 from .machine import architecture, vector_bits
-from .missed import compiled as row_lists
 from .pool import Pool, ThreadPool
 from .row_job import RowJob
+from .row_lists import row_lists
 from .source import RuleSourceError
 
 __all__ = [

@@ -10,8 +10,8 @@ import numpy as np
 from .. import exact
 from .job import SERIAL, Pass
 from .kernel import Kernel, compile_norm
-from .missed import compiled
 from .pool import Pool
+from .row_lists import row_lists
 
 __all__ = ["RowJob"]
 
@@ -70,7 +70,7 @@ class RowJob:
         if self.count > self._room:
             self._make(1 << (self.count - 1).bit_length(), self._settings)
         at, steps = np.array(bases, np.int64), np.array(strides, np.int64)
-        compiled().addressed(rows, at, steps, self._g, _NONE if g is None else g, self.table)
+        row_lists().addressed(rows, at, steps, self._g, _NONE if g is None else g, self.table)
         if self.kernel.rounds:  # the number of an element is that in the whole
             np.multiply(rows, self.length, out=self._chunks[: self.count, 3])
 

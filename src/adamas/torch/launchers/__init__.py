@@ -291,7 +291,7 @@ def choose(member: Member, request: Request) -> tuple[type[Launcher], list[str]]
     wanted = f"backend={asked!r}" if asked != AUTO else f"state_format={chosen!r}"
     if asked == AUTO and chosen is None:
         wanted = "a step with a sparse gradient"
-    why = "; ".join(dict.fromkeys(reasons))
+    why = "; ".join(dict.fromkeys(reasons)) or "its steps are by rows; leave out backend"
     raise ValueError(f"{wanted} cannot update a parameter of shape {tuple(member.p.shape)}: {why}")
 
 

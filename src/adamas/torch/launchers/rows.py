@@ -69,7 +69,8 @@ class RowLauncher:
             self._shape, self._dtype = self._p.shape, self._p.dtype
             self._g_dtype = gradient_dtype(self._p, self._kernel.formats["g"].name)
         self._job = RowJob(self._kernel, self._shape[1:].numel(), self._member.index)
-        self._lagging = (request.groups.lagging or {}).get(self._member.p)
+        self._owner = request.groups.lagging or {}
+        self._lagging = self._owner.get(self._member.p)
         if self._lagging is not None:
             self._lagging.describe(request.rule, self._member.state, request.slot_keys, self._kernel)
         self._first = np.full(self._shape[0], -1, np.int32)
@@ -91,6 +92,11 @@ class RowLauncher:
                 return False
             if g is None:
                 return True
+            if self._lagging is not None and self._lagging.owner is not self._owner:
+                raise RuntimeError(
+                    f"a parameter of shape {tuple(p.shape)} is tracked by another optimizer now: "
+                    f"call track() again before this one steps it"
+                )
             if g.shape != self._shape or g.dtype.to_real() != self._g_dtype.to_real():
                 return False
             arrays = [p, p, *map(self._member.state.__getitem__, self._member.slots)]
