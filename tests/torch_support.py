@@ -39,14 +39,17 @@ def own(params: Any, lr: float = 1e-3, **options: Any) -> adamas.torch.Optimizer
     return adamas.torch.Optimizer(params, SignMomentum(lr), **options)
 
 
-# Every class that is a rule's own, and not the one that takes any.
-CLASSES: dict[str, type[torch.optim.Optimizer]] = {
+_EVERY: dict[str, type[Any]] = {
     name: value
     for name in adamas.torch.__all__
     if name != "Optimizer"
     and isinstance(value := getattr(adamas.torch, name), type)
     and issubclass(value, torch.optim.Optimizer)
 }
+# Every class that is a rule's own, and not the one that takes any; those for sparse gradients apart, because
+# torch's refuses dense ones.
+LAZY: dict[str, type[Any]] = {name: cls for name, cls in _EVERY.items() if cls.of_options}
+CLASSES: dict[str, type[torch.optim.Optimizer]] = {k: cls for k, cls in _EVERY.items() if k not in LAZY}
 
 # The classes that torch.optim has too, by their common name.
 DROP_IN: dict[str, Make] = {name: cls for name, cls in CLASSES.items() if hasattr(torch.optim, name)}

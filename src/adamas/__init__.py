@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError as _NotInstalled
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from ._convert import convert
 from ._tools.names import missing_attribute
 from .rules import (
     SGD,
@@ -41,6 +42,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "__version__",
+    "convert",
     "minimize",
     "scipy_method",
 ]

@@ -6,6 +6,7 @@ import pytest
 from scratch_support import Scratch
 
 pytest.importorskip("torch", reason="the newcomers are used with torch")
+pytest.importorskip("optax", reason="and with JAX")
 
 
 def test_an_optimizer(scratch: Scratch) -> None:
@@ -63,6 +64,8 @@ def test_an_optimizer(scratch: Scratch) -> None:
         outcome = Training("images_softmax", *fields, Newcomer(lr=0.01), "constant", 0.0, 128, 2, 0).execute()
         found["cost"] = [outcome.epochs[place]["train_nll"] for place in (0, -1)]
         found["timed"] = [name for name, _ in compared()]
+        import adamas.optax
+        found["in_jax"] = adamas.optax.newcomer.__name__
         print(json.dumps(found))
         """
     )
@@ -72,7 +75,44 @@ def test_an_optimizer(scratch: Scratch) -> None:
     first, last = found["cost"]
     assert last < first / 2
     assert "Newcomer" in found["timed"]
+    assert found["in_jax"] == "newcomer"
     assert "Adam" in found["timed"]
+
+
+def test_a_library_whose_state_is_converted(scratch: Scratch) -> None:
+    scratch.add(
+        "_convert/fractions.py",
+        '''
+        """States in fractions, with a library of Python itself."""
+
+        from ._state import ParamState
+
+        from fractions import Fraction
+
+
+        def owns(value):
+            """Whether it is a fraction."""
+            return isinstance(value, Fraction)
+
+
+        def read(value):
+            """One parameter that has taken as many steps."""
+            return {"p": ParamState(int(value), {}, {}, None)}
+
+
+        def write(states, like):
+            """The steps of the first."""
+            return Fraction(next(iter(states.values())).t)
+        ''',
+    )
+    output = scratch.python(
+        """
+        from fractions import Fraction
+        import adamas
+        print(adamas.convert(adamas.convert(Fraction(3)), like=Fraction(0)))
+        """
+    )
+    assert output == "3\n"
 
 
 def test_a_launcher(scratch: Scratch) -> None:

@@ -85,6 +85,7 @@ EXTRA: dict[str, Any] = {
     "process_group": "a group",
     "key_by": "name",
     "offload": True,
+    "semantics": "lazy",
 }
 
 

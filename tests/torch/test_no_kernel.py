@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch_support import DROP_IN, OPTIMIZERS, Make
 
 import adamas.torch
-from adamas.torch import members
+from adamas.torch import Adam, members
 from adamas.torch.launchers import Launcher, all_launchers, why_slow
 from adamas.torch.params import member_of
 
@@ -208,5 +208,5 @@ def test_a_kernel_is_never_a_slow_path(launcher: type[Launcher]) -> None:
     """Those of the CPU refuse a CUDA tensor, which is no reason to warn of those for GPUs."""
     with FakeTensorMode():
         (p, _) = on("cuda")
-    slow = why_slow(launcher, ["it is on cuda:0"], member_of(p))
-    assert (slow is None) == (launcher.name in ("numba", "triton"))
+        slow = why_slow(launcher, ["it is on cuda:0"], member_of(p, Adam([p])._groups()))
+    assert (slow is None) == (launcher.name in ("numba", "triton", "rows"))

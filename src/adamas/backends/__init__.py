@@ -1,8 +1,8 @@
 """Backends: a rule and its storage formats to one compiled step."""
 
 from ._base import Envelope, RuleSourceError
-from ._bind import HOST, array_scalars, bind, host_carry, host_scalars
-from ._check import check_rule
+from ._bind import HOST, array_carry, array_scalars, bind, host_carry, host_scalars
+from ._check import check_rule, only_shifts
 from ._chunks import Runs, chunks_of, lengths_of
 from ._columns import columns
 from ._names import same_form, same_kernel, text_key, uses_names, watch
@@ -14,6 +14,7 @@ __all__ = [
     "LiveTrace",
     "RuleSourceError",
     "Runs",
+    "array_carry",
     "array_scalars",
     "bind",
     "check_rule",
@@ -22,6 +23,7 @@ __all__ = [
     "host_carry",
     "host_scalars",
     "lengths_of",
+    "only_shifts",
     "same_form",
     "same_kernel",
     "text_key",

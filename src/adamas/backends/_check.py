@@ -15,7 +15,7 @@ from ._base import RuleSourceError
 from ._bind import bind, host_carry, host_scalars
 from ._trace import place, trace
 
-__all__ = ["check_rule", "input_names"]
+__all__ = ["check_rule", "input_names", "only_shifts"]
 
 # Rules found right, by class, code of the update and slots: that code, which has to stay alive for its id,
 # and the names of its arguments where they do not depend on how many scalars there are.
@@ -47,6 +47,23 @@ def check_rule(rule: Rule) -> Form:
     fixed = all(p.kind is not p.VAR_POSITIONAL and p.default is p.empty for p in parameters)
     _RIGHT[key] = code, names if fixed else None
     return form
+
+
+def only_shifts(rule: Rule) -> bool:
+    """Whether a rule does nothing with p but to add to it, so that its update of p = 0 is the step alone."""
+    form = check_rule(rule)
+    try:
+        found = trace(type(rule).__name__, form.update, input_names(rule, form), 2 + len(form.slots))
+    except RuleSourceError:
+        return False
+    p, moved = ("in", 0), found.results[0]
+    uses = [k for k, (_, *operands) in enumerate(found.operations) if p in operands]
+    if len(uses) != 1 or moved != ("op", uses[0]) or p in found.results or moved in found.results[1:]:
+        return False
+    operation, *operands = found.operations[uses[0]]
+    added = operation == "+" or (operation == "-" and operands[0] == p)
+    later = any(moved in operands for _, *operands in found.operations)
+    return added and operands.count(p) == 1 and not later
 
 
 def input_names(rule: Rule, form: Form) -> list[str]:

@@ -22,6 +22,7 @@ class SignMomentum(Rule):
 
 from .._tools.names import missing_attribute
 from ._base import NONNEGATIVE, SIGNED, Rule, xp
+from ._coast import Coast
 from .adabelief import AdaBelief
 from .adadelta import Adadelta
 from .adagrad import Adagrad
@@ -44,6 +45,7 @@ __all__ = [
     "Adadelta",
     "Adagrad",
     "Adam",
+    "Coast",
     "Lion",
     "NAdam",
     "RAdam",

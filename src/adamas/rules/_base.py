@@ -13,6 +13,7 @@ from typing import (
     ClassVar,
     Literal,
     NamedTuple,
+    NoReturn,
     Self,
     cast,
     get_args,
@@ -24,6 +25,7 @@ import annotated_types as at
 import numpy as np
 
 from .._tools.intervals import as_number, check_choice, check_number, interval_of
+from ._coast import Coast
 
 # The array namespace inside every rule. Backends rebind this one name (torch, jax.numpy, the
 # compiled forms, plain floats); called directly, a rule computes with NumPy.
@@ -124,6 +126,8 @@ class Rule:
     it in `carried`, advances it in `carry`, and gets it in `scalars`. A rule whose scalars tell only
     t = 1 from later steps says `counts_steps = False`: nobody then needs to keep count.
 
+    `coast(*scalars)` says what a step does where the gradient is zero, for exact steps with sparse gradients.
+
     A field named `eps` is taken to be added to the root of a NONNEGATIVE slot, or inside it. Where it is
     large enough to hide the roots of subnormal numbers, kernels set those to zero at once.
 
@@ -151,6 +155,15 @@ class Rule:
         # A dataclass, and a class with a constructor of its own, does not come here.
         raise TypeError(f"{type(self).__name__}: write @dataclass(frozen=True) above the class")
 
+    @property
+    def init(self) -> NoReturn:
+        """Refuse what optax asks of a gradient transformation: a rule is none yet."""
+        name = type(self).__name__
+        raise TypeError(
+            f"{name}(...) is an update rule, not a gradient transformation of optax: "
+            f"write adamas.optax.from_rule({name}(...))"
+        )
+
     def form(self) -> Form:
         """The slots and the update of this rule with these hyperparameters."""
         return Form(self.slots, cast(Update, getattr(type(self), "update", None)))
@@ -163,6 +176,13 @@ class Rule:
     def carry(self, t: int, *carried: Any, **_: Any) -> tuple[float, ...]:
         """The carried values of step t, from those of step t - 1."""
         return carried
+
+    def coast(self, *scalars: float) -> Coast | None:
+        """What a step with these scalars does where the gradient is zero; None where nobody has said.
+
+        Whole runs of such steps, of the rows that a sparse gradient leaves out, are then taken at once.
+        """
+        return None
 
     def __post_init__(self) -> None:
         for name, check, _ in _fields(cast(Any, type(self))):

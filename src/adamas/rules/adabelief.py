@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class AdaBelief(Rule):
         root = (1 - self.beta2**t) ** 0.5
         step = self.lr * root / (1 - self.beta1**t)
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, self.eps, self.eps * root
+
+    def coast(self, *scalars: float) -> Coast:
+        beta1, _, beta2, _, _, eps_inside, _ = scalars
+        # While m lasts, its square is added to s; when it is gone, ε alone is.
+        return Coast({"m": beta1, "s": beta2}, "m", over="s", offsets={"s": eps_inside}, stepwise=True)
 
     @staticmethod
     def update(p, g, m, s, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps_inside, eps):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, Fraction, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Adadelta(Rule):
 
     def scalars(self, t: int) -> Scalars:
         return self.lr, self.rho, 1 - self.rho, self.eps
+
+    def coast(self, *scalars: float) -> Coast:
+        _, rho, _, _ = scalars
+        return Coast({"v": rho, "d": rho})
 
     @staticmethod
     def update(p, g, v, d, lr, rho, one_minus_rho, eps):

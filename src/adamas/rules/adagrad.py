@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, Form, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,9 @@ class Adagrad(Rule):
 
     def scalars(self, t: int) -> Scalars:
         return self.lr / (1 + (t - 1) * self.lr_decay), self.eps
+
+    def coast(self, *scalars: float) -> Coast:
+        return Coast()
 
     @staticmethod
     def update(p, g, G, lr, eps):

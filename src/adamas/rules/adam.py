@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 EpsPlacement = Literal["outside", "hat", "inside"]
 
@@ -43,6 +44,12 @@ class Adam(Rule):
         outside, inside = place_eps(self.eps, self.eps_placement, correction2)
         step = self.lr * root / correction1
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, outside, inside
+
+    def coast(self, *scalars: float) -> Coast:
+        beta1, _, beta2, _, step, eps, eps_inside = scalars
+        factors = {"m": beta1, "v": beta2}
+        # Inside of the root ε does not shrink with v.
+        return Coast(factors, "m", step, over="v", add=eps, stepwise=eps_inside > 0)
 
     @staticmethod
     def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside):

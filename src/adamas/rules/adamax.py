@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,12 @@ class AdaMax(Rule):
 
     def scalars(self, t: int) -> Scalars:
         return self.beta1, 1 - self.beta1, self.beta2, self.lr / (1 - self.beta1**t), self.eps
+
+    def coast(self, *scalars: float) -> Coast:
+        beta1, _, beta2, step, eps = scalars
+        form = Coast({"m": beta1, "u": beta2}, "m", step, over="u", rooted=False)
+        # With ε, u does not shrink below it.
+        return form if eps == 0 else form._replace(least={"u": eps}, stepwise=True)
 
     @staticmethod
     def update(p, g, m, u, beta1, one_minus_beta1, beta2, step, eps):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class AMSGrad(Rule):
         root = (1 - self.beta2**t) ** 0.5 if self.bias_correction else 1.0
         step = self.lr * root / correction1
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, self.eps * root
+
+    def coast(self, *scalars: float) -> Coast:
+        beta1, _, beta2, _, step, eps = scalars
+        # v shrinks, and is not above its own maximum.
+        return Coast({"m": beta1, "v": beta2}, "m", step, over="v_max", add=eps)
 
     @staticmethod
     def update(p, g, m, v, v_max, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import SIGNED, Decay, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,10 @@ class Lion(Rule):
 
     def scalars(self, t: int) -> Scalars:
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, self.lr
+
+    def coast(self, *scalars: float) -> Coast:
+        _, _, beta2, _, step = scalars
+        return Coast({"m": beta2}, "m", step, signed=True)
 
     @staticmethod
     def update(p, g, m, beta1, one_minus_beta1, beta2, one_minus_beta2, step):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class NAdam(Rule):
         step_g = self.lr * root * (1 - self.mu(t)) / (1 - mu_product)
         step_m = self.lr * root * ahead / (1 - mu_product * ahead)
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step_g, step_m, self.eps * root
+
+    def coast(self, *scalars: float) -> Coast:
+        beta1, _, beta2, _, _, step, eps = scalars
+        return Coast({"m": beta1, "v": beta2}, "m", step, over="v", add=eps)
 
     @staticmethod
     def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step_g, step_m, eps):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class RAdam(Rule):
         step = xp.where(rectified, step * r * correction2**0.5, step)
         adaptive = xp.where(rectified, 1.0, 0.0)
         return self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, step, adaptive, self.eps
+
+    def coast(self, *scalars: float) -> Coast:
+        beta1, _, beta2, _, step, adaptive, eps = scalars
+        ratio, add = (1.0, eps) if adaptive > 0 else (0.0, 1.0)
+        return Coast({"m": beta1, "v": beta2}, "m", step, over="v", ratio=ratio, add=add)
 
     @staticmethod
     def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, adaptive, eps):

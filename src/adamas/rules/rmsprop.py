@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Form, Fraction, NonNegative, Rule, Scalars, Slot, Update, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,11 @@ class RMSprop(Rule):
     def scalars(self, t: int) -> Scalars:
         scalars = self.lr, self.alpha, 1 - self.alpha, self.eps
         return (*scalars, self.momentum) if self.momentum > 0 else scalars
+
+    def coast(self, *scalars: float) -> Coast:
+        lr, alpha, _, _, *mu = scalars
+        factors = {"v": alpha} | ({"mean": alpha} if self.centered else {})
+        return Coast({**factors, "b": mu[0]}, "b", lr) if mu else Coast(factors)
 
 
 def plain(p, g, v, lr, alpha, one_minus_alpha, eps):

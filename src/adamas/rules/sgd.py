@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ._base import SIGNED, Finite, Form, NonNegative, Rule, Scalars, xp
+from ._coast import Coast
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class SGD(Rule):
         if self.momentum == 0:
             return (self.lr,)
         return self.lr, self.momentum, xp.where(t == 1, 1.0, 1 - self.dampening)
+
+    def coast(self, *scalars: float) -> Coast:
+        lr, *others = scalars
+        if not others:
+            return Coast()
+        momentum = others[0]
+        return Coast({"b": momentum}, "b", lr * momentum if self.nesterov else lr)
 
 
 def plain(p, g, lr):

@@ -11,7 +11,7 @@ except ImportError as error:
     raise ImportError("adamas.torch needs PyTorch: pip install -e '.[torch]' in a clone of adamas") from error
 
 from .checkpoint_folder import load_checkpoint, save_checkpoint
-from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop
+from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, SparseAdam
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer
 from .groups import groups
 from .members import SlowPathWarning
@@ -32,6 +32,7 @@ __all__ = [
     "RAdam",
     "RMSprop",
     "SlowPathWarning",
+    "SparseAdam",
     "groups",
     "load_checkpoint",
     "memory",

@@ -28,6 +28,8 @@ __all__ = [
     "local_tensor",
     "metadata",
     "metadata_guard",
+    "plainly",
+    "rows_of",
     "same_sharding",
     "sharding",
     "step_is_observed",
@@ -50,6 +52,9 @@ PRIVATE = {
     "local_tensor": "torch.distributed.tensor.DTensor._local_tensor",
     "version": "torch.Tensor._version",
     "spec": "torch.distributed.tensor.DTensor._spec",
+    "plainly": "torch._C.DisableTorchFunctionSubclass",
+    "indices": "torch.Tensor._indices",
+    "values": "torch.Tensor._values",
 }
 
 
@@ -68,6 +73,25 @@ def _private(name: str) -> Any:
 
 # Fallback: torch.compiler.disable, which imports the compiler: seconds, once, at import.
 disable_dynamo: Callable[..., Any] = _private("disable_dynamo") or torch.compiler.disable
+
+
+# The context in which a subclass of tensors with a `__torch_function__` is an ordinary tensor. Fallback: the
+# one that modes do not see either.
+plainly: Callable[[], Any] = _private("plainly") or torch._C.DisableTorchFunction
+
+
+_indices, _values = _private("indices"), _private("values")
+
+
+def rows_of(g: Tensor) -> tuple[Tensor, Tensor]:
+    """The indices and values of a sparse_coo tensor as they are, duplicates among them.
+
+    Fallback: coalesced ones, which takes as long as the step.
+    """
+    if _indices is None or _values is None:
+        g = g.coalesce()
+        return g.indices(), g.values()
+    return _indices(g), _values(g)
 
 
 _TensorGuards = _private("metadata_guard")

@@ -37,6 +37,9 @@ class Checkpoints(torch.optim.Optimizer):
         """The rule that a parameter group's options stand for."""
         raise NotImplementedError
 
+    def catch_up(self) -> None:
+        """Bring state that lags up to date."""
+
     def _slot_keys(self, rule: Rule) -> list[str]:
         """The keys in `state[p]` of the rule's slots, in the rule's order."""
         return [self.state_names.get(name, name) for name in rule.form().slots]
@@ -49,6 +52,7 @@ class Checkpoints(torch.optim.Optimizer):
         out. `state_dict` itself keeps every bit, for this package; this one is for torch and whoever else
         reads its checkpoints.
         """
+        self.catch_up()
         saved = super().state_dict()
         for group, packed in zip(self.param_groups, saved["param_groups"], strict=True):
             rule = self.rule_of(group)
@@ -85,6 +89,7 @@ class Checkpoints(torch.optim.Optimizer):
             ValueError: groups, shapes or slots do not match those of the parameters; nothing has changed.
         """
         loaded: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
+        self.catch_up()  # with the state that there is
 
         def hold(_: torch.optim.Optimizer, final: dict[str, Any]) -> dict[str, Any]:
             self.check_loaded(final)

@@ -15,7 +15,7 @@ from .. import rules
 from .optimizer import FusedOptimizer
 from .options import as_float
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop"]
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "NAdam", "RAdam", "RMSprop", "SparseAdam"]
 
 _MOMENTS = {"m": "exp_avg", "v": "exp_avg_sq"}
 _WITH_AMSGRAD = {**_MOMENTS, "v_max": "max_exp_avg_sq"}
@@ -134,3 +134,24 @@ class Adadelta(FusedOptimizer, torch.optim.Adadelta):
 
     def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
         return make_rule(rules.Adadelta, checked, lr=group["lr"], rho=group["rho"], eps=group["eps"])
+
+
+class SparseAdam(FusedOptimizer, torch.optim.SparseAdam):
+    """`torch.optim.SparseAdam` in one pass: rows without a gradient stay as they are, unless told otherwise.
+
+    With `semantics="exact"` it is Adam, with ε beside the root of the uncorrected v; `track` its embeddings.
+    """
+
+    upstream = torch.optim.SparseAdam
+    state_names = _MOMENTS
+    of_options = {"semantics": "lazy"}
+
+    def rule_of(self, group: Group, checked: bool = False) -> rules.Rule:
+        return make_rule(rules.Adam, checked, **two_betas(group), eps=group["eps"], eps_placement="hat")
+
+    def torch_state_dict(self) -> dict[str, Any]:
+        """As of all optimizers; steps are integers, from which torch computes in double precision."""
+        saved = super().torch_state_dict()
+        for state in saved["state"].values():
+            state["step"] = int(state["step"])
+        return saved

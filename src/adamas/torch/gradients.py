@@ -51,8 +51,9 @@ def dense_grad(g: Tensor, takes_sparse: bool) -> Tensor:
         return g
     if not takes_sparse:
         raise RuntimeError(
-            f"a parameter of shape {tuple(g.shape)} has a {g.layout} gradient, and this "
-            f"optimizer does not support sparse gradients; make it dense, or use SGD or Adagrad"
+            f"a parameter of shape {tuple(g.shape)} has a {g.layout} gradient, and this optimizer does not "
+            f"support sparse gradients of parameters that it does not track: call opt.track(embedding) "
+            f"before training, for exact steps; or pass semantics='lazy', or make it dense (sparse=False)"
         )
     return g.to_dense()
 

@@ -254,7 +254,7 @@ class Stepper:
             self._begin(optimizer)
             assert self._groups is not None
             late = [member for member in self._members.values() if member.p.grad is not None]
-            check_params([(0, member_of(member.p)) for member in late], self._groups)
+            check_params([(0, member_of(member.p, self._groups)) for member in late], self._groups)
             for member in late:
                 self._check_first(member)
             for member in late:

@@ -65,6 +65,7 @@ class StepOptions:
     process_group: Any = None
     key_by: Any = "number"
     offload: bool = False
+    semantics: str = "exact"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "state_format", checked_state_format(self.state_format))
@@ -74,6 +75,8 @@ class StepOptions:
         for name in ("skip_nonfinite", "offload"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
+        if self.semantics not in ("exact", "lazy"):
+            raise ValueError(f"semantics must be 'exact' or 'lazy', got {self.semantics!r}")
         self._check_integer("seed", "an integer", lambda n: True)
         self._check_processes()
         if self.warn_after_skips is not None:
@@ -179,4 +182,7 @@ Args:
     offload: keep state, and the parameters in float32, on the host, and step them there; parameters and
         gradients stay where they are. A parameter of 16 bits has its float32 values in `state[p]["master"]`,
         and is those rounded to nearest. With `step_in_backward()` steps are taken while the backward goes on.
+    semantics: what a step with a sparse gradient means. "exact": what it means with the same gradient dense,
+        to rounding; the parameter must be tracked, see `track`. "lazy": rows without a gradient stay as they
+        are, as in `torch.optim.SparseAdam`, which is another algorithm.
 """

@@ -110,6 +110,7 @@ def _alike(member: Member) -> Hashable:
         _is_plain(p),
         None if grad is None else grad.dtype,
         None if member.copy is None else member.copy.dtype,
+        id(member.p) if member.row_wise else None,
         member.spread is not None and member.spread.cuts_blocks,
     )
 

@@ -28,11 +28,12 @@ from .report import Report, report_of
 from .skips import WINDOW_KEY, keep_window
 from .state import check_fit
 from .step import Plan
+from .tracking import Tracking
 
 __all__ = ["FusedOptimizer"]
 
 
-class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
+class FusedOptimizer(InBackward, Tracking, Checkpoints, Outcomes, torch.optim.Optimizer):
     """A torch optimizer whose step is one compiled pass of a rule over all parameters.
 
     Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
@@ -44,6 +45,8 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
     counts_steps: ClassVar[bool] = True
     # Whether a sparse gradient may be made dense: where the rule leaves an element with gradient 0 as it is.
     takes_sparse: ClassVar[bool] = False
+    # Options of the step that have another default.
+    of_options: ClassVar[Mapping[str, Any]] = {}
     # The class of torch.optim with the same rule, options and state, if there is one.
     upstream: ClassVar[type[torch.optim.Optimizer] | None] = None
 
@@ -59,7 +62,8 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
             raise ValueError(
                 f"backend must be one of {', '.join(map(repr, known))}, got {given['backend']!r}"
             )
-        self.options = StepOptions(**given)
+        self.options = StepOptions(**{**self.of_options, **given})
+        self._lagging = {}
         self._told: set[str] = set()
         self._hosts: Hosts = {}
         self._last_step, self._skipped_steps, self._skips_in_a_row = StepInfo(None, 1.0, False), 0, 0
@@ -105,6 +109,7 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
             self._own_upstream(),
             self._told,
             hosts=self._hosts if self.options.offload else None,
+            lagging=self._lagging,
         )
 
     def _own_upstream(self) -> type[torch.optim.Optimizer] | None:
@@ -227,7 +232,7 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
 
     def __repr__(self) -> str:
         """Torch's, and the options of the step that were set."""
-        defaults = StepOptions()
+        defaults = StepOptions(**self.of_options)
         chosen = [
             f"{name}: {getattr(self.options, name)}"
             for name in STEP_OPTIONS
@@ -240,7 +245,13 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
         if "phase" in state:  # pickled before the options of the step had their name
             state = {**state, "options": state["phase"]}
             del state["phase"]
-        fresh = {"_told": set(), "_hosts": {}, "last_step": StepInfo(None, 1.0, False), "skipped_steps": 0}
+        fresh = {
+            "_told": set(),
+            "_hosts": {},
+            "_lagging": {},
+            "last_step": StepInfo(None, 1.0, False),
+            "skipped_steps": 0,
+        }
         whole = {**fresh, "_skips_in_a_row": 0, **self.__dict__, **state}
         self._last_step, self._skipped_steps = whole.pop("last_step"), whole.pop("skipped_steps")
         super().__setstate__(whole)
@@ -253,6 +264,7 @@ class FusedOptimizer(InBackward, Checkpoints, Outcomes, torch.optim.Optimizer):
 
     def __getstate__(self) -> dict[str, Any]:
         own = ("options", "last_step", "skipped_steps", "_skips_in_a_row", "_told")
+        self.catch_up()
         kept = {name: getattr(self, name) for name in own}
         return {**super().__getstate__(), **kept, **self._own_scaling()}
 

@@ -16,6 +16,7 @@ from ..rules import Rule
 from ..rules._base import Live
 from .host import Hosts
 from .keywords import StepOptions
+from .lagging import LaggingRows
 
 __all__ = [
     "AVERAGE",
@@ -71,6 +72,7 @@ class Groups:
         told: the reasons for a slow path already reported; each is warned of once.
         numbers: the numbers of parameters by their identity, where they are not to be counted here.
         hosts: what the host holds of each parameter, where they are offloaded.
+        lagging: the rows of each parameter that is tracked.
     """
 
     param_groups: list[dict[str, Any]]
@@ -84,6 +86,7 @@ class Groups:
     told: set[str]
     numbers: Mapping[int, int] | None = None
     hosts: Hosts | None = None
+    lagging: Mapping[Tensor, LaggingRows] | None = None
 
     def slot_keys(self, rule: Rule) -> list[str]:
         """The keys in `state[p]` of the rule's slots, in the rule's order."""

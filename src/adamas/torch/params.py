@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ._compat import is_flat
@@ -16,7 +17,7 @@ from .options import Groups
 __all__ = ["check_params", "member_of"]
 
 
-def member_of(p: Tensor) -> Member:
+def member_of(p: Tensor, groups: Groups) -> Member:
     """A parameter with what of it, and of its gradient, is in this process.
 
     Raises:
@@ -24,7 +25,11 @@ def member_of(p: Tensor) -> Member:
     """
     spread = spread_of(p)
     if spread is None:
-        return Member(p, p, p.grad, None, p.copy if isinstance(p, Master) else None)
+        g = p.grad
+        row_wise = p in (groups.lagging or ()) or (
+            groups.options.semantics == "lazy" and g is not None and g.layout == torch.sparse_coo
+        )
+        return Member(p, p, g, None, p.copy if isinstance(p, Master) else None, row_wise)
     if p.grad is not None:
         check_grad_placements(p, p.grad)
     return Member(p, local(p), None if p.grad is None else local(p.grad), spread)
@@ -43,7 +48,7 @@ def check_params(found: Sequence[tuple[int, Member]], groups: Groups) -> None:
         if is_flat(member.p):
             _check_flat(groups)
         if member.grad is not None:
-            check_grad(member.local, member.grad, groups.takes_sparse)
+            check_grad(member.local, member.grad, groups.takes_sparse or member.row_wise)
 
 
 def _check_flat(groups: Groups) -> None:

@@ -43,8 +43,13 @@ def check_options(options: StepOptions, clip: str | None) -> None:
 def check_groups(optimizer: Any, groups: Groups, running: bool) -> None:
     """Raise for parameters, groups and hooks that stepping in backward cannot serve."""
     check_pre_hooks(optimizer)
+    if groups.lagging or groups.options.semantics == "lazy":
+        raise ValueError(
+            "stepping in backward makes a plan for each parameter as its gradient arrives, and steps by rows "
+            "(track, semantics='lazy') need one for all; call step() after the backward pass"
+        )
     found = [
-        (k, member_of(p))
+        (k, member_of(p, groups))
         for k, group in enumerate(groups.param_groups)
         for p in {id(p): p for p in group["params"]}.values()
     ]

@@ -141,7 +141,7 @@ def _param(p: Tensor, index: int, name: str | None, request: Request) -> ParamRe
 
 def _backend(p: Tensor, request: Request) -> tuple[str | None, list[str]]:
     """The backend that steps a parameter, and why no faster one does."""
-    member = member_of(p)
+    member = member_of(p, request.groups)
     try:
         launcher, reasons = choose(stand_in(member, request.groups), request)
     except ValueError as error:

@@ -73,7 +73,7 @@ class Plan:
         self._differentiable = [request.differentiable for request in self._requests]
         self._envelopes = [group_envelope(group) for group in param_groups]
         found = [
-            (k, member_of(p))
+            (k, member_of(p, groups))
             for k, params in enumerate(self._lists)
             for p in dict(zip(map(id, params), params, strict=True)).values()
         ]

@@ -15,7 +15,7 @@ from .._chunks import Runs, chunks_of, lengths_of
 from .kernel import Kernel, compile_norm
 from .pool import Pool
 
-__all__ = ["CHUNK", "IDLE", "Job", "NormJob"]
+__all__ = ["CHUNK", "IDLE", "SERIAL", "Job", "NormJob", "Pass"]
 
 # Elements a chunk: long enough for the prefetchers to get going, short enough to share out evenly.
 CHUNK = 1 << 16
@@ -25,7 +25,7 @@ SERIAL = 1 << 16
 IDLE = -1
 
 
-class _Pass:
+class Pass:
     """One kernel with the buffers it reads: a table, chunks, scalars, and the rest of its job."""
 
     def __init__(
@@ -41,9 +41,16 @@ class _Pass:
         prototype = ctypes.CFUNCTYPE if parallel else ctypes.PYFUNCTYPE
         self._call = prototype(None, ctypes.c_void_p)(kernel.address)
 
-    def run(self, pool: Pool) -> None:
-        """Run the kernel once over every chunk, on the threads of `pool` where there is enough to do."""
+    def run(self, pool: Pool, chunks: int | None = None) -> None:
+        """Run the kernel once over every chunk, on the threads of `pool` where there is enough to do.
+
+        Args:
+            pool: the threads.
+            chunks: how many chunks there are; as many as at the last call, unless given.
+        """
         self._counter[0] = 0
+        if chunks is not None:
+            self._counter[4] = chunks
         if self._parallel and pool.size() > 1:
             pool.run(self.kernel.address, self._address)
         else:
@@ -53,7 +60,7 @@ class _Pass:
         raise TypeError("a job holds addresses of this process and cannot be pickled")
 
 
-class Job(_Pass):
+class Job(Pass):
     """A kernel, ready to run over `sizes[k]` elements of tensor k with row `rows[k]` of scalars.
 
     `write_table`, `write_rows`, `write_scalars` and `write_grad_scale` fill in what changes between steps;
@@ -142,7 +149,7 @@ class Job(_Pass):
         self._keys[row] = key
 
 
-class NormJob(_Pass):
+class NormJob(Pass):
     """The exact sum of the squares of a job's gradients, whatever the chunks and the threads."""
 
     def __init__(self, job: Job, only: Sequence[bool] | None = None) -> None:
@@ -156,10 +163,10 @@ class NormJob(_Pass):
         buffers = (table, chunks, self.words, info)
         super().__init__(kernel, job._parallel, buffers, table.shape[1], column)
 
-    def run(self, pool: Pool) -> None:
+    def run(self, pool: Pool, chunks: int | None = None) -> None:
         """Sum the squares of the gradients in the job's table in `words`; see `exact`."""
         self.words.fill(0)
         if self._others is not None:
             self._info[:, 2] = self._rows[:, 2]
             self._info[self._others, 2] = IDLE
-        super().run(pool)
+        super().run(pool, chunks)

@@ -27,6 +27,7 @@ from .cache import load_module
 from .emit import emit_conversion, emit_step
 from .norm import emit_norm
 from .source import RuleSourceError, arithmetic
+from .templates import by_rows
 
 __all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule"]
 
@@ -74,6 +75,7 @@ def compile_rule(
     slots: Mapping[str, str] | None = None,
     average: bool = False,
     copy: str | None = None,
+    rows: bool = False,
 ) -> Kernel:
     """The kernel of `rule`, compiled or loaded once a process.
 
@@ -86,6 +88,7 @@ def compile_rule(
         average: whether a running average of the parameters is kept, in the type of the computation.
         copy: the format in which the new parameters are written once more, rounded to nearest; one that has
             `Format.nearest`.
+        rows: whether it is for rows of matrices, see `RowJob`.
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
@@ -94,7 +97,7 @@ def compile_rule(
     """
     recipe = recipe_of(rule, str(p), g, slots, average, copy)
     text = arithmetic(recipe.title, rule.form().update, recipe.inputs, recipe.n_arrays)
-    return _compile(recipe, text)
+    return _compile(recipe, text, rows)
 
 
 @functools.cache
@@ -122,11 +125,14 @@ def compile_conversion(source: str, target: str, signed: bool) -> Kernel:
 
 
 @functools.cache
-def _compile(recipe: Recipe, text: str) -> Kernel:
+def _compile(recipe: Recipe, text: str, rows: bool) -> Kernel:
     title, chosen, scalars, signs = recipe.title, dict(recipe.formats), recipe.scalars, recipe.signs
     text = emit_step(
         title, text, chosen, recipe.average, scalars, _stamp(), None if signs is None else dict(signs)
     )
+    if rows:
+        width = len(columns(chosen, recipe.average))
+        text = by_rows(text, width, max(format.stored.itemsize for format in chosen.values()))
     try:
         module = load_module(f"{title.lower()}_{chosen['p'].name}", text)
     except NumbaError as error:

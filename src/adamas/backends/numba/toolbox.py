@@ -32,6 +32,7 @@ __all__ = [
     "int_at",
     "kernel",
     "packed",
+    "prefetch",
     "saturated",
     "scratch",
     "short_nan",
@@ -122,6 +123,23 @@ def claim_chunk(typing_context: Any, job: Any) -> Any:
         return builder.atomic_rmw("add", pointer, ir.Constant(ir.IntType(64), 1), "monotonic")
 
     return types.int64(types.int64), generate
+
+
+@intrinsic
+def prefetch(typing_context: Any, address: Any) -> Any:
+    """Ask for the cache line at an address, which will be read and written; any address is allowed."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        pointer = ir.PointerType(ir.IntType(8))
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [pointer, number, number, number])
+        insert: Any = cgutils.get_or_insert_function
+        function = insert(builder.module, kind, "llvm.prefetch.p0i8")
+        numbers = [ir.Constant(number, n) for n in (1, 3, 1)]  # to write, into all caches, data
+        builder.call(function, [builder.inttoptr(args[0], pointer), *numbers])
+        return context.get_dummy_value()
+
+    return types.none(types.int64), generate
 
 
 def scratch(elements: int, stored: Any) -> Any:

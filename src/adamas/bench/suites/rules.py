@@ -6,7 +6,7 @@ import torch
 
 import adamas.torch
 from adamas import rules
-from adamas._tools.modules import load, names
+from adamas.rules._found import rule_classes
 
 from ..contenders import theirs
 from ..pairs import Bench, Contender, Pair, compare
@@ -35,10 +35,7 @@ def _contender(label: str, rule: rules.Rule) -> Contender:
 
 def compared() -> Iterator[tuple[str, rules.Rule]]:
     """Yield every rule with its defaults, and the variants with the most slots."""
-    for file in names(rules.__name__):
-        module = load(rules.__name__, file)
-        for name, rule in vars(module).items():
-            if isinstance(rule, type) and issubclass(rule, rules.Rule) and rule.__module__ == module.__name__:
-                yield name, rule()
+    for name, rule in rule_classes().items():
+        yield name, rule()
     yield "SGD, Nesterov", rules.SGD(momentum=0.9, nesterov=True)
     yield "RMSprop, centered, momentum", rules.RMSprop(momentum=0.9, centered=True)

@@ -77,6 +77,7 @@ class Member:
         grad: the gradient of `local`, if there is one.
         spread: where the elements of a DTensor are.
         copy: a tensor that is given the parameter's new values too, rounded to nearest; None for no such.
+        row_wise: whether a step is of the rows that have a gradient, and no others.
     """
 
     p: Tensor
@@ -84,6 +85,7 @@ class Member:
     grad: Tensor | None
     spread: Spread | None
     copy: Tensor | None = None
+    row_wise: bool = False
 
 
 @dataclass(eq=False, slots=True)
@@ -159,6 +161,8 @@ class Launcher(Protocol):
     keeps_state: ClassVar[bool]
     # Whether it is a `DeviceLauncher`.
     on_device: ClassVar[bool]
+    # Whether it is for parameters of which a step is of rows; None for both.
+    row_wise: ClassVar[bool | None]
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
@@ -258,7 +262,7 @@ class DeviceLauncher(Launcher, Protocol):
 
 def names() -> list[str]:
     """What `backend` may be, beside `AUTO`: the names of the launchers there are, the fastest first."""
-    return [launcher.name for launcher in all_launchers()]
+    return [launcher.name for launcher in all_launchers() if not launcher.row_wise]
 
 
 @functools.cache
@@ -277,7 +281,7 @@ def choose(member: Member, request: Request) -> tuple[type[Launcher], list[str]]
     asked = request.groups.options.backend
     reasons: list[str] = []
     for launcher in all_launchers():
-        if asked not in (AUTO, launcher.name):
+        if launcher.row_wise not in (None, member.row_wise) or asked not in (AUTO, launcher.name):
             continue
         reason = launcher.unsupported(member, request)
         if reason is None:
@@ -285,7 +289,9 @@ def choose(member: Member, request: Request) -> tuple[type[Launcher], list[str]]
         reasons.append(reason)
     chosen = request.groups.options.state_format
     wanted = f"backend={asked!r}" if asked != AUTO else f"state_format={chosen!r}"
-    why = "; ".join(dict.fromkeys(reasons))
+    if asked == AUTO and chosen is None:
+        wanted = "a step with a sparse gradient"
+    why = "; ".join(dict.fromkeys(reasons)) or "its steps are by rows; leave out backend"
     raise ValueError(f"{wanted} cannot update a parameter of shape {tuple(member.p.shape)}: {why}")
 
 

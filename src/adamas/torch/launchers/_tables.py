@@ -23,7 +23,7 @@ from ..slots import in_order, memory_order
 from ..state import format_of_dtype, slot_format
 from . import IDLE, Member, ParamState, Request
 
-__all__ = ["TableLauncher", "copy_format", "kernel_for", "why_no_table"]
+__all__ = ["TableLauncher", "copy_format", "gradient_dtype", "kernel_for", "why_no_table"]
 
 
 def why_no_table(compile_rule: Callable[..., Any], member: Member, request: Request) -> str | None:
@@ -54,6 +54,7 @@ class TableLauncher:
     in_place_of_kernel = None
     keeps_state = True
     on_device = False
+    row_wise = False
     # The factor on all gradients that was written last.
     _grad_scale: Any = None
     # Runs the pass.
@@ -61,9 +62,10 @@ class TableLauncher:
 
     def __init__(self, members: list[ParamState], requests: Sequence[Request], kernel: Any) -> None:
         self._members, self._takes_sparse = members, requests[0].groups.takes_sparse
+        self._by_rows = requests[0].groups.options.semantics == "lazy"
         self._params = [member.local for member in members]
         self._g_format = kernel.formats["g"].name
-        self._g_dtypes = [_gradient_dtype(p, self._g_format) for p in self._params]
+        self._g_dtypes = [gradient_dtype(p, self._g_format) for p in self._params]
         self._width = len(kernel.arrays)
         # Members that are copied to a dense tensor and back.
         staged = [m.local for m in members if m.layout is not m.local]
@@ -181,6 +183,8 @@ class TableLauncher:
         active = [k for k in range(len(self._params)) if k not in idle]
         for k in active:
             g, like = self._grads[k], self._layouts[k]
+            if self._by_rows and g is not None and g.layout != torch.strided:
+                return False
             if g is None or g.shape != like.shape or _gradient_format(self._params[k], g) != self._g_format:
                 return False
         for k in active:
@@ -289,7 +293,8 @@ def _gradient_format(p: Tensor, g: Tensor | None) -> str:
     return given if same else own
 
 
-def _gradient_dtype(p: Tensor, format: str) -> torch.dtype:
+def gradient_dtype(p: Tensor, format: str) -> torch.dtype:
+    """The dtype of the memory in which a kernel for `p` reads gradients of a format."""
     if p.is_complex():
         return p.dtype
     name = formats.get(format).torch_dtype

@@ -27,6 +27,7 @@ class EagerLauncher:
     in_place_of_kernel = "the rule on whole tensors"
     keeps_state = True
     on_device = False
+    row_wise = False
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:

@@ -28,12 +28,15 @@ class UpstreamLauncher:
     in_place_of_kernel = "torch.optim's own step"
     keeps_state = False
     on_device = False
+    row_wise = None
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
         p, groups = member.p, request.groups
         if groups.upstream is None:
             return "torch.optim has no such optimizer"
+        if member.row_wise and (p in (groups.lagging or ()) or groups.upstream is not torch.optim.SparseAdam):
+            return "torch.optim's takes no sparse gradients"
         if request.differentiable:
             return "the step is to be differentiable"
         if groups.options.average is not None or groups.options.state_format not in (None, "float32"):
