@@ -7,7 +7,7 @@ pass does. Training is under way: in the first thousand steps what a row has mis
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,13 +20,15 @@ from ..pairs import Bench, Contender, Pair, UnavailableError, compare
 from ..workloads import Shape
 
 WORKLOADS = ("rows-100k", "rows-1m")
-_INDICES, _DRAWS, _STEPS_BEFORE = 10_000, 512, 1_200
-# A dense step of more rows than this is not measured: it takes seconds, and no doubt.
-_DENSE = 2_000_000
+_INDICES, _DRAWS = 10_000, 512
+# The steps that have been taken, and those that are taken before the first that is measured: rows then lag.
+_TAKEN, _BEFORE = 1_000, 300
+# A dense step of more elements than this is not measured: it takes seconds, and no doubt.
+_DENSE = 100_000_000
 
 
 def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
-    """Measure every workload; no other library takes exact steps."""
+    """Measure every workload, each tensor a table of rows; no other library takes exact steps."""
     pairs = []
     for name in workloads:
         mine = Contender("adamas AdamW, exact", _exact)
@@ -37,46 +39,59 @@ def run(workloads: Sequence[str], rounds: int, peers: bool) -> Bench:
     return compare("A step of 10,000 rows", pairs, rounds)
 
 
-def _table(shapes: Sequence[Shape], sparse: bool) -> nn.Embedding:
-    if len(shapes) != 1 or len(shapes[0]) != 2:
-        raise ValueError("a table of rows is one matrix: rows-100k, rows-1m or rows-10m")
-    return nn.Embedding(*shapes[0], sparse=sparse, _weight=torch.zeros(shapes[0]))
+class _Tables(nn.Module):
+    """Tables with sparse gradients, of rows that are drawn anew at each step."""
+
+    def __init__(self, shapes: Sequence[Shape]) -> None:
+        super().__init__()
+        self.tables = nn.ModuleList([nn.Embedding(1, 1, sparse=True) for _ in shapes])
+        for table, shape in zip(self.tables, shapes, strict=True):
+            table.weight = nn.Parameter(torch.zeros(shape))
+        self.weights = list(self.parameters())
+        self._draws = itertools.cycle(list(zip(*map(_draws, shapes), strict=True)))
+
+    def draw(self) -> list[Tensor]:
+        """Set the gradients of a step; return the rows of each table that they have."""
+        drawn = next(self._draws)
+        for weight, (_, g) in zip(self.weights, drawn, strict=True):
+            weight.grad = g
+        return [rows for rows, _ in drawn]
 
 
-def _draws(shape: Shape) -> Iterator[tuple[Tensor, Tensor]]:
+def _draws(shape: Shape) -> list[tuple[Tensor, Tensor]]:
     """Rows, and a gradient of them, for one step after another."""
-    random = torch.Generator().manual_seed(0)
-    values = torch.randn((_INDICES, shape[1]), generator=random) * 0.01
-    rows = [torch.randint(0, shape[0], (1, _INDICES), generator=random) for _ in range(_DRAWS)]
-    return itertools.cycle(
-        (each[0], torch.sparse_coo_tensor(each, values, shape, check_invariants=False)) for each in rows
-    )
+    random, count = torch.Generator().manual_seed(0), min(_INDICES, shape[0])
+    values = torch.randn((count, *shape[1:]), generator=random) * 0.01
+    rows = [torch.randint(0, shape[0], (1, count), generator=random) for _ in range(_DRAWS)]
+    return [(x[0], torch.sparse_coo_tensor(x, values, shape, check_invariants=False)) for x in rows]
 
 
 def _exact(shapes: Sequence[Shape]) -> Call:
-    table = _table(shapes, sparse=True)
-    optimizer = adamas.torch.AdamW(table.parameters())
-    optimizer.track(table)
-    draws, weight = _draws(shapes[0]), table.weight
+    model = _Tables(shapes)
+    optimizer = adamas.torch.AdamW(model.weights)
+    optimizer.track(model)
 
     def step() -> None:
-        rows, weight.grad = next(draws)
-        for lagging in optimizer._lagging.values():
-            lagging.catch_up(rows.numpy())
+        rows = model.draw()
+        for mine, weight in zip(rows, model.weights, strict=True):
+            optimizer._lagging[weight].catch_up(mine.numpy())
         optimizer.step()
 
-    for _ in range(_STEPS_BEFORE):
+    step()
+    for state in optimizer.state.values():
+        state["step"].fill_(_TAKEN)
+    for _ in range(_BEFORE):
         step()
     return step
 
 
 def _lazy(optimizer: Callable[..., Any]) -> Callable[[Sequence[Shape]], Call]:
     def build(shapes: Sequence[Shape]) -> Call:
-        table = _table(shapes, sparse=True)
-        made, draws, weight = optimizer(table.parameters()), _draws(shapes[0]), table.weight
+        model = _Tables(shapes)
+        made = optimizer(model.weights)
 
         def step() -> None:
-            _, weight.grad = next(draws)
+            model.draw()
             made.step()
 
         return step
@@ -85,9 +100,10 @@ def _lazy(optimizer: Callable[..., Any]) -> Callable[[Sequence[Shape]], Call]:
 
 
 def _dense(shapes: Sequence[Shape]) -> Call:
-    if shapes[0][0] > _DENSE:
-        raise UnavailableError(f"a dense step of {shapes[0][0]:,} rows")
-    weight = _table(shapes, sparse=False).weight
-    weight.grad = torch.zeros_like(weight)
-    made = torch.optim.AdamW([weight], fused=True)
+    if sum(torch.Size(shape).numel() for shape in shapes) > _DENSE:
+        raise UnavailableError("a dense step of so many rows takes seconds")
+    weights = [nn.Parameter(torch.zeros(shape)) for shape in shapes]
+    for weight in weights:
+        weight.grad = torch.zeros_like(weight)
+    made = torch.optim.AdamW(weights, fused=True)
     return lambda: made.step()
