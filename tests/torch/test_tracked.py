@@ -6,6 +6,7 @@ import copy
 import functools
 import io
 import pickle
+import signal
 import threading
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
@@ -19,6 +20,7 @@ from sparse_support import Twins, apart
 from torch import Tensor, nn
 
 import adamas.torch as at
+from adamas.backends.numba import RowJob
 from adamas.torch.tracked import TrackedParameter
 
 MAKE = functools.partial(at.AdamW, lr=0.01, weight_decay=0.1)
@@ -198,6 +200,26 @@ def test_what_reads_no_values_costs_nothing() -> None:
     assert rows.behind
     twins.opts[0].catch_up()
     assert not rows.behind
+
+
+def test_an_interrupt_waits_until_rows_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    twins = Twins(MAKE)
+    twins.train(30)
+    run, interrupts = RowJob.run, 0
+
+    def interrupted(self: RowJob, pool: Any) -> None:
+        nonlocal interrupts
+        run(self, pool)
+        interrupts += 1
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RowJob, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        twins.opts[0].catch_up()
+    assert interrupts > 1  # in the first steps there is more than one part
+    monkeypatch.undo()
+    twins.train(5)
+    assert twins.apart() < 1e-13
 
 
 def test_threads_may_read_at_once() -> None:

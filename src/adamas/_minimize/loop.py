@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._tools.interrupts import Interrupts
 from .batches import Batches
 from .blocks import Blocks
 from .gradients import Source
-from .interrupts import Interrupts
 from .progress import Progress
 from .stepper import Stepper
 from .stopping import Judge

@@ -27,7 +27,10 @@ def result_class() -> Any:
     try:
         from scipy.optimize import OptimizeResult
     except ImportError as error:
-        raise ImportError("adamas.minimize returns SciPy's results: pip install 'adamas[scipy]'") from error
+        raise ImportError(
+            'adamas.minimize returns SciPy\'s results, the extra "adamas[scipy]": '
+            "pip install -e '.[scipy]' in a clone of adamas"
+        ) from error
     return OptimizeResult
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._tools.interrupts import uninterrupted
 from ..backends import coasting
 from ..backends.numba import History, Kernel, RowJob, Sums, compile_rule, may_lag, row_lists
 from ..rules import Coast, Rule
@@ -145,12 +146,13 @@ class LaggingRows:
         """Bring rows up to date: those wanted, int64, or all."""
         if not self.behind:
             return
+        every = wanted is None
+        count = len(self._last) if wanted is None else len(wanted)
         with self._lock, plainly(), torch.no_grad():
-            every = wanted is None
-            count = len(self._last) if wanted is None else len(wanted)
             for first in range(0, count, AT_ONCE):
                 last = min(first + AT_ONCE, count)
-                self._catch_up(np.arange(first, last) if wanted is None else wanted[first:last])
+                with uninterrupted():
+                    self._catch_up(np.arange(first, last) if wanted is None else wanted[first:last])
             if every:
                 self._forget()
 
@@ -167,10 +169,8 @@ class LaggingRows:
         except BaseException:
             last[work.rows] = -1 - last[work.rows]
             raise
-        try:
-            work.run()
-        finally:  # an interrupt comes when a kernel has ended
-            row_lists().settled(work.rows, last, history.now)
+        work.run()
+        row_lists().settled(work.rows, last, history.now)
         # The version of p stays: what was saved for a backward pass read other rows, up to date.
 
     def arrays(self) -> dict[str, Tensor]:

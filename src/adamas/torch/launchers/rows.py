@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ... import formats
+from ..._tools.interrupts import uninterrupted
 from ...backends import exact
 from ...backends.numba import Kernel, RowJob, compile_rule
 from ...rules import Coast
@@ -141,12 +142,13 @@ class RowLauncher:
         if behind is not None and self._form is not None:
             behind.ready(self._form, self._staged[0][2])
             behind.catch_up(rows)
-        for first in self._blocks():
-            self._write(first)
-            self._job.write_scalars(self._settings, 0, self._staged[2])
-            self._job.run(self._pool)
-        if behind is not None and self._form is not None:
-            behind.took_step(rows, self._form, self._staged[0], self._staged[1])
+        with uninterrupted():
+            for first in self._blocks():
+                self._write(first)
+                self._job.write_scalars(self._settings, 0, self._staged[2])
+                self._job.run(self._pool)
+            if behind is not None and self._form is not None:
+                behind.took_step(rows, self._form, self._staged[0], self._staged[1])
         torch.autograd.graph.increment_version(self._p)
 
     def unbind(self) -> None:

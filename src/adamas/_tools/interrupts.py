@@ -1,12 +1,14 @@
-"""Ctrl-C between steps only: a step is done whole or not at all."""
+"""Ctrl-C between pieces of work only: each is done whole or not at all."""
 
 from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["Interrupts"]
+__all__ = ["Interrupts", "uninterrupted"]
 
 
 class Interrupts:
@@ -45,3 +47,14 @@ class Interrupts:
             self._waiting = True
         else:
             self._handler(number, frame)
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Within, Ctrl-C waits for the end."""
+    with Interrupts() as interrupts:
+        interrupts.stepping = True
+        try:
+            yield
+        finally:
+            interrupts.after_step()
