@@ -110,10 +110,12 @@ def environment(command: list[str], **more: str) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, **more}
 
 
-def start(command: list[str], results: Path, *options: str, **more: str) -> subprocess.Popen[str]:
-    """Starts it, in a session of its own."""
+def start(
+    command: list[str], results: Path, *options: str, jobs: int = 2, **more: str
+) -> subprocess.Popen[str]:
+    """Starts it, in a session of its own; each job's process takes seconds to begin."""
     return subprocess.Popen(
-        [*command, "reproduce", "tiny", *options, "--jobs", "2", "--json", "--results", str(results)],
+        [*command, "reproduce", "tiny", *options, "--jobs", str(jobs), "--json", "--results", str(results)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

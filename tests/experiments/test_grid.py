@@ -38,7 +38,7 @@ def test_what_was_done_before_the_end_is_kept_and_the_rest_is_done_after(
     kept = written(tmp_path)
     assert len(kept) == OPEN
 
-    again = start(command, tmp_path)
+    again = start(command, tmp_path, jobs=1)
     _, errors = again.communicate()
     assert again.returncode == 0, errors
     assert errors.startswith(f"{RUNS - len(kept)} runs to do, {len(kept)} already stored\n")
@@ -63,7 +63,7 @@ def test_a_process_that_is_killed_loses_its_run_alone_which_is_tried_again(
 def test_a_run_that_raises_is_shown_and_kept_and_the_rest_goes_on(
     command: list[str], results: Path, tmp_path: Path
 ) -> None:
-    process = start(command, tmp_path, BROKEN="1")
+    process = start(command, tmp_path, jobs=1, BROKEN="1")
     output, errors = process.communicate()
     assert process.returncode == 1
     for lr in (0.01, 0.1, 1):
@@ -84,7 +84,7 @@ def test_a_run_that_raises_is_shown_and_kept_and_the_rest_goes_on(
         assert failure["status"] == "failed"
         assert failure["traceback"].endswith("RuntimeError: on purpose\n")
 
-    again = start(command, tmp_path)
+    again = start(command, tmp_path, jobs=1)
     _, errors = again.communicate()
     assert again.returncode == 0, errors
     assert errors.startswith(f"{RUNS - OPEN} runs to do, {OPEN} already stored\n")
