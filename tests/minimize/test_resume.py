@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import signal
 from typing import Any
@@ -120,7 +119,6 @@ def test_an_error_anywhere_carries_the_state(place: str) -> None:
     assert same(done, adamas.minimize(bowl, X0, jac=True, maxiter=20))
 
 
-@pytest.mark.skipif(os.name == "nt", reason="os.kill ends the process on Windows")
 def test_a_signal_in_a_step_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """The signal comes when the kernel has run and nothing has counted it yet."""
     from adamas._minimize.blocks import Blocks
@@ -131,7 +129,7 @@ def test_a_signal_in_a_step_waits_for_its_end(monkeypatch: pytest.MonkeyPatch) -
         nonlocal calls
         calls += 1
         if calls == 5:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
         return original(self, *args)
 
     before = signal.getsignal(signal.SIGINT)
