@@ -1,6 +1,5 @@
 """What every engine does, of the engines themselves; what their processes do is in test_grid and test_ray."""
 
-import os
 import signal
 import sys
 from collections.abc import Generator, Iterator, Sequence
