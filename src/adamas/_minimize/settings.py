@@ -20,7 +20,7 @@ __all__ = ["FORMAT", "Settings", "State", "check_resume", "check_rule_value", "s
 _STEP = 0.01
 _MAXITER = 10_000
 _TOL = 1e-5
-# Of the state for `resume`.
+# The version of the state for `resume`.
 FORMAT = 1
 
 

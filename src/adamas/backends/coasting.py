@@ -5,7 +5,6 @@ Kernels are made of them as of any rule; the gradient that they take is not read
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +98,3 @@ def moving(form: Coast, rule: Rule) -> Rule | None:
     else:
         cls = OverRoot if form.rooted else Over
     return cls(eps=float(getattr(rule, "eps", 0.0)))
-
-
-assert dataclasses.is_dataclass(_Moving)

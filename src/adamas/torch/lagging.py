@@ -91,7 +91,7 @@ class LaggingRows:
         self._keys = dict(zip(slots, keys, strict=True))
         self._rule, self._state, self._kernel = rule, state, kernel
         self._history = History(slots, _TOLERANCES[self.dtype], torch.finfo(self.dtype).tiny)
-        # Of the steps that are to be taken one by one, their scalars.
+        # The scalars of the steps that are to be taken one by one.
         self._scalars: list[tuple[float, ...]] = []
         self._jobs: dict[Rule, RowJob] = {}
         # Loaded state may be as no step of the rule leaves it (v above its own maximum): the first step is
@@ -128,13 +128,13 @@ class LaggingRows:
             history.record(form, envelope[2])
             if form.stepwise:
                 self._scalars.append((*envelope, *scalars))
+            first, self._first = self._first, False
             if len(rows) == len(self._last):
                 self._forget()
                 return
             row_lists().settled(rows, self._last, history.now)
-            if self._first or not may_lag(form, envelope[2]):
+            if first or not may_lag(form, envelope[2]):
                 self.catch_up()
-            self._first = False
 
     def _forget(self) -> None:
         assert self._history is not None

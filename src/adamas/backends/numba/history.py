@@ -60,7 +60,7 @@ class History:
         self._moves = np.zeros((4, room))
         self._sums = np.zeros((room, KEPT))
         self._scratch = np.zeros((2, room))
-        # Of each step, for `missed.lagging`.
+        # Scratch of `row_lists.lagging`: the number of each step among those from which rows lag.
         self.mark = np.full(room + 1, -1, np.int32)
 
     def clear(self) -> None:

@@ -78,12 +78,12 @@ def part(
     error = 0.0
     for j in range(first, last):
         ratio = 1.0 - shifts[j] / mean
-        term = weights[j]
+        weight = weights[j]
         for n in range(ORDER):
-            out[1 + n] += term
-            term *= ratio
+            out[1 + n] += weight
+            weight *= ratio
         # The rest of the series is its next term over 1 - ratio w.
-        error += abs(term) * max(1.0, mean / shifts[j])
+        error += abs(weight) * max(1.0, mean / shifts[j])
     if last - first == 1:
         return True
     # Whatever v is, the whole sum is at least this over √v + η.
@@ -103,6 +103,14 @@ def begin(start: int, along: int, factors: _Floats, moves: _Floats, kept: _Float
         kept[_MEAN] = moves[2, start] / ratio / shrunk ** (1.0 / (1.0 - fading))
     else:
         kept[_MEAN] = 1.0
+
+
+def term(
+    j: int, before: float, moved: float, shrunk: float, moves: _Floats, signed: bool
+) -> tuple[float, float, float]:
+    """Return a, r and ε of step j of a row, from the products of factors before it and after it."""
+    a = moves[0, j] * ((1.0 if before != 0.0 else 0.0) if signed else moved)
+    return a, moves[1, j] * shrunk, moves[2, j]
 
 
 def extend(
@@ -127,22 +135,21 @@ def extend(
         for k in range(_ERROR, len(kept)):
             kept[k] *= factors[0, j]
         kept[_COUNT] += 1.0
-        a = moves[0, j] * ((1.0 if before != 0.0 else 0.0) if signed else moved)
-        r, eps = moves[1, j] * shrunk, moves[2, j]
+        a, r, eps = term(j, before, moved, shrunk, moves, signed)
         if over == 0:
             kept[_PLAIN] += a
         elif r == 0.0:
             kept[_PLAIN] += a / eps if a != 0.0 else 0.0
         else:
-            term, shift = a / r, eps / r
+            weight, shift = a / r, eps / r
             ratio = 0.0 if shift == mean else 1.0 - shift / mean
             # At least this, over √v + η, whatever v is.
-            kept[_LEAST] += abs(term) * (1.0 if shift <= mean else mean / shift)
+            kept[_LEAST] += abs(weight) * (1.0 if shift <= mean else mean / shift)
             for n in range(ORDER):
-                kept[_PLAIN + 2 + n] += term
-                term *= ratio
+                kept[_PLAIN + 2 + n] += weight
+                weight *= ratio
             # The rest of the series is its next term over 1 - ratio w.
-            kept[_ERROR] += abs(term) * (1.0 if shift >= mean else mean / shift)
+            kept[_ERROR] += abs(weight) * (1.0 if shift >= mean else mean / shift)
         if signed:
             continue
         # What is left after step j, in units of a step, for the largest v and for the smallest.
@@ -177,8 +184,7 @@ def cut(
         before = moved
         moved *= factors[along, j]
         shrunk *= moves[3, j]
-        a = moves[0, j] * ((1.0 if before != 0.0 else 0.0) if signed else moved)
-        r, eps = moves[1, j] * shrunk, moves[2, j]
+        a, r, eps = term(j, before, moved, shrunk, moves, signed)
         undivided *= factors[0, j]
         weights[k], shifts[k] = 0.0, 1.0
         if r != 0.0:
@@ -289,4 +295,4 @@ def sums(
 @functools.cache
 def compiled() -> ModuleType:
     """The functions of this module, compiled."""
-    return compile_functions("missed", [product, part, begin, extend, cut, sums], globals())
+    return compile_functions("missed", [product, part, begin, term, extend, cut, sums], globals())
