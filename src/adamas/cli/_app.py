@@ -71,21 +71,29 @@ Preset = Annotated[
     typer.Option(help="demo: bundled and synthetic data. quick: real data, few epochs. paper: all of it."),
 ]
 Results = Annotated[
-    Path, typer.Option(help="Folder for records and pictures; runs recorded there are not run again.")
+    Path,
+    typer.Option(
+        metavar="FOLDER", help="Folder for records and pictures; runs recorded there are not run again."
+    ),
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(min=1, help="Runs at once; each may need 1 GB of memory.", show_default="one a CPU"),
+    typer.Option(
+        metavar="N", min=1, help="Runs at once; each may need 1 GB of memory.", show_default="one a CPU"
+    ),
 ]
 Engine = Annotated[
     str,
     typer.Option(
-        help="The engine for the runs. local: processes here. ray: a Ray cluster (needs the extra 'ray')."
+        metavar="NAME",
+        help="The engine for the runs. local: processes here. ray: a Ray cluster (needs the extra 'ray').",
     ),
 ]
 Address = Annotated[
     str | None,
-    typer.Option(help="The Ray cluster: auto, or host:port.", show_default="one is started here"),
+    typer.Option(
+        metavar="ADDRESS", help="The Ray cluster: auto, or host:port.", show_default="one is started here"
+    ),
 ]
 RESULTS = Path("adamas-results")
 

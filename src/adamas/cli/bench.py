@@ -26,33 +26,48 @@ def bench(
     ],
     workload: Annotated[
         list[str] | None,
-        typer.Option(help="Which model's shapes; may be given again.", show_default="the suite's"),
+        typer.Option(
+            metavar="NAME", help="Which model's shapes; may be given again.", show_default="the suite's"
+        ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender, each time.")] = 20,
+    rounds: Annotated[int, typer.Option(metavar="N", min=3, help="Turns of each contender, each time.")] = 20,
     peers: Annotated[
-        bool, typer.Option(help="Beside other libraries too; one that cannot be had is named.")
+        bool, typer.Option("--peers", help="Beside other libraries too; one that cannot be had is named.")
     ] = False,
     demo: Annotated[
-        bool, typer.Option(help="The suite's demonstration (memory: a training step of a GPT-2).")
+        bool, typer.Option("--demo", help="The suite's demonstration (memory: a training step of a GPT-2).")
     ] = False,
     size: Annotated[
-        str | None, typer.Option(help="Of the demonstration: tiny to xl.", show_default="the largest")
+        str | None,
+        typer.Option(metavar="NAME", help="Of the demonstration: tiny to xl.", show_default="the largest"),
     ] = None,
     processes: Annotated[
-        int, typer.Option(min=1, help="Of the demonstration: that share the model (FSDP2), within 20 GiB.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Of the demonstration: that share the model (FSDP2), within 20 GiB."
+        ),
     ] = 1,
     device: Annotated[
-        str | None, typer.Option(help="Of the suite `device`: cuda or cpu.", show_default="cuda, if there")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of the suite `device`: cuda or cpu.", show_default="cuda, if there"
+        ),
     ] = None,
     seconds: Annotated[
         float,
-        typer.Option(min=1, help="Of that suite: what no longer fits into them is left out, and named."),
+        typer.Option(
+            metavar="S", min=1, help="Of that suite: what no longer fits into them is left out, and named."
+        ),
     ] = 480.0,
     output: Annotated[
         Path | None,
-        typer.Option(help="Of that suite: write all that is found to this JSON file as it comes."),
+        typer.Option(
+            metavar="FILE", help="Of that suite: write all that is found to this JSON file as it comes."
+        ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a roofline plot to this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a roofline plot to this file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure speed and memory beside torch and other libraries: contenders take turns, A B A B, in one run.

@@ -51,7 +51,11 @@ def claims(
     address: Address = None,
     verdict: Annotated[
         list[Asked] | None,
-        typer.Option(help="Show those with this verdict; may be given again.", show_default="all"),
+        typer.Option(
+            metavar="VERDICT",
+            help="Show those that are: holds, partly, fails or unmeasured; may be given again.",
+            show_default="all",
+        ),
     ] = None,
     long: Annotated[
         bool, typer.Option("--long", help="With the source and the measurement of each.")

@@ -20,25 +20,41 @@ _GUESTS = ("triton", "jax", "optax")
 def info(
     plan: Annotated[
         list[float] | None,
-        typer.Option(help="Instead: plan to train so many parameters, as 70e9; may be given again."),
+        typer.Option(
+            metavar="N", help="Instead: plan to train so many parameters, as 70e9; may be given again."
+        ),
     ] = None,
     ranks: Annotated[
         list[int] | None,
-        typer.Option(help="Of the plan: processes, one a device; may be given again.", show_default="1"),
+        typer.Option(
+            metavar="N", help="Of the plan: processes, one a device; may be given again.", show_default="1"
+        ),
     ] = None,
-    replicas: Annotated[int, typer.Option(min=1, help="Of the plan: ranks with the same shard.")] = 1,
-    optimizer: Annotated[str, typer.Option(help="Of the plan: a class of adamas.torch.")] = "AdamW",
+    replicas: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Of the plan: ranks with the same shard.")
+    ] = 1,
+    optimizer: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the plan: a class of adamas.torch.")
+    ] = "AdamW",
     state: Annotated[
-        str | None, typer.Option(help="Of the plan: state_format.", show_default="float32")
+        str | None, typer.Option(metavar="NAME", help="Of the plan: state_format.", show_default="float32")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="Of the plan: parameters and gradients.")] = "bfloat16",
-    average: Annotated[float | None, typer.Option(help="Of the plan: average.", show_default="none")] = None,
-    clip: Annotated[bool, typer.Option(help="Of the plan: with clip_norm.")] = False,
+    dtype: Annotated[
+        str, typer.Option(metavar="NAME", help="Of the plan: parameters and gradients.")
+    ] = "bfloat16",
+    average: Annotated[
+        float | None, typer.Option(metavar="X", help="Of the plan: average.", show_default="none")
+    ] = None,
+    clip: Annotated[bool, typer.Option("--clip", help="Of the plan: with clip_norm.")] = False,
     bandwidth: Annotated[
-        float | None, typer.Option(help="Of the plan: of a rank's memory in GB/s.", show_default="unknown")
+        float | None,
+        typer.Option(metavar="X", help="Of the plan: of a rank's memory in GB/s.", show_default="unknown"),
     ] = None,
     simulate: Annotated[
-        bool, typer.Option(help="Of the plan: count what a simulated step exchanges, beside the formula.")
+        bool,
+        typer.Option(
+            "--simulate", help="Of the plan: count what a simulated step exchanges, beside the formula."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:

@@ -25,13 +25,14 @@ def results(
             help="Keep to the runs whose names begin so, and show all of them.", show_default="all"
         ),
     ] = None,
-    results: Annotated[Path, typer.Option(help="Folder that has the records.")] = RESULTS,
+    results: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder that has the records.")] = RESULTS,
     form: Annotated[
         Literal["table", "csv", "parquet"],
         typer.Option("--format", help="table: a row a run. csv, parquet: a row for every number measured."),
     ] = "table",
     output: Annotated[
-        Path | None, typer.Option(help="File for csv or parquet.", show_default="standard output")
+        Path | None,
+        typer.Option(metavar="FILE", help="File for csv or parquet.", show_default="standard output"),
     ] = None,
     as_json: Json = False,
 ) -> None:

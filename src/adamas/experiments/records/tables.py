@@ -89,7 +89,7 @@ def _row(shown: dict[str, Any], varied: Mapping[Any, set[str]], shortest: int) -
     problem = " ".join(kind) + (f" ({_pairs(options)})" if options else "")
     row = {"run": shown["run"][:shortest], "rule": rule, "seed": seed, "status": shown["status"]}
     measures = {name: float(value) for name, value in shown["last"].items() if _is_number(value)}
-    row |= {"error": shown["error"], **measures, "seconds": shown["seconds"]}
+    row |= {**measures, "seconds": shown["seconds"], "failure": shown["error"]}
     return ", ".join(filter(None, [problem, _pairs(rest)])), row
 
 
@@ -100,8 +100,8 @@ def _is_number(value: Any) -> bool:
 def _shared(heading: str, rows: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
     """Return the rows of one heading with the same columns; what is the same in all goes to the heading."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    # Seconds last, and what went wrong behind all.
-    names = [name for name in names if name not in ("seconds", "error")] + ["seconds", "error"]
+    # Seconds and what went wrong are last, behind all measures.
+    names = [name for name in names if name not in ("seconds", "failure")] + ["seconds", "failure"]
     columns = {name: [row.get(name) for row in rows] for name in names}
     columns = {name: values for name, values in columns.items() if any(v is not None for v in values)}
     same = [
