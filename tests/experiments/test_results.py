@@ -60,7 +60,7 @@ def test_runs_of_one_problem_are_a_table_below_what_they_share(store: Store) -> 
     _, out, _ = results(store)
     heading, head, _, first, second, *_ = out[out.index("images") :].splitlines()
     assert heading == "images (data digits), epochs 2, seed 0"
-    assert head.split() == ["run", "rule", "status", "epoch", "cost", "error", "seconds"]
+    assert head.split() == ["run", "rule", "status", "epoch", "cost", "error", "seconds", "failure"]
     assert first.split()[1:5] == ["Adam", "lr", "0.1", "done"]
     assert second.split()[1:5] == ["Adam", "lr", "1", "diverged"]
 
