@@ -237,6 +237,7 @@ class Plan:
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
             measured: whether it is measured.
         """
+        self._rules_now = self._rules
         observer = Observer(self.groups, self._rule_of_member, unscale) if measured else None
         words = None
         if self._measures or found_inf is not None:
@@ -283,11 +284,9 @@ class Plan:
             member.gather_grad()
         self.measured = {}
         if measured:
+            self._rules_now = list(map(self._rule_of, self.groups.param_groups))
             observer = Observer(self.groups, self._rule_of_member, 1.0 if scale is None else 1 / float(scale))
-            steps = observer.next_steps(self._members)
-            observer.around(
-                lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members, steps
-            )
+            observer.around(lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members)
             info, self.measured = on_device.info, observer.measured
         else:
             info = on_device.run(self._needs_grad_norm, scale, found_inf)
@@ -299,7 +298,7 @@ class Plan:
     def _rule_of_member(self, member: ParamState) -> Rule:
         """The rule of the group of a parameter, with its options as they are."""
         k = self._group_of[id(member.p)]
-        return self._rule_of(self.groups.param_groups[k])
+        return self._rules_now[k]
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
