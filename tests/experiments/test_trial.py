@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trial_support import BROKEN, HEAD, M, RIGHT, changed
+from trial_support import BROKEN, HEAD, RIGHT, M, changed
 from typer.testing import CliRunner
 
 pytest.importorskip("sklearn", reason="it trains on digits")
