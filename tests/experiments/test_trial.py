@@ -46,6 +46,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
 
 def command(*arguments: object, columns: int = 80) -> tuple[int, str, str]:
     given = ["try", *map(str, arguments)]
+    given += [] if "--page" in given else ["--no-page"]
     result = CliRunner().invoke(app, given, catch_exceptions=False, env={"COLUMNS": str(columns)})
     return result.exit_code, result.stdout, result.stderr
 
@@ -215,6 +216,31 @@ def test_what_is_printed_fits_and_json_has_all(write: Callable[[str], Path]) -> 
         assert max(map(len, out.splitlines())) <= columns
         for word in ("Mine", "agrees", "not taken", "wins", "digits"):
             assert word in out
+
+
+def test_a_page_of_the_playground_has_the_rule(
+    write: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, page = write(RIGHT), tmp_path / "page.html"
+    code, out, _ = command(path, "--no-compare", "--page", page)
+    assert code == 0
+    assert str(page) in out.splitlines()[-2]
+    assert "Mine" in page.read_text(encoding="utf-8")
+    assert set(tmp_path.iterdir()) == {path.parent, page}
+    code, out, err = command(path, "--page", tmp_path / "none" / "page.html")
+    assert (code, out) == (2, "")
+    assert f"there is no folder {tmp_path / 'none'} for the page" in err
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(app, ["try", str(path), "--no-compare"]).exit_code == 0
+    assert (tmp_path / "mine.html").exists()
+
+
+def test_a_rule_that_javascript_lacks_has_no_page(write: Callable[[str], Path], tmp_path: Path) -> None:
+    path, page = write(changed(M, "m = np.tanh(beta * m + rest * g)")), tmp_path / "page.html"
+    (trial,) = run(path, compare=False, page=page)
+    assert trial.page is None
+    assert "tanh" in str(trial.no_page)
+    assert not page.exists()
 
 
 @pytest.mark.slow

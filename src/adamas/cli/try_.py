@@ -28,9 +28,16 @@ def try_(
         list[str] | None,
         typer.Argument(help="The classes to keep to.", show_default="all of the file"),
     ] = None,
-    compare: Annotated[
-        bool, typer.Option("--no-compare", help="Leave out the comparison with Adam.", show_default=False)
+    no_compare: Annotated[
+        bool, typer.Option("--no-compare", help="Leave out the comparison with Adam.")
     ] = False,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The page to write.", show_default="the file's name and .html, here"
+        ),
+    ] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
     as_json: Json = False,
 ) -> None:
     """Check a rule of one's own in every backend and format that is here, and compare it with Adam.
@@ -38,16 +45,16 @@ def try_(
     Its steps are compared with the float64 reference, on gradients that turn. Then it meets Adam on test
     functions and on handwritten digits: the same seeds, steps and stepsizes for both; for each the best
     stepsize is chosen on two seeds, and six others are compared at it, in pairs. Everything but the stepsize
-    stays at its default.
+    stays at its default. A page of the playground, one HTML file, plays the rule in a browser.
 
     Exit status: 0 the rule works, whoever wins; 1 a backend that takes it does not agree with the reference;
     2 the file has no rule, or one that cannot be tried; 130 interrupted.
     """
     from adamas.experiments.trial import TrialError, run
 
-    progress = progress_console()
+    progress, target = progress_console(), page or Path(f"{file.stem}.html")
     with ending(progress, TrialError), _progress(progress) as listen:
-        found = run(file, rules or (), not compare, listen)
+        found = run(file, rules or (), not no_compare, None if no_page else target, listen)
     if as_json:
         show_json([trial.plain() for trial in found])
     else:
@@ -86,6 +93,10 @@ def _show(out: Console, trial: Trial) -> None:
     _show_agreements(out, trial.agreements)
     if trial.contests:
         _show_contests(out, trial.name, trial.contests)
+    if trial.no_page is not None:
+        show_text(out, f"no page: {trial.no_page}\n", "yellow")
+    if trial.page is not None:
+        say(out, f"to play with it in a browser: {trial.page}\n")
 
 
 def _show_agreements(out: Console, rows: Sequence[Agreement]) -> None:
@@ -95,11 +106,11 @@ def _show_agreements(out: Console, rows: Sequence[Agreement]) -> None:
             "backend": row.backend,
             "state": row.state,
             "verdict": verdicts[row.agrees] if row.error is not None or row.agrees is False else "not taken",
-            "lost": None if row.error is None else f"{row.error:.1e}",
+            "distance": None if row.error is None else f"{row.error:.1e}",
         }
         for row in rows
     ]
-    title = "Beside the float64 reference: what is lost of the way, on gradients that turn"
+    title = "Beside the float64 reference, on gradients that turn: the distance, 1 for standing still"
     show_table(out, title, shown, COLOURS)
     for note, of in _notes(rows).items():
         show_text(out, f"{', '.join(of)}: {note}", "yellow", indent=2)

@@ -17,7 +17,16 @@ from ._rules import variants
 
 __all__ = ["page"]
 
-_SCRIPTS = ("format.js", "rules.js", "address.js", "stage.js", "charts.js", "editor.js", "lanes.js", "main.js")
+_SCRIPTS = (
+    "format.js",
+    "rules.js",
+    "address.js",
+    "stage.js",
+    "charts.js",
+    "editor.js",
+    "lanes.js",
+    "main.js",
+)
 
 
 def page(rules: Sequence[Rule | type[Rule]] | None = None) -> str:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from adamas import formats
 
-from .agreement import Agreement, by_torch
+from .agreement import Agreement, Course, by_torch
 from .source import opened
 
 __all__ = ["Interpreted"]
 
-_STEPS = 4  # the interpreter takes a second for a few
+_COURSE = Course(steps=10, rows=16)  # the interpreter takes a second for a few steps
 _PROGRAM = f"from {__name__} import main; main()"
 
 
@@ -57,7 +57,7 @@ def main() -> None:
     path, name = Path(sys.argv[1]), sys.argv[2]
     with opened(path, [name]) as (rule,):
         rows = [
-            by_torch(rule, "triton", state, "cpu", _STEPS)
+            by_torch(rule, "triton", state, "cpu", _COURSE)
             for state in sorted(formats.names(), key=lambda name: -formats.get(name).bits)
         ]
     print(json.dumps([dataclasses.asdict(row) for row in rows]))

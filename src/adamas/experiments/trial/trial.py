@@ -14,10 +14,11 @@ from typing import Any
 from adamas.rules import Rule
 
 from . import _interpreted
+from . import page as pages
 from .agreement import Agreement, plan, why_slow
 from .contest import Contest, contests, count
 from .probes import signature, steps_are_sound
-from .source import opened
+from .source import TrialError, opened
 
 __all__ = ["Trial", "run"]
 
@@ -37,6 +38,8 @@ class Trial:
         fallback: why `adamas.torch` has no kernel for it, in the library's own words; None where it has.
         agreements: every backend in every format.
         contests: beside Adam; empty where that was not asked for.
+        page: of the playground, with the rule; None where there is none.
+        no_page: why not, if one was asked for.
     """
 
     name: str
@@ -46,6 +49,8 @@ class Trial:
     fallback: str | None
     agreements: Sequence[Agreement]
     contests: Sequence[Contest]
+    page: Path | None = None
+    no_page: str | None = None
 
     @property
     def sound(self) -> bool:
@@ -59,11 +64,16 @@ class Trial:
             for side in ("mine", "adam"):
                 sweep = contest[side]["sweep"]
                 contest[side]["sweep"] = [{"lr": lr, "cost": cost} for lr, cost in sweep.items()]
-        return found | {"file": str(self.file), "sound": self.sound}
+        page = None if self.page is None else str(self.page)
+        return found | {"file": str(self.file), "page": page, "sound": self.sound}
 
 
 def run(
-    path: Path, only: Sequence[str] = (), compare: bool = True, listen: Listener = lambda done, label: None
+    path: Path,
+    only: Sequence[str] = (),
+    compare: bool = True,
+    page: Path | None = None,
+    listen: Listener = lambda done, label: None,
 ) -> list[Trial]:
     """Try the rules of a file.
 
@@ -71,11 +81,15 @@ def run(
         path: of the file.
         only: the names of rules to keep to; all by default.
         compare: whether to compare with Adam.
+        page: where to write a page of the playground with these rules; None for none.
         listen: hears what share is done, from 0 to 1, and what comes next.
 
     Raises:
-        TrialError: the file has no rule, or one that cannot be tried; nothing is left behind.
+        TrialError: the file has no rule, or one that cannot be tried, or there is no folder for the page;
+            nothing is left behind.
     """
+    if page is not None and not page.absolute().parent.is_dir():
+        raise TrialError(f"there is no folder {page.absolute().parent} for the page (--page)")
     with opened(path, only) as rules, contextlib.redirect_stdout(sys.stderr):
         parts = []
         for rule in rules:  # all mistakes come before any work
@@ -85,7 +99,13 @@ def run(
         for k, (rule, about) in enumerate(zip(rules, parts, strict=True)):
             inner = functools.partial(_within, listen, k, len(rules))
             found.append(_tried(rule, path, about, compare, inner))
-        return found
+        if page is None:
+            return found
+        lacking = pages.write(rules, page)
+    return [
+        dataclasses.replace(each, page=None if each.name in lacking else page, no_page=lacking.get(each.name))
+        for each in found
+    ]
 
 
 def _within(listen: Listener, k: int, n: int, done: float, label: str) -> None:
