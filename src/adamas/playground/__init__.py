@@ -33,12 +33,13 @@ def page(rules: Sequence[Rule | type[Rule]] | None = None) -> str:
     """The playground as one HTML page, which asks no network.
 
     Args:
-        rules: rules of the caller's own, beside those of `adamas.rules`; the page opens with the first three of
-            them beside Adam. By default none.
+        rules: rules of the caller's own, beside those of `adamas.rules`; the page opens with the first three
+            of them beside Adam. By default none.
 
     Raises:
         ModuleNotFoundError: plotly is not installed; the message names the extra.
-        RuleSourceError, TypeError, ValueError: a rule cannot become JavaScript; the message says what to write.
+        RuleSourceError, TypeError, ValueError: a rule cannot become JavaScript; the message says what to
+            write.
     """
     own = [each() if isinstance(each, type) else each for each in rules or ()]
     found: dict[str, list[str]] = {name: variants(cls()) for name, cls in rule_classes().items()}
