@@ -6,8 +6,9 @@ Needs the extra `play`. A function is one file of `functions/`, an object of Jav
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from ..backends.javascript import RUNTIME
@@ -45,8 +46,7 @@ def page(rules: Sequence[Rule | type[Rule]] | None = None) -> str:
     found: dict[str, list[str]] = {name: variants(cls()) for name, cls in rule_classes().items()}
     first = []
     for rule in own:
-        name = type(rule).__name__
-        first.append(f"{name} (yours)" if name in rule_classes() else name)
+        first.append(_title(type(rule).__name__, found))
         found[first[-1]] = variants(rule)
     parts = {
         "style": _read("style.css"),
@@ -60,6 +60,14 @@ def page(rules: Sequence[Rule | type[Rule]] | None = None) -> str:
     for name, part in parts.items():
         text = text.replace(f"{{{{ {name} }}}}", part)
     return text
+
+
+def _title(name: str, taken: Mapping[str, object]) -> str:
+    """A name for a rule of the caller's that is not taken."""
+    if name in rule_classes():
+        name = f"{name} (yours)"
+    numbered = (f"{name} {k}" for k in itertools.count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
 def _read(name: str) -> str:

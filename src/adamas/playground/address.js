@@ -61,10 +61,9 @@ function laneOf(value, f, text) {
   if (name === OWN ? !text : !Object.hasOwn(RULES, name)) return null;
   const made = lane(name, f);
   for (const [key, said] of pairs.map((each) => each.split("="))) {
-    const options = fields(name).options[key];
-    const option = options?.find((each) => String(each) === said);
+    const option = (Object.hasOwn(made.options, key) ? fields(name).options[key] : []).find((each) => String(each) === said);
     if (option !== undefined) made.options[key] = option;
-    else if (!options && Number.isFinite(Number(said)) && (name === OWN || key in made.h)) made.h[key] = Number(said);
+    else if (Number.isFinite(Number(said)) && (Object.hasOwn(made.h, key) || (name === OWN && key !== "__proto__"))) made.h[key] = Number(said);
   }
   return made;
 }

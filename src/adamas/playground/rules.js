@@ -1,6 +1,5 @@
 // Rules at work: each text in a worker of its own, so that one that never ends or throws harms nothing else.
 
-const PATIENCE = 3000; // milliseconds until a worker that does not answer is given up
 const OWN = "your own";
 
 class Runner {
@@ -41,12 +40,15 @@ class Runner {
     if (!this.worker) this.start();
     const id = (this.next += 1);
     return new Promise((resolve, reject) => {
-      const timer = setTimeout(() => this.end(`it took more than ${PATIENCE / 1000} seconds: a loop without end?`), PATIENCE);
+      const timer = setTimeout(() => this.end("it takes too long: a loop without end?"), this.patience);
       this.waiting.set(id, { resolve, reject, timer });
       this.worker.postMessage({ id, job });
     });
   }
 }
+
+// Milliseconds until a worker that does not answer is given up.
+Runner.prototype.patience = 3000;
 
 const runners = new Map();
 

@@ -130,7 +130,7 @@ const xp = (() => {
  * @param project what makes of p, after a step, a point that is allowed
  */
 function* trajectory(rule, h, start, gradient, steps, project = (p) => p) {
-  const slots = Object.values(rule.slots);
+  const slots = Object.values(rule.slots ?? {});
   let p = [...start], state = slots.map((slot) => start.map(() => slot.initial ?? 0));
   let carried = Object.values(rule.carried ?? {});
   yield { t: 0, p, slots: state };
