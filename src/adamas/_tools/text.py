@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-__all__ = ["format_value"]
+__all__ = ["format_size", "format_value"]
 
 
 def format_value(value: Any) -> str:
@@ -12,3 +13,11 @@ def format_value(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def format_size(n: int) -> str:
+    """Bytes with a unit, three digits at least."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= size:
+            return f"{n / size:,.{max(0, 2 - int(math.log10(n / size)))}f} {unit}"
+    return f"{n} B"
