@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
@@ -38,6 +39,7 @@ def report_of(
     model: nn.Module | None = None,
     measured: Mapping[Tensor, Measured] | None = None,
     reads: bool = True,
+    settled: Report | None = None,
 ) -> Report:
     """The report on an optimizer.
 
@@ -48,6 +50,7 @@ def report_of(
         model: the model that is trained.
         measured: what the last measured step did.
         reads: whether parameters and state are read where nothing was measured.
+        settled: a report on the same parameters, of which formats, backends and bytes are taken.
     """
     given = {name: getattr(groups.options, name) for name in StepOptions.__dataclass_fields__}
     defaults = StepOptions()
@@ -58,6 +61,7 @@ def report_of(
     steps = [_steps(p, groups) for p in every]
     most = max((count for count in steps if count is not None), default=None)
     places, found = itertools.count(), []
+    before = () if settled is None else settled.params
     for k, (group, mine) in enumerate(zip(groups.param_groups, options, strict=True)):
         rule = rule_of(group)
         request = Request(groups, group, rule, groups.slot_keys(rule))
@@ -73,25 +77,27 @@ def report_of(
                 "measured": here,
                 "reading": read(p, request, count) if reads and here is None else Reading(),
             }
-            params.append(_param(p, index, name, request, fields))
+            if before:
+                params.append(dataclasses.replace(before[index], name=name, **fields))
+            else:
+                params.append(_param(p, index, name, request, fields))
         other = {key: value for key, value in mine.items() if key in differing}
         found.append(GroupReport(mine, other, tuple(params)))
     changed = {name: value for name, value in given.items() if value != getattr(defaults, name)}
-    missing, foreign = _apart(model, every, found)
+    labels = [param.label for group in found for param in group.params]
+    missing, foreign = ((), ()) if model is None else _apart(model, known, every, labels)
     return Report(optimizer, changed, tuple(found), missing=missing, foreign=foreign)
 
 
 def _apart(
-    model: nn.Module | None, every: Sequence[Tensor], found: Sequence[GroupReport]
+    model: nn.Module, known: Mapping[int, str], every: Sequence[Tensor], labels: Sequence[str]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The trained parameters of the model that the optimizer lacks, and those that the model lacks."""
-    if model is None:
-        return (), ()
-    known, mine = names_of(model), set(map(id, every))
+    mine = set(map(id, every))
     trained = {id(p) for p in model.parameters() if p.requires_grad}
     missing = [name for key, name in known.items() if key in trained and key not in mine]
-    labels = [param.label for group in found for param in group.params]
-    return tuple(missing), tuple(label for p, label in zip(every, labels, strict=True) if id(p) not in known)
+    foreign = [label for p, label in zip(every, labels, strict=True) if id(p) not in known]
+    return tuple(missing), tuple(foreign)
 
 
 def _steps(p: Tensor, groups: Groups) -> int | None:

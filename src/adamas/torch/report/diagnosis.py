@@ -204,7 +204,12 @@ def _accumulating(e: Evidence) -> Iterator[Diagnosis]:
     slopes = [t.grad / t.step for t in e.totals if t.step > 0]
     if len(slopes) < 5 or not e.totals[-1].step >= 4 * e.totals[0].step:
         return
-    if all(map(math.isfinite, slopes)) and 0 < max(slopes) < 1.6 * min(slopes):
+    # A sum of gradients keeps its direction; a rule that does not tell has to be closer to the line.
+    signals = [t.signal for t in e.totals if t.signal is not None]
+    spread = 1.6 if signals else 1.3
+    if signals and min(signals) < 0.7:
+        return
+    if all(map(math.isfinite, slopes)) and 0 < max(slopes) < spread * min(slopes):
         message = (
             f"The gradient grows in proportion to the step: norm {e.totals[0].grad:.3g} at step "
             f"{e.totals[0].step:,}, {e.totals[-1].grad:.3g} at step {e.totals[-1].step:,}."

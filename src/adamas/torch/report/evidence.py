@@ -25,6 +25,7 @@ class Total:
         bound, hidden, unmoved: the shares of these at the bound, with √v̂ < ε, and that did not move; None
             where the rules do not say.
         shortfall: the mean squared gradient, clipped, over the mean of v̂; None where the rules do not say.
+        signal: the median of |m̂|/√v̂, a mean over elements; None where the rules do not say.
     """
 
     step: int
@@ -36,6 +37,7 @@ class Total:
     hidden: float | None
     unmoved: float
     shortfall: float | None
+    signal: float | None
 
 
 class Evidence:
@@ -133,10 +135,16 @@ def _total(report: Report, began: int) -> Total:
         # Where the gradient is 0 now, v is often 0, and nothing is lost.
         hidden=share([m.hidden for m in hidden], sum(m.zeros for m in hidden)),
         unmoved=share([m.unmoved for m in found]) or 0.0,
+        signal=_mean([(m.signal[2], m.elements) for m in found if m.signal is not None]),
         shortfall=report.clip_factor**2 * sum(m.grad_norm**2 for m in squares) / second
         if second > 0
         else None,
     )
+
+
+def _mean(weighted: Sequence[tuple[float, int]]) -> float | None:
+    weight = sum(n for _, n in weighted)
+    return sum(x * n for x, n in weighted) / weight if weight else None
 
 
 def _norm(values: Sequence[float]) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -25,10 +26,11 @@ _STYLE = """
   font-weight: normal; color: inherit; border: 0; }
 .adamas-report thead th { font-weight: 600; vertical-align: bottom; }
 .adamas-report th:first-child { text-align: left; font-family: ui-monospace, monospace; font-size: 13px;
-  overflow-wrap: anywhere; white-space: normal; min-width: 9em; }
+  white-space: normal; min-width: 9em; }
 .adamas-report .group th { font-family: inherit; font-weight: 600; background: rgba(128, 128, 128, .12); }
 .adamas-report .share { background: linear-gradient(to right, rgba(59, 130, 246, .35) var(--share),
   transparent 0) no-repeat; }
+.adamas-report .signal span { display: flex; justify-content: space-between; align-items: center; gap: .6em; }
 .adamas-report summary { cursor: pointer; padding: .4em 0; }
 .adamas-report svg { vertical-align: middle; }
 .adamas-report svg line { stroke: currentColor; }
@@ -40,6 +42,8 @@ _STYLE = """
   .adamas-report th { grid-column: 1 / -1; }
   .adamas-report td { display: flex; justify-content: space-between; gap: .6em; text-align: left;
     white-space: normal; }
+  .adamas-report .signal { grid-column: 1 / -1; }
+  .adamas-report th { overflow-wrap: anywhere; }
   .adamas-report td::before { content: attr(data-label); opacity: .75; }
 }
 """
@@ -114,36 +118,37 @@ def _row(name: str, same: Sequence[ParamReport], shown: Sequence[Column]) -> str
         f'<td data-label="{label}">{escape(cell)}</td>' for label, cell in zip(_FIXED, cells, strict=True)
     )
     measured = "".join(_cell(same, column) for column in shown)
-    return f"<tr><th>{escape(name)}{notes}</th>{fixed}{measured}</tr>"
+    # A name breaks behind its dots.
+    label = escape(name).replace(".", ".<wbr>")
+    return f"<tr><th>{label}{notes}</th>{fixed}{measured}</tr>"
 
 
 def _cell(same: Sequence[ParamReport], column: Column) -> str:
     head, quantity, is_share, _ = column
     low, high = extremes(same, column)
-    text = escape(low if low == high else f"{low} – {high}")
-    if quantity == "signal_50":
-        text = f"{_box(same)} {text}"
+    text, mark = escape(low if low == high else f"{low} – {high}"), ""
     values = [value for param in same if (value := value_of(param)[quantity]) is not None]
-    share = f' class="share" style="--share: {100 * max(values):.0f}%"' if is_share and values else ""
-    return f'<td data-label="{escape(head)}"{share}><span>{text}</span></td>'
+    if quantity == "signal_50":
+        text, mark = f"{_box(same)} {text}", ' class="signal"'
+    elif is_share and values:
+        mark = f' class="share" style="--share: {100 * max(values):.0f}%"'
+    return f'<td data-label="{escape(head)}"{mark}><span>{text}</span></td>'
+
+
+# The signal to which the width of a box reaches: a steady gradient has 1, and few elements more than 2.
+_WIDEST = 2.0
 
 
 def _box(same: Sequence[ParamReport]) -> str:
     """The quantiles of the signal as a box: from the smallest of parameters that are alike to the largest."""
-    found = [param.quantities() for param in same]
-    ends = {
-        name: [value for each in found if (value := each[f"signal_{name}"]) is not None]
-        for name in ("05", "25", "50", "75", "95")
-    }
-    if not ends["50"]:
+    signals = [param.signal for param in same if param.signal is not None]
+    if not all(math.isfinite(value) for signal in signals for value in signal) or not signals:
         return ""
-    # A steady gradient has 1, and few elements more than 2.
-    at = {
-        name: 60 * min(2.0, max(values) if name > "50" else min(values)) / 2 for name, values in ends.items()
-    }
+    lows, highs = (tuple(map(choose, *signals, signals[0])) for choose in (min, max))
+    low, first, middle, third, high = (60 * min(x, _WIDEST) / _WIDEST for x in (*lows[:3], *highs[3:]))
     return (
         '<svg width="60" height="12" role="img" aria-label="quantiles of |m| / sqrt(v) from 0 to 2">'
-        f'<line x1="{at["05"]:.1f}" y1="6" x2="{at["95"]:.1f}" y2="6"/>'
-        f'<rect x="{at["25"]:.1f}" y="1" width="{max(1, at["75"] - at["25"]):.1f}" height="10"/>'
-        f'<line x1="{at["50"]:.1f}" y1="1" x2="{at["50"]:.1f}" y2="11"/></svg>'
+        f'<line x1="{low:.1f}" y1="6" x2="{high:.1f}" y2="6"/>'
+        f'<rect x="{first:.1f}" y="1" width="{max(1, third - first):.1f}" height="10"/>'
+        f'<line x1="{middle:.1f}" y1="1" x2="{middle:.1f}" y2="11"/></svg>'
     )

@@ -85,9 +85,15 @@ class Reporting(torch.optim.Optimizer):
         self._watch = watches
         return made
 
-    def _reported(self, model: nn.Module | None, measured: Mapping[Tensor, Measured], reads: bool) -> Report:
+    def _reported(
+        self,
+        model: nn.Module | None,
+        measured: Mapping[Tensor, Measured],
+        reads: bool,
+        settled: Report | None = None,
+    ) -> Report:
         groups: Groups = self._groups()
-        found = report_of(type(self).__name__, groups, self.rule_of, model, measured, reads)
+        found = report_of(type(self).__name__, groups, self.rule_of, model, measured, reads, settled)
         optimizer: Any = self
         factor = optimizer.last_step.clip_factor
         return dataclasses.replace(found, clip_factor=factor, watched=bool(self._watch))

@@ -112,11 +112,15 @@ class ParamReport:
         """Whether it has taken no step yet; None where its rule keeps no count."""
         return None if self.steps is None else self.steps == 0
 
+    @property
+    def signal(self) -> tuple[float, ...] | None:
+        """Quantiles .05 .25 .5 .75 .95 of |m̂|/√v̂; None where they are not known."""
+        return self.reading.signal if self.measured is None else self.measured.signal
+
     def quantities(self) -> dict[str, float | None]:
         """What was measured, or read, by the names of `QUANTITIES`; None for what is not known."""
         m, found = self.measured, dict[str, float | None].fromkeys(QUANTITIES)
-        signal = self.reading.signal if m is None else m.signal
-        found.update(zip(QUANTITIES[6:11], signal or (), strict=False))
+        found.update(zip(QUANTITIES[6:11], self.signal or (), strict=False))
         if m is None:
             return found | {"param_norm": self.reading.param_norm, "share_hidden": self.reading.share_hidden}
         return found | {

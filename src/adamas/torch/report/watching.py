@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import numbers
 import warnings
+import weakref
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
@@ -59,6 +60,10 @@ class Watch:
         return self._since >= self._every
 
 
+def _none() -> None:
+    """A reference to nothing."""
+
+
 class Watches:
     """All watches of an optimizer, what they have seen, and of what they have warned.
 
@@ -74,6 +79,8 @@ class Watches:
         self._each: list[Watch] = []
         self.seen: deque[Report] = deque(maxlen=MEMORY)
         self._told: set[str] = set()
+        # The plan of the last report: as long as it holds, parameters and formats are those of then.
+        self._plan: Callable[[], Any] = _none
 
     def __bool__(self) -> bool:
         return bool(self._each)
@@ -113,7 +120,11 @@ class Watches:
         due = [each for each in self._each if each._due()]
         for each in due:
             each._since = 0
-        self.seen.append(report := optimizer._reported(self.model, measured, reads=False))
+        plan = optimizer._plan
+        same = self.seen and plan is not None and self._plan() is plan
+        settled = self.seen[-1] if same else None
+        self._plan = weakref.ref(plan) if plan is not None else _none
+        self.seen.append(report := optimizer._reported(self.model, measured, reads=False, settled=settled))
         report = dataclasses.replace(report, warnings=diagnose(self.seen, self.start))
         for each in due:
             if each._sink is not None:
