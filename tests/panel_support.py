@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
-from standin import arm
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -57,7 +56,7 @@ def experiment(problem: str, rule: Rule, schedule: str, l2: float, steps: int, e
     options = runs[0].options if runs else tuple(sorted(problems.load(problem).DEMO.items()))  # type: ignore[attr-defined]
     problems.load(problem).prepare(**dict(options))
     built, order, noise = problems.start(problem, options, 0)
-    opt = arm(Optimizer(built.parameters, rule, weight_decay=l2))
+    opt = Optimizer(built.parameters, rule, weight_decay=l2)
     slower = torch.optim.lr_scheduler.LambdaLR(opt, SCHEDULES[schedule])
     seen: list[Report] = []
     opt.watch(every=every, to=seen.append)
@@ -124,7 +123,7 @@ def training(
 ) -> Any:
     """The optimizer of a training that was watched."""
     model = model or classifier(seed)
-    opt = arm(make(model.named_parameters(), **options))
+    opt = make(model.named_parameters(), **options)
     opt.watch(every=2, model=model)
     fit(model, opt, seed, step)
     return opt
@@ -155,7 +154,7 @@ def _replaced(seed: int) -> Any:
 
 def _missing(seed: int) -> Any:
     model = classifier(seed)
-    opt = arm(AdamW([*model.first.parameters(), *model.last.parameters()]))
+    opt = AdamW([*model.first.parameters(), *model.last.parameters()])
     opt.watch(every=2, model=model)
     fit(model, opt, seed)
     return opt

@@ -14,7 +14,9 @@ import adamas
 from adamas import cli
 from adamas._tools import modules
 from adamas._tools.machine import cpu_model
+from adamas._tools.versions import versions
 from adamas.backends.numba import architecture, vector_bits
+from adamas.backends.numba import cache_folder as kernels_folder
 from adamas.cli import app
 from adamas.experiments import figures
 from adamas.experiments.datasets import _download, mnist
@@ -55,16 +57,23 @@ def test_info_is_a_table_and_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     code, out, _ = adamas_command("info", "--json")
     facts = json.loads(out)
     assert code == 0
-    packages = ("adamas", "numpy", "numba", "scikit-learn", "scipy", "torch")
+    packages = {"adamas", "numpy", "numba", "scikit-learn", "scipy", "torch", "triton", "jax", "optax"}
+    installed = {"python": platform.python_version(), **versions(packages)}
+    libraries = {name: facts[name] for name in ("BLAS of numpy", "BLAS of torch", "CUDA")}
+    assert all(libraries.values())
+    assert ("not used" in libraries["CUDA"]) is not torch.cuda.is_available()
     assert facts == {
-        "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in packages},
+        **installed,
+        **libraries,
         "cpu": cpu_model(),
         "architecture": architecture(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "vector bits": vector_bits(),
         "cache": str(tmp_path),
+        "kernels": str(kernels_folder()),
+        "data sets": os.environ.get("ADAMAS_DATA", f"downloaded into {tmp_path}"),
+        "results": str(Path("adamas-results").absolute()),
     }
     code, out, _ = adamas_command("info")
     assert code == 0
@@ -73,6 +82,18 @@ def test_info_is_a_table_and_json(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     shown = "".join(out.split())
     for name, value in facts.items():
         assert f"{name}{value}".replace(" ", "") in shown
+
+
+def test_info_says_which_folder_takes_the_place_of_one_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    environment = {**os.environ, "ADAMAS_CACHE": str(tmp_path / "file")}
+    command = [sys.executable, "-m", "adamas", "info", "--json"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    used, *why = json.loads(done.stdout)["kernels"].split(", which goes with this process: ")
+    assert str(tmp_path) not in used
+    assert not Path(used).exists()
+    assert f"kernels cannot be kept in {tmp_path / 'file'}" in why[0]
+    assert done.stderr == ""
 
 
 def test_info_counts_its_own_threads_without_torch() -> None:

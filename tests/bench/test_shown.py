@@ -2,6 +2,8 @@
 
 import io
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,13 +15,13 @@ from typer.testing import CliRunner
 
 from adamas._tools.machine import Load, LoadMeter
 from adamas._tools.modules import load, names
-from adamas.bench import demonstration, machine, measure
+from adamas.bench import demonstration, machine, measure, roofline, run
 from adamas.bench.machine import described, load_facts
 from adamas.bench.pairs import Bench
 from adamas.bench.run import SUITES
 from adamas.bench.shown import tables
 from adamas.cli import app
-from adamas.cli._output import table
+from adamas.cli._table import show_table
 
 ROW = {
     "workload": "rl-mlp",
@@ -56,11 +58,54 @@ def command(*arguments: str) -> tuple[int, str, str]:
 
 
 @pytest.mark.parametrize("name", names(SUITES))
-def test_the_output_of_every_suite_fits_80_columns(name: str) -> None:
-    code, out, _ = command(name, "--workload", "rl-mlp", "--rounds", "3")
-    assert code == 0
-    assert max(map(len, out.splitlines())) <= 80
-    assert "…" not in out
+def test_the_output_of_every_suite_fits(name: str) -> None:
+    """60, 80 and 120 columns; no word of a table is broken or cut."""
+    done = Bench("", [], {}, [])
+
+    def shown(columns: int) -> str:
+        stub = SimpleNamespace(run=lambda *_: done, WORKLOADS=("rl-mlp",))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(run, "load", lambda *_: stub)
+            result = CliRunner().invoke(app, ["bench", name], env={"COLUMNS": str(columns)})
+        assert result.exit_code == 0
+        return result.stdout
+
+    done = load(SUITES, name).run(["rl-mlp"], 3, False)
+    words = set(shown(1000).split())
+    for columns in (60, 80, 120):
+        out = shown(columns)
+        assert max(map(len, out.splitlines())) <= columns
+        assert "…" not in out
+        # A rule is as long as its table is wide.
+        assert {word for word in out.split() if "─" not in word} <= words
+
+
+def test_a_plot_that_cannot_be_drawn_leaves_the_measurement(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    arguments = ("step", "--workload", "rl-mlp", "--rounds", "3", "--plot", str(tmp_path / "roof.svg"))
+    code, out, err = command(*arguments)
+    assert code == 1
+    assert "torch fused" in out
+    assert err.endswith(
+        "cannot be drawn: nothing to plot: choose a suite and a workload with a share of the "
+        "triad's bandwidth\n"
+    )
+    monkeypatch.setattr(roofline, "draw", lambda *_: 1 / 0)
+    code, out, err = command(*arguments, "--json")
+    assert (code, len(json.loads(out)["rows"])) == (1, 3)
+    assert "ZeroDivisionError" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plot_that_could_never_be_written_is_refused_before_the_measurement(tmp_path: Path) -> None:
+    for name, message in (
+        ("roof.xyz", "the name must end with one of ."),
+        ("no/roof.svg", "there is no folder"),
+    ):
+        code, out, err = command("step", "--plot", str(tmp_path / name))
+        assert (code, out) == (2, "")
+        assert message in err
 
 
 def test_the_demonstration_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -110,12 +155,12 @@ def test_json_says_the_machine_and_whether_it_was_quiet() -> None:
     assert (facts["quiet"], facts["cores of others"], facts["cores stolen"]) == (False, 0.25, 0.0)
 
 
-def test_a_comparison_is_shown_with_three_digits_and_without_empty_columns() -> None:
+def test_a_comparison_is_shown_with_three_digits() -> None:
     first, second = ROW, {**ROW, "workload": "other", "ours µs": 12.0, "of triad": 0.91234}
     shown = tables(Bench("title", [first, first, second], {}, []))
     row = {"ours": "adamas", "beside": "torch fused", "ratio": 1.99, "quartiles": "1.90-2.10"}
     assert shown == [
-        ("rl-mlp, 4,866 parameters", [row | {"time": "1.23 ms", "GB/s": 27.0}] * 2),
+        ("rl-mlp, 4,866 parameters", [row | {"time": "1.23 ms", "GB/s": 27.0, "triad": None}] * 2),
         ("other, 4,866 parameters", [row | {"time": "12 µs", "GB/s": 27.0, "triad": 0.912}]),
     ]
 
@@ -130,7 +175,7 @@ def test_the_widest_row_fits() -> None:
     bench = Bench("t", [{**ROW, **wide, "ratio": 1234.0, "of triad": 0.9123, "ours µs": 123456.0}], {}, [])
     ((heading, rows),) = tables(bench)
     out = io.StringIO()
-    Console(file=out, width=80).print(table(heading, rows))
+    show_table(Console(file=out, width=80), heading, rows)
     assert max(map(len, out.getvalue().splitlines())) <= 80
     assert "…" not in out.getvalue()
 

@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from adamas.cli import app
+from adamas.cli._output import VERDICTS
+from adamas.cli.claims import WORDS
 from adamas.experiments import claims
 from adamas.experiments.claims import Measured
 from adamas.experiments.findings import Preset, Verdict
@@ -35,11 +37,50 @@ def test_claims_are_those_of_the_paper_s_figures_and_of_the_package(made_up: Pat
     assert all(row["verdict"] in get_args(Verdict) for row in rows)
 
 
-def test_the_table_ends_with_the_count_of_verdicts(made_up: Path) -> None:
+COUNTED = "3 claims: 2 hold, 0 hold here only partly, 1 fail, 0 not measured\n"
+
+
+def test_a_claim_is_a_line_and_the_rest_is_told_on_request(made_up: Path) -> None:
     code, out, _ = command("--results", str(made_up))
     assert code == 0
-    assert all(text in out for text in ("<b>alike</b>", "section 0", "5.00 ×", "1 = 1"))
-    assert out.endswith("3 claims: 2 hold, 0 hold here only partly, 1 fail, 0 not measured\n")
+    _, _, *lines = out.split("\n\n")[0].splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["fails", "counterexample"],
+        ["holds", "counterexample"],
+        ["holds", "one"],
+    ]
+    assert "<b>alike</b>" in lines[0]
+    assert not any(text in out for text in ("section 0", "5.00 ×", "1 = 1"))
+    assert COUNTED in out
+    code, out, _ = command("--results", str(made_up), "--long")
+    assert code == 0
+    assert all(
+        text in out for text in ("fails: Adam & SGD are <b>alike</b>", "source: section 0", "5.00 ×", "1 = 1")
+    )
+    assert out.endswith(COUNTED)
+
+
+@pytest.mark.parametrize(
+    ("options", "names"),
+    [
+        (["fails"], ["counterexample"]),
+        (["holds"], ["counterexample", "one"]),
+        (["partly", "unmeasured"], []),
+        (["fails", "holds"], ["counterexample", "counterexample", "one"]),
+    ],
+)
+def test_a_verdict_keeps_to_its_claims(made_up: Path, options: list[str], names: list[str]) -> None:
+    asked = [text for option in options for text in ("--verdict", option)]
+    code, out, _ = command("--results", str(made_up), "--json", *asked)
+    assert (code, [row["name"] for row in json.loads(out)]) == (0, names)
+    code, out, _ = command("--results", str(made_up), *asked)
+    assert COUNTED in out  # of all
+    assert all(("one is one" in out) == ("one" in names) for _ in names)
+
+
+def test_every_verdict_can_be_asked_for_and_has_a_colour() -> None:
+    assert sorted(WORDS.values()) == sorted(get_args(Verdict))
+    assert VERDICTS.keys() == set(get_args(Verdict))
 
 
 def test_names_keep_to_some(made_up: Path) -> None:

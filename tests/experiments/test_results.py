@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from adamas.cli import app
+from adamas.experiments.records import tables
 from adamas.experiments.records.store import Store, key, record
 
 ADAM: dict[str, Any] = {
@@ -53,6 +54,37 @@ def test_the_list_has_a_row_for_every_run(store: Store) -> None:
         assert text in out
     assert "eps" not in out  # which is the same wherever Adam was used
     assert "4 runs with python" in out
+
+
+def test_runs_of_one_problem_are_a_table_below_what_they_share(store: Store) -> None:
+    _, out, _ = results(store)
+    heading, head, _, first, second, *_ = out[out.index("images") :].splitlines()
+    assert heading == "images (data digits), epochs 2, seed 0"
+    assert head.split() == ["run", "rule", "status", "epoch", "cost", "error", "seconds", "failure"]
+    assert first.split()[1:5] == ["Adam", "lr", "0.1", "done"]
+    assert second.split()[1:5] == ["Adam", "lr", "1", "diverged"]
+
+
+def test_a_run_is_shown_whole_with_its_file(store: Store) -> None:
+    for configuration, folder in ((ADAM, "runs"), (BROKEN, "failures")):
+        name = key(configuration)
+        code, out, err = results(store, name[:6])
+        assert (code, err) == (0, "")
+        assert name in out.split()
+        assert str(store.folder / folder / f"{name}.json") in out.splitlines()
+    assert "ValueError: on purpose" in out
+    code, out, _ = results(store, key(ADAM)[:6], key(OTHER)[:6], "--json")
+    assert {row["run"] for row in json.loads(out)} == {key(ADAM), key(OTHER)}
+    assert results(store, "x") == (
+        2,
+        "",
+        "adamas: no run begins with 'x': `adamas results` lists those there are\n",
+    )
+
+
+def test_names_are_as_long_as_they_must_be_to_differ() -> None:
+    assert tables._shortest(["12345678aa", "12345678ab", "2234567800"]) == 10
+    assert tables._shortest(["1234567800", "2234567800"]) == 8
 
 
 def test_json_has_the_last_measures_of_every_run(store: Store) -> None:

@@ -15,7 +15,7 @@ from adamas.backends.numba.pool import available_cpus
 
 from .measure import interleave, triad, triad_bytes
 
-__all__ = ["GIB", "described", "load_facts", "machine"]
+__all__ = ["GIB", "described", "load_facts", "machine", "torch_libraries"]
 
 GIB = 1 << 30
 
@@ -37,6 +37,20 @@ def machine() -> dict[str, Any]:
         "torch": torch.__version__,
         "adamas": adamas.__version__,
     }
+
+
+def torch_libraries() -> dict[str, str]:
+    """Return what multiplies matrices in torch, and the GPUs that it can use."""
+    blas = "MKL" if torch.backends.mkl.is_available() else "no MKL"
+    blas += ", oneDNN" if torch.backends.mkldnn.is_available() else ""
+    if torch.version.cuda is None and torch.version.hip is None:
+        cuda = "not used: this torch is built without it"
+    elif not torch.cuda.is_available():
+        cuda = f"not used: torch is built for {torch.version.cuda or torch.version.hip} and finds no device"
+    else:
+        devices = [torch.cuda.get_device_name(k) for k in range(torch.cuda.device_count())]
+        cuda = f"{torch.version.cuda or torch.version.hip}: {', '.join(devices)}"
+    return {"BLAS of torch": f"{blas}, {torch.get_num_threads()} threads", "CUDA": cuda}
 
 
 def load_facts(load: Load | None) -> dict[str, Any]:

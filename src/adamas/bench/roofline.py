@@ -8,7 +8,23 @@ from typing import Any
 
 from .pairs import Bench
 
-__all__ = ["draw"]
+__all__ = ["check_plot", "draw"]
+
+
+def check_plot(path: Path) -> None:
+    """Refuse a plot that could not be written after the measurement either.
+
+    Raises:
+        ValueError: its folder is missing, or the ending of its name is no format of a picture.
+        ModuleNotFoundError: Matplotlib is not installed.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if not path.parent.is_dir():
+        raise ValueError(f"--plot {path}: there is no folder {path.parent}")
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    if path.suffix.removeprefix(".").lower() not in known:
+        raise ValueError(f"--plot {path}: the name must end with one of .{', .'.join(known)}")
 
 
 def draw(bench: Bench, path: Path) -> None:

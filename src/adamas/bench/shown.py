@@ -18,7 +18,7 @@ def tables(bench: Bench) -> list[tuple[str, list[Row]]]:
         return [("", [_rounded(row) for row in bench.rows])]
     grouped = groupby(bench.rows, key=lambda row: (row["workload"], row["parameters"]))
     return [
-        (f"{workload}, {n:,} parameters", _filled([_comparison(row) for row in rows]))
+        (f"{workload}, {n:,} parameters", [_comparison(row) for row in rows])
         for (workload, n), rows in grouped
     ]
 
@@ -32,12 +32,6 @@ def _comparison(row: Row) -> Row:
 def _rounded(row: Row) -> Row:
     """Three digits are what the quartiles leave."""
     return {name: float(f"{value:.3g}") if isinstance(value, float) else value for name, value in row.items()}
-
-
-def _filled(rows: list[Row]) -> list[Row]:
-    """The rows less the columns that are empty in all of them."""
-    empty = {name for name in rows[0] if all(row[name] is None for row in rows)}
-    return [{name: value for name, value in row.items() if name not in empty} for row in rows]
 
 
 def _time(microseconds: float) -> str:

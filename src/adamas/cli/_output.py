@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import typer
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
-from adamas._tools.text import format_value
+from adamas._tools.text import encodable, is_unicode
+
+from ._table import show_text
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
+# The styles of verdicts on a terminal.
+VERDICTS = {"holds": "green", "holds here only partly": "yellow", "fails": "bold red", "not measured": "dim"}
+
+
+def console() -> Console:
+    """Return the console on standard output: as wide as the terminal, else COLUMNS, else 80."""
+    return Console(highlight=False)
 
 
 def progress_console() -> Console:
@@ -24,9 +33,36 @@ def progress_console() -> Console:
     return Console(stderr=True)
 
 
+def spinner(console: Console) -> str:
+    """Return the name of a spinner whose characters this console has."""
+    return "dots" if is_unicode(console.encoding) else "line"
+
+
 def say(console: Console, message: str) -> None:
-    """Print one line as it is."""
-    console.print(message, markup=False, highlight=False, soft_wrap=True)
+    """Print one line as it is, however long."""
+    console.print(encodable(message, console.encoding), markup=False, highlight=False, soft_wrap=True)
+
+
+def show_finding(out: Console, verdict: str, claim: str, details: Mapping[str, str] | None = None) -> None:
+    """Print a claim behind its verdict, which has a colour on a terminal, and details below it."""
+    first = Text(f"{verdict}: ", style=VERDICTS.get(verdict, ""))
+    show_text(out, first + Text(encodable(claim, out.encoding)))
+    for name, value in (details or {}).items():
+        show_text(out, f"{name}: {value}", indent=2)
+
+
+def show_json(value: Any) -> None:
+    """Print JSON: numbers that are not finite are null, and a stream without a character has its escape."""
+    escaped = not is_unicode(getattr(sys.stdout, "encoding", None))
+    print(json.dumps(_finite(value), indent=1, allow_nan=False, ensure_ascii=escaped))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _finite(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextlib.contextmanager
@@ -47,28 +83,18 @@ def ending(
     except BrokenPipeError:  # an OSError, but no mistake: the reader has left, as `head` does
         raise
     except mistakes as error:
-        say(console, f"adamas: {error}")
-        raise typer.Exit(BAD_INPUT) from None
+        fail(console, error)
     except KeyboardInterrupt:
         kept = f"; what is done is in {results}: give the same command again to go on" if results else ""
         say(console, f"interrupted{kept}")
         raise typer.Exit(INTERRUPTED) from None
 
 
-def console(width: int = 140) -> Console:
-    """Return the console on standard output: as wide as the terminal, or this where there is none."""
-    return Console(width=None if sys.stdout.isatty() else width)
+def fail(console: Console, error: Exception, status: int = BAD_INPUT) -> None:
+    """Say what is wrong, in one line, and exit.
 
-
-def table(title: str | None, rows: Sequence[Mapping[str, Any]]) -> Table:
-    """Return rows of one form as a table; numbers have four digits, an absent value is a dash.
-
-    What is too long for its column goes on in the next line, and is never cut.
+    Raises:
+        typer.Exit: always.
     """
-    shown = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for name in rows[0]:
-        numbers = any(isinstance(row[name], float) for row in rows)
-        shown.add_column(name.replace("_", " "), justify="right" if numbers else "left", overflow="fold")
-    for row in rows:
-        shown.add_row(*(escape(format_value(value)) for value in row.values()))
-    return shown
+    say(console, f"adamas: {' '.join(str(error).split())}")
+    raise typer.Exit(status) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,13 +10,13 @@ import typer
 from adamas._tools.modules import names
 
 from ._app import Json, app
-from ._output import console, ending, progress_console, say, table
+from ._output import FAILED, console, ending, fail, progress_console, say, show_json, spinner
+from ._table import show_table, show_text
 
 if TYPE_CHECKING:
     from adamas.bench.pairs import Bench
 
 SUITES = "adamas.bench.suites"
-WIDTH = 80
 
 
 @app.command(no_args_is_help=True)
@@ -27,33 +26,48 @@ def bench(
     ],
     workload: Annotated[
         list[str] | None,
-        typer.Option(help="Which model's shapes; may be given again.", show_default="the suite's"),
+        typer.Option(
+            metavar="NAME", help="Which model's shapes; may be given again.", show_default="the suite's"
+        ),
     ] = None,
-    rounds: Annotated[int, typer.Option(min=3, help="Turns of each contender, each time.")] = 20,
+    rounds: Annotated[int, typer.Option(metavar="N", min=3, help="Turns of each contender, each time.")] = 20,
     peers: Annotated[
-        bool, typer.Option(help="Beside other libraries too; one that cannot be had is named.")
+        bool, typer.Option("--peers", help="Beside other libraries too; one that cannot be had is named.")
     ] = False,
     demo: Annotated[
-        bool, typer.Option(help="The suite's demonstration (memory: a training step of a GPT-2).")
+        bool, typer.Option("--demo", help="The suite's demonstration (memory: a training step of a GPT-2).")
     ] = False,
     size: Annotated[
-        str | None, typer.Option(help="Of the demonstration: tiny to xl.", show_default="the largest")
+        str | None,
+        typer.Option(metavar="NAME", help="Of the demonstration: tiny to xl.", show_default="the largest"),
     ] = None,
     processes: Annotated[
-        int, typer.Option(min=1, help="Of the demonstration: that share the model (FSDP2), within 20 GiB.")
+        int,
+        typer.Option(
+            metavar="N", min=1, help="Of the demonstration: that share the model (FSDP2), within 20 GiB."
+        ),
     ] = 1,
     device: Annotated[
-        str | None, typer.Option(help="Of the suite `device`: cuda or cpu.", show_default="cuda, if there")
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Of the suite `device`: cuda or cpu.", show_default="cuda, if there"
+        ),
     ] = None,
     seconds: Annotated[
         float,
-        typer.Option(min=1, help="Of that suite: what no longer fits into them is left out, and named."),
+        typer.Option(
+            metavar="S", min=1, help="Of that suite: what no longer fits into them is left out, and named."
+        ),
     ] = 480.0,
     output: Annotated[
         Path | None,
-        typer.Option(help="Of that suite: write all that is found to this JSON file as it comes."),
+        typer.Option(
+            metavar="FILE", help="Of that suite: write all that is found to this JSON file as it comes."
+        ),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a roofline plot to this file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write a roofline plot to this file.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Measure speed and memory beside torch and other libraries: contenders take turns, A B A B, in one run.
@@ -64,11 +78,12 @@ def bench(
 
     `adamas bench device --device cuda --output device.json` is the one measurement of a GPU, under 8 minutes.
 
-    Exit status: 0 measured; 2 bad input: an unknown suite, workload or size.
+    Exit status: 0 measured; 1 measured and shown, but the plot cannot be drawn; 2 bad input: an unknown
+    suite, workload or size, a plot that could never be written; 130 interrupted.
     """
     from adamas.bench.accelerator.session import Place
     from adamas.bench.progress import heard_by
-    from adamas.bench.roofline import draw
+    from adamas.bench.roofline import check_plot
     from adamas.bench.run import demonstrate, run
 
     progress = progress_console()
@@ -79,8 +94,11 @@ def bench(
             raise ValueError(f"--processes {processes} is for --demo")
         if device is None and output is not None:
             raise ValueError(f"--output {output} is for --device")
+        if plot is not None:
+            check_plot(plot)
         place = None if device is None else Place(device, seconds, output)
-        waiting = progress.status(f"measuring {suite}: other work on this machine spoils the figures")
+        text = f"measuring {suite}: other work on this machine spoils the figures"
+        waiting = progress.status(text, spinner=spinner(progress))
 
         def listen(line: str) -> None:
             if place is not None and not progress.is_terminal:
@@ -89,23 +107,34 @@ def bench(
 
         with waiting, heard_by(listen):
             done = demonstrate(suite, size, processes) if demo else run(suite, workload, rounds, peers, place)
-        if plot is not None:
-            draw(done, plot)
     if as_json:
-        print(json.dumps(done.plain(), indent=1))
-        return
-    _show(done)
+        show_json(done.plain())
+    else:
+        _show(done)
+    if plot is not None:
+        _draw(done, plot)
+
+
+def _draw(done: Bench, plot: Path) -> None:
+    """Draw last: whatever happens, the figures have been shown."""
+    from adamas.bench.roofline import draw
+
+    try:
+        draw(done, plot)
+    except Exception as error:
+        why = str(error) if isinstance(error, ValueError | OSError) else repr(error)
+        fail(progress_console(), ValueError(f"{plot} cannot be drawn: {why}"), FAILED)
 
 
 def _show(done: Bench) -> None:
     from adamas.bench.machine import described
     from adamas.bench.shown import tables
 
-    out = console(WIDTH)
-    out.print(done.title, markup=False, highlight=False)
+    out = console()
+    show_text(out, done.title, "bold")
     for heading, rows in tables(done):
-        out.print(table(heading or None, rows))
+        show_table(out, heading or None, rows)
     for line in described(done.machine):
-        out.print(line, style="dim", markup=False, highlight=False)
+        show_text(out, line, "dim")
     for note in done.notes:
-        out.print(f"note: {note}", markup=False, highlight=False)
+        show_text(out, f"note: {note}")

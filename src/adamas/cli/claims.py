@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ._app import RESULTS, Address, Engine, Jobs, Json, Preset, Results, app
-from ._output import FAILED, console, ending, progress_console, say, table
+from ._output import FAILED, VERDICTS, console, ending, progress_console, say, show_finding, show_json
+from ._table import show_table, show_text
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from adamas.experiments.reports.collect import FindingRow
+
+
+class Asked(StrEnum):
+    """The verdicts as they are asked for, and shown in a line."""
+
+    HOLDS = "holds"
+    PARTLY = "partly"
+    FAILS = "fails"
+    UNMEASURED = "unmeasured"
+
+
+# In the words of findings.
+WORDS = {
+    Asked.HOLDS: "holds",
+    Asked.PARTLY: "holds here only partly",
+    Asked.FAILS: "fails",
+    Asked.UNMEASURED: "not measured",
+}
 
 
 @app.command()
@@ -26,9 +49,20 @@ def claims(
     jobs: Jobs = None,
     engine: Engine = "local",
     address: Address = None,
+    verdict: Annotated[
+        list[Asked] | None,
+        typer.Option(
+            metavar="VERDICT",
+            help="Show those that are: holds, partly, fails or unmeasured; may be given again.",
+            show_default="all",
+        ),
+    ] = None,
+    long: Annotated[
+        bool, typer.Option("--long", help="With the source and the measurement of each.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """List each claim of the paper, its source, its measurement, and whether it holds.
+    """List the claims of the paper and whether they hold; with --long, source and measurement of each.
 
     Runs that are not stored yet are executed first, as by `adamas reproduce all`; then the claims that need
     no runs are measured.
@@ -47,30 +81,40 @@ def claims(
     with ending(progress, ExperimentError, results=results):
         chosen = split(only) if only else names_in_paper()
         found = measure(*chosen, preset, Store(results), Workers(engine, jobs, address), progress)
-    rows = found.findings
+    wanted = {WORDS[each] for each in verdict or WORDS}
+    rows = [row for row in found.findings if row.finding.verdict in wanted]
     if as_json:
         plain = [
             {"name": row.name, "table": row.table, "preset": preset, **asdict(row.finding)} for row in rows
         ]
-        print(json.dumps(plain, indent=1, ensure_ascii=False))
+        show_json(plain)
     else:
         out = console()
-        if rows:
-            shown = table(None, [_row(each) for each in rows])
-            shown.leading, shown.columns[0].max_width, shown.columns[2].max_width = 1, 12, 16
-            out.print(shown)
-        say(out, count_verdicts(rows))
+        (_show_long if long else _show_short)(out, rows)
+        show_text(out, count_verdicts(found.findings), "bold")
+        if rows and not long:
+            show_text(out, "How each was measured: --long, also with names or --verdict fails.", "dim")
     if found.failures:
         say(progress, f"{found.failures} runs or claims raised, see above")
         raise typer.Exit(FAILED)
 
 
-def _row(row: FindingRow) -> dict[str, str]:
-    finding, of = row.finding, f"{row.table}: " if row.table else ""
-    # The verdict first: the columns beside it are long.
-    return {
-        "verdict": finding.verdict,
-        "claim": finding.claim,
-        "source": finding.source,
-        "measured": of + finding.measured,
-    }
+def _show_short(out: Console, rows: Sequence[FindingRow]) -> None:
+    """A line a claim, or as many as it needs; a claim that several tables judge has one for each verdict."""
+    short = {verdict: name.value for name, verdict in WORDS.items()}
+    lines = [(short[row.finding.verdict], row.name, row.finding.claim) for row in rows]
+    counted = Counter(lines)
+    shown = [
+        {"verdict": verdict, "of": name, "claim": claim + (f" ({n} times)" if n > 1 else "")}
+        for (verdict, name, claim), n in counted.items()
+    ]
+    show_table(out, None, shown, {short[verdict]: style for verdict, style in VERDICTS.items()})
+
+
+def _show_long(out: Console, rows: Sequence[FindingRow]) -> None:
+    for row in rows:
+        finding = row.finding
+        details = {"of": ", ".join(filter(None, [row.name, row.table]))}
+        details |= {"source": finding.source, "measured": finding.measured}
+        show_finding(out, finding.verdict, finding.claim, details)
+        out.print()

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 
 from adamas._tools.modules import names
 
 from ._app import RESULTS, Address, Engine, Jobs, Json, Preset, Results, app
-from ._output import FAILED, console, ending, progress_console, say, table
+from ._output import FAILED, console, ending, progress_console, say, show_finding, show_json
+from ._table import show_table, show_text
 
 if TYPE_CHECKING:
     from adamas.experiments.reports.collect import Report
@@ -54,7 +53,7 @@ def reproduce(
     with ending(progress, ExperimentError, results=results):
         done = run(figure, preset, results, Workers(engine, jobs, address), progress)
     if as_json:
-        print(json.dumps(_plain(figure, preset, done), indent=1, allow_nan=False, ensure_ascii=False))
+        show_json(_plain(figure, preset, done))
     else:
         _print(done)
     if done.failures:
@@ -87,13 +86,12 @@ def _print(done: Reproduction) -> None:
 
     out = console()
     for report in done.reports:
-        out.print(f"\n{report.title}\n", style="bold", markup=False)
+        show_text(out, f"\n{report.title}\n", "bold")
         for each in report.tables:
             if each.rows:
-                out.print(table(each.title, each.rows))
+                show_table(out, each.title, each.rows)
             for finding in each.findings:
-                out.print(f"[bold]{finding.verdict}[/]: {escape(finding.claim)}")
-                out.print(f"  measured: {finding.measured}", markup=False)
+                show_finding(out, finding.verdict, finding.claim, {"measured": finding.measured})
             out.print()
         for path in done.files[report.name]:
             say(out, str(path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,22 +11,35 @@ import typer
 from adamas.experiments import ExperimentError
 
 from ._app import RESULTS, Json, app
-from ._output import FAILED, console, ending, progress_console, say, table
+from ._output import FAILED, console, ending, progress_console, say, show_json
+from ._table import show_facts, show_table, show_text
+
+COLOURS = {"diverged": "yellow", "failed": "bold red"}
 
 
 @app.command()
 def results(
-    results: Annotated[Path, typer.Option(help="Folder that has the records.")] = RESULTS,
+    runs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Keep to the runs whose names begin so, and show all of them.", show_default="all"
+        ),
+    ] = None,
+    results: Annotated[Path, typer.Option(metavar="FOLDER", help="Folder that has the records.")] = RESULTS,
     form: Annotated[
         Literal["table", "csv", "parquet"],
         typer.Option("--format", help="table: a row a run. csv, parquet: a row for every number measured."),
     ] = "table",
     output: Annotated[
-        Path | None, typer.Option(help="File for csv or parquet.", show_default="standard output")
+        Path | None,
+        typer.Option(metavar="FILE", help="File for csv or parquet.", show_default="standard output"),
     ] = None,
     as_json: Json = False,
 ) -> None:
     """List the recorded runs, including those that failed; or export all their numbers, for other programs.
+
+    Runs of one problem and configuration are one table, below what they share; each begins with the first
+    characters of its name. Give these (`adamas results cb5ab231`) to see the whole run and its file.
 
     The table of csv and parquet is a tidy one. Its columns: run (the name of the record), the
     configuration (problem, rule.name, rule.lr, seed, ...), versions, status (done, diverged, failed), error,
@@ -35,7 +47,7 @@ def results(
     empty, and a run that failed has one row with none. Parquet needs the extra 'parquet'.
 
     Exit status: 0 all is shown; 1 a file is no record (it is named, the others are shown); 2 bad input: no
-    such folder, a file that cannot be written.
+    such folder or run, a file that cannot be written.
     """
     from adamas._tools.files import write_atomically
     from adamas.experiments.records import tables
@@ -44,7 +56,9 @@ def results(
     progress = progress_console()
     with ending(progress, ExperimentError, OSError):
         _check(form, output, as_json)
-        records, errors = Store(results).every()
+        store = Store(results)
+        records, errors = store.every()
+        records = tables.named(records, runs) if runs else records
         if form != "table":
             tidy = tables.tidy(records)
             content = tables.csv(tidy) if form == "csv" else tables.parquet(tidy)
@@ -53,12 +67,17 @@ def results(
             else:
                 write_atomically(output, content)
         elif as_json:
-            print(json.dumps([tables.summary(record) for record in records], indent=1, ensure_ascii=False))
+            show_json([tables.summary(record) for record in records])
+        elif runs:
+            for record in records:
+                show_facts(console(), tables.facts(record), COLOURS)
+                say(console(), f"{store.file(record)}\n")
         elif records:
             out = console()
-            out.print(table(None, tables.listed(records)))
+            for heading, rows in tables.listed(records):
+                show_table(out, heading, rows, COLOURS)
             for line in tables.versions(records):
-                say(out, line)
+                show_text(out, line, "dim")
         else:
             say(progress, f"no run is recorded in {results}")
     for error in errors:

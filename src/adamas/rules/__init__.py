@@ -23,6 +23,7 @@ class SignMomentum(Rule):
 from .._tools.names import missing_attribute
 from ._base import NONNEGATIVE, SIGNED, Rule, xp
 from ._coast import Coast
+from ._gauge import Gauge
 from .adabelief import AdaBelief
 from .adadelta import Adadelta
 from .adagrad import Adagrad
@@ -46,6 +47,7 @@ __all__ = [
     "Adagrad",
     "Adam",
     "Coast",
+    "Gauge",
     "Lion",
     "NAdam",
     "RAdam",

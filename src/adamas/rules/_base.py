@@ -26,6 +26,7 @@ import numpy as np
 
 from .._tools.intervals import as_number, check_choice, check_number, interval_of
 from ._coast import Coast
+from ._gauge import Gauge
 
 # The array namespace inside every rule. Backends rebind this one name (torch, jax.numpy, the
 # compiled forms, plain floats); called directly, a rule computes with NumPy.
@@ -126,7 +127,8 @@ class Rule:
     it in `carried`, advances it in `carry`, and gets it in `scalars`. A rule whose scalars tell only
     t = 1 from later steps says `counts_steps = False`: nobody then needs to keep count.
 
-    `coast(*scalars)` says what a step does where the gradient is zero, for exact steps with sparse gradients.
+    `coast(*scalars)` says what a step does where the gradient is zero, for exact steps with sparse gradients;
+    `gauge(t)` says where its state has a mean and a denominator, for reports.
 
     A field named `eps` is taken to be added to the root of a NONNEGATIVE slot, or inside it. Where it is
     large enough to hide the roots of subnormal numbers, kernels set those to zero at once.
@@ -183,6 +185,10 @@ class Rule:
         Whole runs of such steps, of the rows that a sparse gradient leaves out, are then taken at once.
         """
         return None
+
+    def gauge(self, t: int) -> Gauge:
+        """How to read the state after step t >= 1; reports leave out what it does not say."""
+        return Gauge()
 
     def __post_init__(self) -> None:
         for name, check, _ in _fields(cast(Any, type(self))):

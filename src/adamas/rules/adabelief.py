@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,12 @@ class AdaBelief(Rule):
         beta1, _, beta2, _, _, eps_inside, _ = scalars
         # While m lasts, its square is added to s; when it is gone, ε alone is.
         return Coast({"m": beta1, "s": beta2}, "m", over="s", offsets={"s": eps_inside}, stepwise=True)
+
+    def gauge(self, t: int) -> Gauge:
+        corrections = 1 - self.beta1**t, 1 - self.beta2**t
+        # ε is added to s at every step: where nothing else is, ŝ is ε / (1 - β2).
+        eps = (2 * self.eps / (1 - self.beta2)) ** 0.5
+        return Gauge("m", 1 / corrections[0], "s", 1 / corrections[1], eps=eps)
 
     @staticmethod
     def update(p, g, m, s, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps_inside, eps):

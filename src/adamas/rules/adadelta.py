@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, Fraction, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Adadelta(Rule):
     def coast(self, *scalars: float) -> Coast:
         _, rho, _, _ = scalars
         return Coast({"v": rho, "d": rho})
+
+    def gauge(self, t: int) -> Gauge:
+        return Gauge(root="v", eps=self.eps**0.5)
 
     @staticmethod
     def update(p, g, v, d, lr, rho, one_minus_rho, eps):

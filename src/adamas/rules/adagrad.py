@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, Form, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,9 @@ class Adagrad(Rule):
 
     def coast(self, *scalars: float) -> Coast:
         return Coast()
+
+    def gauge(self, t: int) -> Gauge:
+        return Gauge(root="G", eps=self.eps)
 
     @staticmethod
     def update(p, g, G, lr, eps):

@@ -5,6 +5,7 @@ from typing import Literal
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 EpsPlacement = Literal["outside", "hat", "inside"]
 
@@ -50,6 +51,13 @@ class Adam(Rule):
         factors = {"m": beta1, "v": beta2}
         # Inside of the root ε does not shrink with v.
         return Coast(factors, "m", step, over="v", add=eps, stepwise=eps_inside > 0)
+
+    def gauge(self, t: int) -> Gauge:
+        correction1 = 1 - self.beta1**t if self.bias_correction else 1.0
+        correction2 = 1 - self.beta2**t if self.bias_correction else 1.0
+        outside, inside = place_eps(self.eps, self.eps_placement, correction2)
+        eps = ((outside**2 + inside) / correction2) ** 0.5
+        return Gauge("m", 1 / correction1, "v", 1 / correction2, eps=eps, bound=self.lr)
 
     @staticmethod
     def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside):

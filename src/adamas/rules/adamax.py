@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class AdaMax(Rule):
         form = Coast({"m": beta1, "u": beta2}, "m", step, over="u", rooted=False)
         # With ε, u does not shrink below it.
         return form if eps == 0 else form._replace(least={"u": eps}, stepwise=True)
+
+    def gauge(self, t: int) -> Gauge:
+        # u is of |g| + ε: where ε is most of it, it is below twice that.
+        mean = 1 / (1 - self.beta1**t)
+        return Gauge("m", mean, "u", rooted=False, eps=2 * self.eps, bound=self.lr)
 
     @staticmethod
     def update(p, g, m, u, beta1, one_minus_beta1, beta2, step, eps):

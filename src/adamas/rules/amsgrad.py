@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,11 @@ class AMSGrad(Rule):
         beta1, _, beta2, _, step, eps = scalars
         # v shrinks, and is not above its own maximum.
         return Coast({"m": beta1, "v": beta2}, "m", step, over="v_max", add=eps)
+
+    def gauge(self, t: int) -> Gauge:
+        correction1 = 1 - self.beta1**t if self.bias_correction else 1.0
+        correction2 = 1 - self.beta2**t if self.bias_correction else 1.0
+        return Gauge("m", 1 / correction1, "v_max", 1 / correction2, eps=self.eps, bound=self.lr)
 
     @staticmethod
     def update(p, g, m, v, v_max, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import SIGNED, Decay, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,9 @@ class Lion(Rule):
     def coast(self, *scalars: float) -> Coast:
         _, _, beta2, _, step = scalars
         return Coast({"m": beta2}, "m", step, signed=True)
+
+    def gauge(self, t: int) -> Gauge:
+        return Gauge("m")
 
     @staticmethod
     def update(p, g, m, beta1, one_minus_beta1, beta2, one_minus_beta2, step):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ class NAdam(Rule):
     def coast(self, *scalars: float) -> Coast:
         beta1, _, beta2, _, _, step, eps = scalars
         return Coast({"m": beta1, "v": beta2}, "m", step, over="v", add=eps)
+
+    def gauge(self, t: int) -> Gauge:
+        corrections = 1 - self.beta1**t, 1 - self.beta2**t
+        return Gauge("m", 1 / corrections[0], "v", 1 / corrections[1], eps=self.eps, bound=self.lr)
 
     @staticmethod
     def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step_g, step_m, eps):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,19 @@ class RAdam(Rule):
         beta1, _, beta2, _, step, adaptive, eps = scalars
         ratio, add = (1.0, eps) if adaptive > 0 else (0.0, 1.0)
         return Coast({"m": beta1, "v": beta2}, "m", step, over="v", ratio=ratio, add=add)
+
+    def gauge(self, t: int) -> Gauge:
+        corrections = 1 - self.beta1**t, 1 - self.beta2**t
+        # ε is beside the root of the uncorrected v; an unrectified step has no bound.
+        rectified = self.scalars(t)[5] > 0
+        return Gauge(
+            "m",
+            1 / corrections[0],
+            "v",
+            1 / corrections[1],
+            eps=self.eps / corrections[1] ** 0.5 if rectified else 0.0,
+            bound=self.lr if rectified else None,
+        )
 
     @staticmethod
     def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, adaptive, eps):

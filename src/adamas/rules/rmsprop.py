@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import NONNEGATIVE, SIGNED, Form, Fraction, NonNegative, Rule, Scalars, Slot, Update, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,9 @@ class RMSprop(Rule):
         lr, alpha, _, _, *mu = scalars
         factors = {"v": alpha} | ({"mean": alpha} if self.centered else {})
         return Coast({**factors, "b": mu[0]}, "b", lr) if mu else Coast(factors)
+
+    def gauge(self, t: int) -> Gauge:
+        return Gauge("mean" if self.centered else None, root="v", eps=self.eps)
 
 
 def plain(p, g, v, lr, alpha, one_minus_alpha, eps):

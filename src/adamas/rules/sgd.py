@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from ._base import SIGNED, Finite, Form, NonNegative, Rule, Scalars, xp
 from ._coast import Coast
+from ._gauge import Gauge
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ class SGD(Rule):
             return Coast()
         momentum = others[0]
         return Coast({"b": momentum}, "b", lr * momentum if self.nesterov else lr)
+
+    def gauge(self, t: int) -> Gauge:
+        return Gauge("b" if self.momentum != 0 else None)
 
 
 def plain(p, g, lr):

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import formats
@@ -22,7 +24,7 @@ from .packed import PACKED, packed_codes, packed_order, packed_values
 from .slots import Held, Order, array_keys, empty_arrays, fits, in_order, memory_order
 from .state import format_of_dtype, is_native, torch_dtype
 
-__all__ = ["convert", "widened"]
+__all__ = ["convert", "sampled", "widened"]
 
 _PIECE = 1 << 20
 # The same for a change of layout, whose indices take up to 200 bytes an element.
@@ -51,6 +53,41 @@ def convert(held: Held, p: Tensor, key: str, format: Format, signed: bool) -> di
 def widened(held: Held, p: Tensor, format: Format, signed: bool) -> Tensor:
     """A slot as one tensor in the parameter's shape, in a format that torch knows; itself if it is that."""
     return held.codes if fits(held, p, format) else convert(held, p, "", format, signed)[""]
+
+
+def sampled(held: Held, p: Tensor, signed: bool, places: Tensor) -> NDArray[Any]:
+    """Some values of a slot in float64.
+
+    Args:
+        held: the slot, not `PACKED`, on any device.
+        p: what is as it: of its shape and strides.
+        signed: whether its values may be negative.
+        places: the numbers of the elements in the order of memory of `p`, complex ones as pairs; on the CPU.
+    """
+    format = formats.get(held.name, signed) if held.name else None
+    if format is None or not format.scaled:
+        flat = (
+            torch.view_as_real(held.codes).reshape(-1) if held.codes.is_complex() else _in_memory(held.codes)
+        )
+        some = flat[places.to(flat.device)].cpu()
+        values = some if some.dtype == torch.float64 else _decoded(some, signed)
+        return np.asarray(values.numpy(), np.float64)
+    length = formats.row_length(in_order(p, held.order))
+    row, column = places // length, places % length
+    codes = _in_memory(held.codes)
+    at = row * math.ceil(length / format.packs) + column // format.packs
+    found = codes[at.to(codes.device)].cpu().numpy()
+    scales = _scales(held).flatten()
+    spread = scales[(row * math.ceil(length / BLOCK) + column // BLOCK).to(scales.device)].cpu().numpy()
+    if format.packs > 1:
+        found = (found >> (column % 2 * 4).numpy().astype(np.uint8)) & 15
+    assert format.decode is not None
+    return np.asarray(format.decode(found, spread), np.float64)
+
+
+def _in_memory(x: Tensor) -> Tensor:
+    """The elements of a tensor without gaps in the order of memory."""
+    return torch.as_strided(x, (x.numel(),), (1,), x.storage_offset())
 
 
 def _native(values: Tensor) -> bool:

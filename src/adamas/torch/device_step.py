@@ -137,7 +137,7 @@ class DeviceStep:
         ranges = [launcher.words_range for launcher in self._launchers]
         self._range = min(first for first, _ in ranges), max(last for _, last in ranges)
         assert self._info_on is not None
-        self._info = self._info_on(self._device)
+        self.info = self._info_on(self._device)
         shape = len(self._groups), self._width
         self._hyper = Sent(shape, torch.float64, self._device, captured=True)
         self._sent: list[list[float]] | None = None
@@ -206,7 +206,7 @@ class DeviceStep:
             for more in others:
                 words = words + more
         if not self._parts:  # no kernel says what a step without gradients found
-            self._info.found_nothing()
+            self.info.found_nothing()
         self._send()
         scaler = self._scaler(scale, found_inf)
         for n, part in enumerate(self._parts):
@@ -222,14 +222,14 @@ class DeviceStep:
                     words,
                     self._range,
                     scaler,
-                    self._info.numbers,
+                    self.info.numbers,
                     first=n == 0,
                 )
             )
-        self._info.keep(self, scaler, self._parts, self._launchers)
+        self.info.keep(self, scaler, self._parts, self._launchers)
         for launcher in reversed(self._launchers):
             launcher.launch_prepared()
-        return self._info
+        return self.info
 
     def _send(self) -> None:
         """Send the hyperparameters that have changed, and copy those of the device."""

@@ -158,9 +158,12 @@ class Offloaded(Plan):
     def _is_as_it_was(self, host: Host) -> bool:
         return self._own.state.get(host.p) is self._state.get(host.master) and host.holds()
 
-    def run(self, unscale: float = 1.0, found_inf: bool | None = None) -> StepInfo:
+    def run(self, unscale: float = 1.0, found_inf: bool | None = None, measured: bool = False) -> StepInfo:
         """As of `Plan`; parameters are being copied back when it returns."""
-        info = super().run(unscale, found_inf)
+        info = super().run(unscale, found_inf, measured)
+        if measured:
+            owners: dict[Tensor, Tensor] = {host.master: host.p for host in self._hosts}
+            self.measured = {owners[master]: found for master, found in self.measured.items()}
         if not info.skipped:
             self._new.clear()
             for host in self._hosts:

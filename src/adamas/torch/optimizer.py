@@ -20,6 +20,7 @@ from .exchange import exchange_of
 from .host import Hosts
 from .in_backward import InBackward
 from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
+from .measured import Measured
 from .mesh import spread_of
 from .offload import plan_of
 from .options import AVERAGE, Groups, StepInfo, check_group, check_placed
@@ -54,6 +55,9 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
 
     options = StepOptions()
     _plan: Plan | None = None
+    # What asks for steps to be measured, and what was measured last.
+    _watch: Any = None
+    _measured: Mapping[torch.Tensor, Measured] = {}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = {name: kwargs.pop(name) for name in STEP_OPTIONS if name in kwargs}
@@ -154,14 +158,16 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
             scaled = not self.__dict__.keys().isdisjoint(OF_SCALER)
+            measured = self._watch is not None and self._watch.due(self)
             if plan.on_device:
-                self._last_step = self._run_on_device(plan)
-                return loss
-            self._last_step = last = self._run_scaled(plan) if scaled else plan.run()
-            if last.skipped:
-                self._count_skip(plan)
+                self._last_step = self._run_on_device(plan, measured)
             else:
-                self._skips_in_a_row = 0
+                last = self._run_scaled(plan, measured) if scaled else plan.run(measured=measured)
+                self._last_step = last
+                if last.skipped:
+                    self._count_skip(plan)
+                else:
+                    self._skips_in_a_row = 0
         except BaseException as error:
             if isinstance(error, Exception):
                 self._tell_others()
@@ -169,6 +175,9 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
                 self._plan.rollback()
                 self._plan = None
             raise
+        if measured and plan.measured:
+            self._measured = plan.measured
+            self._watch.take(self, plan.measured)
         return loss
 
     def _tell_others(self) -> None:

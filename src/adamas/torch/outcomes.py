@@ -52,20 +52,20 @@ class Outcomes(torch.optim.Optimizer):
             self._info.kept_before = before
         return self._info
 
-    def _run_scaled(self, plan: Plan) -> StepInfo:
+    def _run_scaled(self, plan: Plan, measured: bool) -> StepInfo:
         """A step that unscales and skips for a GradScaler; a scale of 0 has lost the gradients."""
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         factor = 1.0 if scale is None else float(scale)
-        return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0)
+        return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0, measured)
 
-    def _run_on_device(self, plan: Plan) -> DeviceInfo:
+    def _run_on_device(self, plan: Plan, measured: bool) -> DeviceInfo:
         """A step that this thread does not wait for; how many were skipped it hears of a little later."""
         # A GradScaler has found the number 0 for an optimizer without gradients.
         given = (getattr(self, name, None) for name in ("grad_scale", "found_inf"))
         scale, found_inf = (
             x if x is None or isinstance(x, Tensor) else torch.tensor(float(x)) for x in given
         )
-        info = plan.run_on_device(scale, found_inf)
+        info = plan.run_on_device(scale, found_inf, measured)
         limit = self.options.warn_after_skips
         if limit is None or not (self.options.skip_nonfinite or found_inf is not None):
             return info

@@ -11,13 +11,16 @@ import torch
 from torch import Tensor
 
 from ..backends import exact, same_kernel, uses_names, watch
+from ..rules import Rule
 from ._compat import is_fake, local_tensor
 from .counters import Counters, Selection
 from .device_counters import DeviceCounters
 from .device_info import DeviceInfo
 from .device_step import DeviceStep
 from .exchange import exchange_of
-from .launchers import IDLE, Request
+from .launchers import IDLE, ParamState, Request
+from .measured import Measured
+from .observer import Observer
 from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant, values_of
 from .params import check_params, member_of
 from .placement import Made, place
@@ -54,7 +57,7 @@ class Plan:
         info_on: Callable[[torch.device], DeviceInfo] | None = None,
     ) -> None:
         """Place the parameters; `info_on` gives what a step on a device leaves there, if it may be there."""
-        self.groups = groups
+        self.groups, self._rule_of = groups, rule_of
         self._clip_factor = clip_factor or groups.options.clip_factor
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
@@ -89,6 +92,8 @@ class Plan:
         except BaseException:
             self.rollback()
             raise
+        self._members = placed.states
+        self._group_of = {id(member.p): k for k, member in found}
         self._params: list[Tensor] = [each.p for each in placed.states]
         self._shards = [(n, each) for n, each in enumerate(placed.states) if each.spread is not None]
         self._counted, self._idle = placed.counted, placed.idle
@@ -106,6 +111,9 @@ class Plan:
         self._rows = Rows(groups.options)
         self._mask: bytes | None = None
         self._resting: list[int] = []
+        self._places: list[tuple[int, ...]] = []
+        # What was measured of the last step, if that was to be.
+        self.measured: Mapping[Tensor, Measured] = {}
         self._selections: dict[bytes, tuple[Selection, list[int], list[tuple[int, ...]]]] = {}
         # A tensor without values has no norm.
         self._needs_grad_norm = groups.options.needs_grad_norm and not any(
@@ -192,7 +200,7 @@ class Plan:
                 self._selections.clear()
             known = self._selections[mask] = self._new_selection(mask)
             self._counters.take(known[0])
-        self._mask, self._resting = mask, known[1]
+        self._mask, self._resting, self._places = mask, known[1], known[2]
         for launcher, rows in zip(self._launchers, known[2], strict=True):
             launcher.select(rows)
         if self._on_device is not None:
@@ -221,13 +229,15 @@ class Plan:
         self._options[k] = options if is_constant(options) else None
         return True
 
-    def run(self, unscale: float = 1.0, found_inf: bool | None = None) -> StepInfo:
+    def run(self, unscale: float = 1.0, found_inf: bool | None = None, measured: bool = False) -> StepInfo:
         """Execute the step that `bind` prepared; a scalar that cannot be computed raises before any change.
 
         Args:
             unscale: the factor on all gradients, one over the loss scale.
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
+            measured: whether it is measured.
         """
+        observer = Observer(self.groups, self._rule_of_member, unscale) if measured else None
         words = None
         if self._measures or found_inf is not None:
             words, found_inf = self._measure(found_inf)
@@ -242,31 +252,54 @@ class Plan:
             for launcher in self._launchers:
                 launcher.stage(rows)
             # Kernels last: the other launchers run code that may raise.
-            for launcher in reversed(self._launchers):
-                launcher.launch(scale)
+            for k in reversed(range(len(self._launchers))):
+                if observer is None:
+                    self._launchers[k].launch(scale)
+                else:
+                    members = self._members[self._slices[k]]
+                    observer.launch(self._launchers[k], members, self._places[k], rows, scale)
                 self._made = []
             self._counters.advance(rows)
             self._made = []
         for launcher in self._launchers:
             launcher.unbind()
         record(self.groups, None if found_inf else norm)
+        self.measured = {} if observer is None else observer.measured
         return StepInfo(norm, factor, reason is not None, reason)
 
-    def run_on_device(self, scale: Tensor | None, found_inf: Tensor | None) -> DeviceInfo:
+    def run_on_device(
+        self, scale: Tensor | None, found_inf: Tensor | None, measured: bool = False
+    ) -> DeviceInfo:
         """Launch the step that `bind` prepared, without waiting for the device.
 
         Args:
             scale: the loss scale by which gradients are to be divided.
             found_inf: not 0 where a gradient was found not to be finite.
+            measured: whether it is measured, which does wait.
         """
-        assert self._on_device is not None
+        on_device = self._on_device
+        assert on_device is not None
         for member in self._whole:
             member.gather_grad()
-        info = self._on_device.run(self._needs_grad_norm, scale, found_inf)
+        self.measured = {}
+        if measured:
+            observer = Observer(self.groups, self._rule_of_member, 1.0 if scale is None else 1 / float(scale))
+            steps = observer.next_steps(self._members)
+            observer.around(
+                lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members, steps
+            )
+            info, self.measured = on_device.info, observer.measured
+        else:
+            info = on_device.run(self._needs_grad_norm, scale, found_inf)
         self._made = []
         for launcher in self._launchers:
             launcher.unbind()
         return info
+
+    def _rule_of_member(self, member: ParamState) -> Rule:
+        """The rule of the group of a parameter, with its options as they are."""
+        k = self._group_of[id(member.p)]
+        return self._rule_of(self.groups.param_groups[k])
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.

@@ -51,7 +51,8 @@ def pair(k, whole, counter, key, at_p, at_g, at_m, at_v, g_scale, coupled_decay,
     for half in range(2):
         bits = mixed(counter, key)
         p = decode_p(half_of(word_p, half))
-        g = g_scale * decode_g(half_of(word_g, half)) + where(coupled_decay != 0, coupled_decay * p, real(0))
+        pull = where(coupled_decay != 0, coupled_decay * p, real(0))
+        g = fused(g_scale, decode_g(half_of(word_g, half)), pull)
         p, new_m, new_v = update(decay_factor * p, g, decode_m(half_of(word_m, half)), decode_v(half_of(word_v, half)), beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)
         new_word_p = with_half(new_word_p, half, encode_pair_p(p, draw(bits, numpy.uint32(0x2618B891))))
         new_word_m = with_half(new_word_m, half, encode_pair_m(flush(new_m, real(0)), draw(bits, numpy.uint32(0x75970953))))

@@ -66,7 +66,8 @@ def step(job):
         for k in range(start, stop):
             bits = mixed(counter, key)
             p = real(load_p(at_p, k))
-            g = g_scale * decode_g(load_g(at_g, k)) + where(coupled_decay != 0, coupled_decay * p, real(0))
+            pull = where(coupled_decay != 0, coupled_decay * p, real(0))
+            g = fused(g_scale, decode_g(load_g(at_g, k)), pull)
             p, new_m, new_v = update(decay_factor * p, g, real(load_m(at_m, k)), real(load_v(at_v, k)), beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)
             store_p(at_p, k, numpy.float32(p))
             store_p_copied(at_p_copied, k, encode_p_copied(p, bits))

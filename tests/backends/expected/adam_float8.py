@@ -47,7 +47,8 @@ def block(first, shift, count, scale_at, packed_at, key, at_p, at_g, at_m, scale
     for k in range(first, first + 128):
         bits = scattered(block_key, k - first)
         p = real(load_p(at_p, k))
-        g = g_scale * real(load_g(at_g, k)) + where(coupled_decay != 0, coupled_decay * p, real(0))
+        pull = where(coupled_decay != 0, coupled_decay * p, real(0))
+        g = fused(g_scale, real(load_g(at_g, k)), pull)
         p, new_m, new_v = update(decay_factor * p, g, decode_m(load_m(at_m, k), scale_m), decode_v(load_v(at_v, k), scale_v), beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, eps_inside)
         store_p(at_p, k, numpy.float32(p))
         store_buffer_m(buffer_m, k - first, new_m)

@@ -47,6 +47,7 @@ def block_function(
     arguments: Sequence[str],
     random: Mapping[str, str],
     gradual: bool = False,
+    around: tuple[Sequence[str], Sequence[str]] = ((), ()),
 ) -> str:
     """The function that updates the elements that share scales.
 
@@ -57,6 +58,7 @@ def block_function(
         arguments: the names it uses, beside those of its place.
         random: the random bits of each array.
         gradual: whether no ε hides subnormal numbers.
+        around: the lines before and after the loop of the arithmetic.
     """
     scaled = [name for name, format in formats.items() if format.scaled]
     packed = [name for name in scaled if formats[name].packs > 1]
@@ -67,8 +69,10 @@ def block_function(
     lines += [f"top_{name} = numpy.uint32(0)" for name in changed]
     lines += [
         "block_key = tile_key(key, first + shift)",
+        *around[0],
         f"for k in range(first, first + {BLOCK}):",
         *indented(body),
+        *around[1],
     ]
     for name in changed:
         lines += _scaled(name, formats[name], gradual)

@@ -14,6 +14,7 @@ from .._columns import COPY, names_of_columns, reads_of_columns, real_of, sizes
 from .._draws import draws, in_blocks
 from .._recipe import ENVELOPE
 from .blocks import block_buffers, block_function, block_loop, hold, indented, joined
+from .measure import PIECE, USED, Measuring
 from .templates import CONVERT, FUNCTION, LOOP_OF_PAIRS, STEP
 
 __all__ = ["emit_conversion", "emit_step", "head", "value_of"]
@@ -27,6 +28,7 @@ def emit_step(
     scalars: Sequence[str],
     stamp: str,
     gradual: Mapping[str, bool] | None = None,
+    measured: str | None = None,
 ) -> str:
     """The kernel of one rule.
 
@@ -38,15 +40,17 @@ def emit_step(
         scalars: the names of the rule's scalars; a row has those of the envelope before them.
         stamp: what else the machine code depends on.
         gradual: whether each slot is signed, for rules whose state underflows gradually; see `_flushed`.
+        measured: for a kernel that measures its step, the slot that is divided by, "" for none.
     """
+    measuring = None if measured is None else Measuring(formats, measured, in_blocks(formats))
     placeholders = [f"{k}_th" for k in range(len(ENVELOPE) + len(scalars))]
-    taken = _identifiers(_step(title, "", formats, average, placeholders, stamp, gradual))
+    taken = _identifiers(_step(title, "", formats, average, placeholders, stamp, gradual, measuring))
     s: list[str] = []
     for name in (*ENVELOPE, *scalars):
         while name in taken or name in s:
             name += "_"
         s.append(name)
-    return _step(title, arithmetic, formats, average, s, stamp, gradual)
+    return _step(title, arithmetic, formats, average, s, stamp, gradual, measuring)
 
 
 def _identifiers(text: str) -> set[str]:
@@ -62,32 +66,44 @@ def _step(
     s: list[str],
     stamp: str,
     gradual: Mapping[str, bool] | None,
+    measuring: Measuring | None,
 ) -> str:
     """The kernel with these names for its scalars."""
     scaled = in_blocks(formats)
     arrays = sizes(formats, average)
     variables = names_of_columns(formats, average)
-    body = _body(formats, average, s, gradual=gradual)
+    body = _body(formats, average, s, gradual=gradual, measuring=measuring)
     scalar = "scalar_at(scalars, {} * row + {})"
     function, buffers = "", []
     loop = ["counter = counter_at(key, start + shift)", "for k in range(start, stop):", *indented(body)]
     if scaled:
         held = [line.partition(" = ")[0] for line in block_buffers(formats, ())]
-        arguments = ["key", *variables, *s, *held]
+        arguments = ["key", *variables, *s, *held, *(measuring.arguments if measuring else ())]
         written = [name for name in arrays if name != "g"]
-        function = block_function(formats, written, body, arguments, draws(formats), gradual is not None)
+        around = (measuring.first, measuring.last) if measuring else ((), ())
+        function = block_function(
+            formats, written, body, arguments, draws(formats), gradual is not None, around
+        )
         loop, buffers = block_loop(formats, arrays, written, arguments), block_buffers(formats, list(arrays))
-    elif not average and _all_packed(formats):
+    elif measuring is None and not average and _all_packed(formats):
         scalar = f"short_nan({scalar})"
         names = ", ".join([*variables, *s])
         function, loop = _pair(formats, names, s, gradual), LOOP_OF_PAIRS.format(names=names).splitlines()
+    elif measuring is not None:
+        loop = _in_pieces(loop, measuring)
+    if measuring is not None:
+        loop = [*measuring.of_chunk, *loop]
     reads = [f"{name} = {scalar.format(len(s), k)}" for k, name in enumerate(s)]
+    parts = head(formats, average)
+    if measuring is not None:
+        parts["imports"] = "\n".join([USED, parts["imports"]]).rstrip()
+        parts["accesses"] = "\n".join([parts["accesses"], *measuring.head])
     text = STEP.format(
         title=f"{title} in {', '.join(dict.fromkeys(f.name for f in formats.values()))}",
         arrays=", ".join(formats),
         stamp=stamp,
         real=real_of(formats),
-        **head(formats, average),
+        **parts,
         arithmetic=arithmetic,
         function=function,
         buffers=joined(4, buffers),
@@ -96,6 +112,12 @@ def _step(
         loop=joined(8, loop),
     )
     return re.sub(r" +$", "", text, flags=re.MULTILINE)
+
+
+def _in_pieces(loop: Sequence[str], measuring: Measuring) -> list[str]:
+    """The loop over the elements of a chunk, piece by piece."""
+    inner = [f"stop = min(end, start + {PIECE})", *measuring.first, *loop, *measuring.last, "start = stop"]
+    return ["end = stop", "while start < end:", *indented(inner)]
 
 
 def emit_conversion(source: Format, target: Format, stamp: str) -> str:
@@ -131,6 +153,7 @@ def _body(
     s: list[str],
     packed: bool = False,
     gradual: Mapping[str, bool] | None = None,
+    measuring: Measuring | None = None,
 ) -> list[str]:
     """One element: decode, envelope, rule, encode."""
     slots = [name for name in formats if name not in ("p", "g", COPY)]
@@ -142,9 +165,13 @@ def _body(
     lines = [
         "bits = scattered(block_key, k - first)" if blocks else "bits = mixed(counter, key)",
         f"p = {value_of('p', formats['p'], packed)}",
-        f"g = {scale} * {value_of('g', formats['g'], packed)} + where({decay} != 0, {decay} * p, real(0))",
+        f"pull = where({decay} != 0, {decay} * p, real(0))",
+        # Of two products in one sum, which is contracted would be chance.
+        f"g = fused({scale}, {value_of('g', formats['g'], packed)}, pull)",
         f"{results} = update({', '.join([f'{factor} * p', 'g', *values, *scalars])})",
     ]
+    if measuring is not None:
+        lines[2:2] = ["old_p = p", f"raw_g = {value_of('g', formats['g'], packed)}"]
     if gradual is not None:
         faded = [f"below_normal(new_{name})" for name in slots if gradual[name]]
         lines += ["silent = below_normal(g)", f"faded = {' & '.join(['silent', *faded])}"]
@@ -158,6 +185,8 @@ def _body(
             # Infinity would never come back: a second moment would stop its parameter for ever.
             value = f"saturated({value}, real({format.largest!r}))"
         lines.append(_store(name, format, value, random[name], packed))
+    if measuring is not None:  # the parameter as it is stored
+        lines += [f"stored_p = {value_of('p', formats['p'], packed)}", *measuring.each]
     if average:
         lines += [
             "mean = load_average(at_average, k)",

@@ -22,7 +22,7 @@ from ...rules import Rule
 from .. import exact
 from .._columns import columns
 from .._recipe import ENVELOPE, Recipe, recipe_of
-from . import halves, machine, randomness, slices, toolbox
+from . import halves, machine, measuring, randomness, slices, toolbox
 from .cache import load_module
 from .emit import emit_conversion, emit_step
 from .norm import emit_norm
@@ -76,6 +76,7 @@ def compile_rule(
     average: bool = False,
     copy: str | None = None,
     rows: bool = False,
+    measured: bool = False,
 ) -> Kernel:
     """The kernel of `rule`, compiled or loaded once a process.
 
@@ -89,6 +90,7 @@ def compile_rule(
         copy: the format in which the new parameters are written once more, rounded to nearest; one that has
             `Format.nearest`.
         rows: whether it is for rows of matrices, see `RowJob`.
+        measured: whether it measures its step, see `MeasuredJob`.
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
@@ -97,7 +99,8 @@ def compile_rule(
     """
     recipe = recipe_of(rule, str(p), g, slots, average, copy)
     text = arithmetic(recipe.title, rule.form().update, recipe.inputs, recipe.n_arrays)
-    return _compile(recipe, text, rows)
+    root = rule.gauge(1).root or "" if measured else None
+    return _compile(recipe, text, rows, root)
 
 
 @functools.cache
@@ -125,11 +128,10 @@ def compile_conversion(source: str, target: str, signed: bool) -> Kernel:
 
 
 @functools.cache
-def _compile(recipe: Recipe, text: str, rows: bool) -> Kernel:
-    title, chosen, scalars, signs = recipe.title, dict(recipe.formats), recipe.scalars, recipe.signs
-    text = emit_step(
-        title, text, chosen, recipe.average, scalars, _stamp(), None if signs is None else dict(signs)
-    )
+def _compile(recipe: Recipe, text: str, rows: bool, measured: str | None) -> Kernel:
+    title, chosen, scalars = recipe.title, dict(recipe.formats), recipe.scalars
+    signs = None if recipe.signs is None else dict(recipe.signs)
+    text = emit_step(title, text, chosen, recipe.average, scalars, _stamp(), signs, measured)
     if rows:
         width = len(columns(chosen, recipe.average))
         text = by_rows(text, width, max(format.stored.itemsize for format in chosen.values()))
@@ -145,7 +147,10 @@ def _compile(recipe: Recipe, text: str, rows: bool) -> Kernel:
 @functools.cache
 def _stamp() -> str:
     """Changes with the toolbox, the formats and the CPU's vectors, which Numba's own cache does not watch."""
-    files = [Path(str(module.__file__)) for module in (exact, halves, machine, randomness, slices, toolbox)]
+    files = [
+        Path(str(module.__file__))
+        for module in (exact, halves, machine, measuring, randomness, slices, toolbox)
+    ]
     files += sorted(Path(str(formats.__file__)).parent.glob("*.py"))
     content = [*(file.read_bytes() for file in files), repr(machine.vector_bits()).encode()]
     return "toolbox " + hashlib.sha256(b"".join(content)).hexdigest()[:16]

@@ -16,8 +16,7 @@ from numba import cfunc, njit, types
 from numba.extending import intrinsic
 
 from .. import exact
-from .machine import fuses
-from .toolbox import access, bitcast, scratch
+from .toolbox import access, bitcast, fused, scratch
 
 __all__ = [
     "ABOVE",
@@ -76,18 +75,6 @@ float_bits, from_float_bits = bitcast(types.float64, types.uint64), bitcast(type
 scratch_squares, scratch_words = scratch(WHOLE, types.float64), scratch(exact.LENGTH, types.int64)
 load_square, store_square = access("squares", "g squares words", types.float64)
 load_word, store_word = access("words", "g squares words", types.int64)
-
-
-@intrinsic
-def fused(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
-    """x y + z, rounded once where the CPU has an instruction for it; else the product must be exact."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if fuses():
-            return builder.fma(*args)
-        return builder.fadd(builder.fmul(args[0], args[1]), args[2])
-
-    return types.float64(types.float64, types.float64, types.float64), generate
 
 
 @intrinsic

@@ -16,7 +16,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from .halves import half_of, with_half
-from .machine import widest_vectors
+from .machine import fuses, widest_vectors
 
 __all__ = [
     "access",
@@ -26,6 +26,7 @@ __all__ = [
     "claim_chunk",
     "copy_bytes",
     "flush",
+    "fused",
     "half_of",
     "inline",
     "inline_late",
@@ -198,6 +199,18 @@ def _float_to_half(typing_context: Any, x: Any) -> Any:
         return builder.bitcast(builder.fptrunc(args[0], ir.HalfType()), ir.IntType(16))
 
     return types.uint16(types.float32), generate
+
+
+@intrinsic
+def fused(typing_context: Any, x: Any, y: Any, z: Any) -> Any:
+    """x y + z, rounded once where the CPU has an instruction for it."""
+
+    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if fuses():
+            return builder.fma(*args)
+        return builder.fadd(builder.fmul(args[0], args[1]), args[2])
+
+    return x(x, x, x), generate
 
 
 @inline

@@ -80,6 +80,11 @@ class Store:
                 f"results cannot be written to {self.folder}: {error.strerror}. Name another (--results)"
             ) from error
 
+    def file(self, record: Record) -> Path:
+        """Return where this record is: among the runs, or among the failures."""
+        path = self.path(record["configuration"])
+        return self.folder / "failures" / path.name if record["status"] == FAILED else path
+
     def write(self, configuration: Mapping[str, Any], measured: Mapping[str, Any]) -> None:
         """Store the record of a measurement, as `put` does."""
         self.put(record(configuration, measured))
@@ -95,9 +100,8 @@ class Store:
             TypeError, ValueError: it is no JSON.
         """
         content = encode(record)
-        path = self.path(record["configuration"])
-        failure = self.folder / "failures" / path.name
-        target = failure if record["status"] == FAILED else path
+        target = self.file(record)
+        failure = self.folder / "failures" / target.name
         try:
             target.parent.mkdir(exist_ok=True)
             write_atomically(target, content)

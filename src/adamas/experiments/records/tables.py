@@ -35,13 +35,49 @@ def summary(record: Record) -> dict[str, Any]:
     }
 
 
-def listed(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """Return a row of short texts for each; a rule shows its stepsize and the fields that vary."""
-    varied = _varied(records)
-    return [_row(summary(record), varied) for record in records]
+def named(records: Sequence[Record], beginnings: Sequence[str]) -> list[Record]:
+    """Return the records whose names begin with one of these.
+
+    Raises:
+        ExperimentError: no name begins with one of them.
+    """
+    names = [key(record["configuration"]) for record in records]
+    for beginning in beginnings:
+        if not any(name.startswith(beginning) for name in names):
+            raise ExperimentError(f"no run begins with {beginning!r}: `adamas results` lists those there are")
+    return [record for name, record in zip(names, records, strict=True) if name.startswith(tuple(beginnings))]
 
 
-def _row(shown: dict[str, Any], varied: Mapping[Any, set[str]]) -> dict[str, Any]:
+def facts(record: Record) -> dict[str, str]:
+    """Return all of one run as short texts by name, without its history."""
+    shown = summary(record)
+    texts = {
+        name: _pairs(value)
+        for name, value in [*shown.pop("configuration").items(), *shown.pop("last").items()]
+    }
+    return {"run": shown.pop("run"), **texts, **{name: _pairs(value) for name, value in shown.items()}}
+
+
+def listed(records: Sequence[Record]) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Return rows of short values under what they share, for each problem and configuration.
+
+    A rule shows its stepsize and the fields that vary; rows of a table are in the order of these.
+    """
+    varied, shortest = _varied(records), _shortest([key(record["configuration"]) for record in records])
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for record in records:
+        heading, row = _row(summary(record), varied, shortest)
+        grouped.setdefault(heading, []).append(row)
+    return [_shared(heading, sorted(rows, key=_order)) for heading, rows in grouped.items()]
+
+
+def _shortest(names: Sequence[str], least: int = 8) -> int:
+    """Return how many characters tell all names apart."""
+    whole = max(map(len, names), default=least)
+    return next((n for n in range(least, whole) if len({name[:n] for name in names}) == len(names)), whole)
+
+
+def _row(shown: dict[str, Any], varied: Mapping[Any, set[str]], shortest: int) -> tuple[str, dict[str, Any]]:
     rest = dict(shown["configuration"])
     kind = [str(rest.pop(name)) for name in ("kind", "problem", "stream") if name in rest]
     options, rule, seed = rest.pop("options", {}), rest.pop("rule", None), rest.pop("seed", None)
@@ -50,16 +86,43 @@ def _row(shown: dict[str, Any], varied: Mapping[Any, set[str]]) -> dict[str, Any
         name = rule.get("name")
         told = {field: value for field, value in rule.items() if field == "lr" or field in varied[name]}
         rule = f"{name} {_pairs(told)}"
-    return {
-        "run": shown["run"][:8],
-        "problem": " ".join(kind) + (f" ({_pairs(options)})" if options else ""),
-        "rule": rule,
-        "configuration": _pairs(rest),
-        "seed": seed,
-        "status": shown["status"],
-        "last": shown["error"] or _pairs(shown["last"]),
-        "seconds": shown["seconds"],
-    }
+    problem = " ".join(kind) + (f" ({_pairs(options)})" if options else "")
+    row = {"run": shown["run"][:shortest], "rule": rule, "seed": seed, "status": shown["status"]}
+    measures = {name: float(value) for name, value in shown["last"].items() if _is_number(value)}
+    row |= {**measures, "seconds": shown["seconds"], "failure": shown["error"]}
+    return ", ".join(filter(None, [problem, _pairs(rest)])), row
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _shared(heading: str, rows: list[dict[str, Any]]) -> tuple[str, list[dict[str, Any]]]:
+    """Return the rows of one heading with the same columns; what is the same in all goes to the heading."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    # Seconds and what went wrong are last, behind all measures.
+    names = [name for name in names if name not in ("seconds", "failure")] + ["seconds", "failure"]
+    columns = {name: [row.get(name) for row in rows] for name in names}
+    columns = {name: values for name, values in columns.items() if any(v is not None for v in values)}
+    same = [
+        name
+        for name in ("seed", "status", "epoch")
+        if len(rows) > 1 and len(set(map(str, columns.get(name, [0, 1])))) == 1
+    ]
+    heading = ", ".join([heading, *(_pairs({name: columns.pop(name)[0]}) for name in same)])
+    return heading, [{name: values[k] for name, values in columns.items()} for k in range(len(rows))]
+
+
+def _order(row: Mapping[str, Any]) -> list[tuple[float, str]]:
+    """Sort numbers within texts by their size."""
+    return [_as_number(word) for word in f"{row['rule']} {row['seed']}".split()]
+
+
+def _as_number(word: str) -> tuple[float, str]:
+    try:
+        return float(word.rstrip(",")), ""
+    except ValueError:
+        return float("-inf"), word
 
 
 def _varied(records: Sequence[Record]) -> dict[Any, set[str]]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ..._tools import modules
@@ -26,6 +27,7 @@ __all__ = [
     "IDLE",
     "DeviceLauncher",
     "Launcher",
+    "MeasuringLauncher",
     "Member",
     "ParamState",
     "Prepared",
@@ -163,6 +165,8 @@ class Launcher(Protocol):
     on_device: ClassVar[bool]
     # Whether it is for parameters of which a step is of rows; None for both.
     row_wise: ClassVar[bool | None]
+    # Whether it is a `MeasuringLauncher`; else a step is measured by torch, around `launch`.
+    measures: ClassVar[bool]
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
@@ -257,6 +261,22 @@ class DeviceLauncher(Launcher, Protocol):
 
     def launch_prepared(self) -> None:
         """Update the active parameters and their state."""
+        ...
+
+
+class MeasuringLauncher(Launcher, Protocol):
+    """A launcher that measures a step as it takes it."""
+
+    def launch_measured(self, grad_scale: float | Tensor, limits: NDArray[Any]) -> NDArray[Any]:
+        """As `launch`; measure the step as it goes.
+
+        Args:
+            grad_scale: as of `launch`.
+            limits: `backends.numba.LIMITS` of each member.
+
+        Returns:
+            `backends.numba.MEASURES` of each member.
+        """
         ...
 
 

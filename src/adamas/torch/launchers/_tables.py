@@ -55,6 +55,7 @@ class TableLauncher:
     keeps_state = True
     on_device = False
     row_wise = False
+    measures = False
     # The factor on all gradients that was written last.
     _grad_scale: Any = None
     # Runs the pass.
@@ -199,13 +200,16 @@ class TableLauncher:
         return True
 
     def launch(self, grad_scale: float | Tensor) -> None:
+        self._take(grad_scale, self._execute)
+
+    def _take(self, grad_scale: float | Tensor, execute: Callable[[], None]) -> None:
         if grad_scale is not self._grad_scale and grad_scale != self._grad_scale:
             self._write_grad_scale(float(grad_scale))
             self._grad_scale = grad_scale
         staged = self._selection.staged
         for member in staged:  # copies of what a kernel cannot read as it lies
             member.to_layout()
-        self._execute()
+        execute()
         for member in staged:
             member.from_layout()
         torch.autograd.graph.increment_version(self._selection.params)

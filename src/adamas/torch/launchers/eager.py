@@ -28,6 +28,7 @@ class EagerLauncher:
     keeps_state = True
     on_device = False
     row_wise = False
+    measures = False
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:

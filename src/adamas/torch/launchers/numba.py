@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...backends.exact import INFINITE
-from ...backends.numba import Job, Kernel, NormJob, compile_rule
+from ...backends.numba import Job, Kernel, MeasuredJob, NormJob, compile_rule
 from .._openmp import default_pool
 from . import Member, ParamState, Request, StepScalars
 from ._tables import TableLauncher, copy_format, kernel_for, why_no_table
@@ -24,6 +25,9 @@ class NumbaLauncher(TableLauncher):
 
     name = "numba"
     rank = 0
+    measures = True
+    # The job that measures, once a step has been measured.
+    _measured: MeasuredJob | None = None
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
@@ -53,6 +57,7 @@ class NumbaLauncher(TableLauncher):
             self._norms.append(NormJob(self._job, None if all(counted) else counted))
             if not all(counted):
                 self._norms.append(NormJob(self._job, [not on for on in counted]))
+        self._rule = requests[0].rule
         self._key = options.key if key.rounds else None
         self._written: tuple[list[int], list[int]] = [], []
         self._pool = default_pool()
@@ -77,6 +82,14 @@ class NumbaLauncher(TableLauncher):
         for others in self._norms[1:]:
             words[INFINITE:] += others.words[INFINITE:]
         return torch.from_numpy(words)
+
+    def launch_measured(self, grad_scale: float | Tensor, limits: NDArray[Any]) -> NDArray[Any]:
+        if self._measured is None:
+            self._measured = MeasuredJob(self._job, self._rule)
+        job, found = self._measured, list[NDArray[Any]]()
+        job.write_limits(limits)
+        self._take(grad_scale, lambda: found.append(job.measure(self._pool)))
+        return found[0]
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         for place, row in enumerate(self._selection.rows):

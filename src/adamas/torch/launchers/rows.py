@@ -36,6 +36,7 @@ class RowLauncher:
     keeps_state = True
     on_device = False
     row_wise = True
+    measures = False
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:

@@ -29,6 +29,7 @@ class UpstreamLauncher:
     keeps_state = False
     on_device = False
     row_wise = None
+    measures = False
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:

@@ -233,7 +233,9 @@ def _exploding(e: Evidence) -> Iterator[Diagnosis]:
 
 def _epsilon(e: Evidence) -> Iterator[Diagnosis]:
     last = e.last(2)
-    if last and all(t.hidden is not None and t.hidden > 0.5 for t in last):
+    # Adadelta has eps in its numerator too: it begins with steps that eps sets.
+    by_design = any("rho" in group.options for group in e.now.groups)
+    if last and not by_design and all(t.hidden is not None and t.hidden > 0.5 for t in last):
         names = e.of_measured(lambda m: (m.hidden or 0) - m.zeros > 0.5 * (m.elements - m.zeros))
         message = f"For {last[-1].hidden:.0%} of elements sqrt(v) is less than eps, which sets their steps."
         yield Diagnosis(
@@ -245,7 +247,8 @@ def _epsilon(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def _beta2(e: Evidence) -> Iterator[Diagnosis]:
-    last = [t.shortfall for t in e.last(_IN_A_ROW)]
+    # Where the denominator is a variance, a mean is beyond it, whatever it remembers.
+    last = [t.shortfall if (t.signal or 0) < 3 else None for t in e.last(_IN_A_ROW)]
     betas = [b for group in e.now.groups if (b := second_decay(group.options)) is not None]
     known = [x for x in last if x is not None]
     if len(known) < _IN_A_ROW or not betas or min(betas) < 0.999:

@@ -126,7 +126,7 @@ def _total(report: Report, began: int) -> Total:
     squares = [m for m in found if m.mean_square is not None]
     second = sum((m.mean_square or 0.0) * m.elements for m in squares)
     return Total(
-        step=max(m.step for m in found) - began,
+        step=(report.step or 0) - began,
         grad=_norm([m.grad_norm for m in found]),
         param=_norm([m.param_norm for m in found]),
         update=_norm([m.update_norm for m in found]),

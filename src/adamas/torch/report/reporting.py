@@ -22,10 +22,8 @@ __all__ = ["Reporting"]
 class Reporting(torch.optim.Optimizer):
     """The part of an optimizer that says what it does."""
 
-    # What the last measured step did, and who asks for steps to be measured. Copies are not watched.
-    _measured: Mapping[Tensor, Measured] = {}
-    _watch: Watches | None = None
-
+    _measured: Mapping[Tensor, Measured]
+    _watch: Watches | None
     _groups: Any
     rule_of: Any
 
@@ -95,5 +93,9 @@ class Reporting(torch.optim.Optimizer):
         groups: Groups = self._groups()
         found = report_of(type(self).__name__, groups, self.rule_of, model, measured, reads, settled)
         optimizer: Any = self
+        step: int | None = None
+        if measured:
+            counted = max(each.step for each in measured.values())
+            step = counted if groups.keeps_steps or self._watch is None else self._watch.taken
         factor = optimizer.last_step.clip_factor
-        return dataclasses.replace(found, clip_factor=factor, watched=bool(self._watch))
+        return dataclasses.replace(found, step=step, clip_factor=factor, watched=bool(self._watch))

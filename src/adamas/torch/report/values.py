@@ -162,7 +162,6 @@ class ParamReport:
             "steps": self.steps,
             "never_stepped": self.never_stepped,
             "behind": self.behind,
-            "measured_at": None if self.measured is None else self.measured.step,
             **self.quantities(),
             "notes": "; ".join(self.notes),
         }
@@ -212,6 +211,8 @@ class Report:
         optimizer: the name of its class.
         options: the options of the step that were given.
         groups: the parameter groups.
+        step: the step that was measured, counted by the parameter that has taken most, or, where a rule
+            keeps no count, from the beginning of the watch; None before one.
         clip_factor: the factor that clipping applied to the gradients in the last step.
         missing: the parameters of the model that are trained and that the optimizer lacks, by name.
         foreign: the parameters of the optimizer that are not the model's, by name or number.
@@ -222,6 +223,7 @@ class Report:
     optimizer: str
     options: Mapping[str, Any]
     groups: tuple[GroupReport, ...]
+    step: int | None = None
     clip_factor: float = 1.0
     missing: tuple[str, ...] = ()
     foreign: tuple[str, ...] = ()
@@ -239,11 +241,6 @@ class Report:
         return " and ".join(sorted({param.backend or "none" for param in self.params})) or "none"
 
     @property
-    def step(self) -> int | None:
-        """The step that was measured, of the parameter that has taken most; None before one."""
-        return max((param.measured.step for param in self.params if param.measured), default=None)
-
-    @property
     def first_nonfinite(self) -> str | None:
         """The first parameter whose gradient was not finite."""
         found = (param.label for param in self.params if param.measured and param.measured.nonfinite)
@@ -252,7 +249,10 @@ class Report:
     @property
     def rows(self) -> list[dict[str, Any]]:
         """A flat dictionary for each parameter; `pandas.DataFrame(report.rows)` is a table of them."""
-        return [param.row() for param in self.params]
+        return [
+            param.row() | {"measured_at": None if param.measured is None else self.step}
+            for param in self.params
+        ]
 
     def to_json(self, indent: int | None = None) -> str:
         """The whole report as JSON; what is NaN or infinite is null.

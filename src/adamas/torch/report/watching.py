@@ -72,12 +72,14 @@ class Watches:
     Attributes:
         start: the report of the beginning.
         seen: the last reports, from the oldest to the newest.
+        taken: the number of the step that was measured last, from the beginning on.
     """
 
     def __init__(self, start: Report) -> None:
         self.start = start
         self._each: list[Watch] = []
         self.seen: deque[Report] = deque(maxlen=MEMORY)
+        self.taken = self._asked = 0
         self._told: set[str] = set()
         # The plan of the last report: as long as it holds, parameters and formats are those of then.
         self._plan: Callable[[], Any] = _none
@@ -107,6 +109,7 @@ class Watches:
 
     def due(self, optimizer: Any) -> bool:
         """Whether the next step is to be measured; every step is asked about once."""
+        self._asked += 1
         for each in self._each:
             each._since += 1
         return any(each._due() for each in self._each)
@@ -117,6 +120,7 @@ class Watches:
         Raises:
             Exception: that of a callback, or of a file that cannot be written.
         """
+        self.taken = self._asked
         due = [each for each in self._each if each._due()]
         for each in due:
             each._since = 0
