@@ -41,8 +41,7 @@ class Reporting(torch.optim.Optimizer):
         Raises:
             TypeError: `model` is no module.
         """
-        if model is not None and not isinstance(model, nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        _check_model(model)
         watch = self._watch
         if model is None and watch is not None:
             model = watch.model
@@ -78,6 +77,7 @@ class Reporting(torch.optim.Optimizer):
         if every is None:
             self._watch = None
             return None
+        _check_model(model)
         watches = self._watch or Watches(self._reported(model, {}, reads=True))
         made = watches.add(every, to, model)
         self._watch = watches
@@ -99,3 +99,8 @@ class Reporting(torch.optim.Optimizer):
             step = counted if groups.keeps_steps or self._watch is None else self._watch.taken
         factor = optimizer.last_step.clip_factor
         return dataclasses.replace(found, step=step, clip_factor=factor, watched=bool(self._watch))
+
+
+def _check_model(model: Any) -> None:
+    if model is not None and not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")

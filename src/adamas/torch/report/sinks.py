@@ -61,12 +61,22 @@ def _file(path: Path) -> Sink:
         raise ValueError(f"to must be the path of a file in a folder that exists, got {str(path)!r}")
     if path.suffix != ".csv":
         return lambda report: append_lines(path, "".join(f"{json.dumps(row)}\n" for row in _rows(report)))
-    if path.exists() and path.stat().st_size and _header() != path.open(encoding="utf-8").readline().strip():
+    if _first_line(path) not in ("", _HEADER):
         raise ValueError(f"{str(path)!r} has other columns than a report: give another path")
-    return lambda report: append_lines(path, _csv(report, header=not (path.exists() and path.stat().st_size)))
+    return lambda report: append_lines(path, _csv(report, header=not _first_line(path)))
+
+
+def _first_line(path: Path) -> str:
+    """The first line of a file; empty where there is none that is whole."""
+    if not path.exists():
+        return ""
+    with path.open(encoding="utf-8", newline="") as file:
+        line = file.readline()
+    return line if line.endswith("\n") else ""
 
 
 _KEYS = ("step", "name", "group", "lr", "steps", "behind", *QUANTITIES)
+_HEADER = ",".join(_KEYS) + "\n"
 
 
 def _rows(report: Report) -> list[dict[str, Any]]:
@@ -74,14 +84,7 @@ def _rows(report: Report) -> list[dict[str, Any]]:
     return [plain({"step": report.step, **{key: row[key] for key in _KEYS[1:]}}) for row in report.rows]
 
 
-def _header() -> str:
-    return ",".join(_KEYS)
-
-
 def _csv(report: Report, header: bool) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, _KEYS, lineterminator="\n")
-    if header:
-        writer.writeheader()
-    writer.writerows(_rows(report))
-    return text.getvalue()
+    csv.DictWriter(text, _KEYS, lineterminator="\n").writerows(_rows(report))
+    return _HEADER * header + text.getvalue()

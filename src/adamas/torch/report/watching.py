@@ -31,13 +31,11 @@ class Watch:
         model: the model whose parameters the optimizer's should be; None where none was given.
     """
 
-    def __init__(self, watches: Watches, every: Any, to: Any, model: Any) -> None:
+    def __init__(self, watches: Watches, every: Any, to: Any, model: nn.Module | None) -> None:
         self._watches = watches
         self._since = 0
         self._sink: Sink | None = sink_of(to)
         self.every = every
-        if model is not None and not isinstance(model, nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
         self.model = model
 
     @property
@@ -87,11 +85,11 @@ class Watches:
     def __bool__(self) -> bool:
         return bool(self._each)
 
-    def add(self, every: Any, to: Any, model: Any) -> Watch:
+    def add(self, every: Any, to: Any, model: nn.Module | None) -> Watch:
         """Begin a watch.
 
         Raises:
-            TypeError: `to` or `model` is of no use.
+            TypeError: `to` is of no use.
             ValueError: `every` is not positive, or a file cannot be written.
         """
         watch = Watch(self, every, to, model)
