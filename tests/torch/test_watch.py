@@ -345,3 +345,14 @@ def test_frozen_parameters_are_neither_missing_nor_unused() -> None:
     opt.watch(every=2, model=model)
     fit(model, opt, 0, steps=10)
     assert opt.report().warnings == ()
+
+
+def test_steps_in_the_backward_pass_are_not_watched() -> None:
+    opt = Adam(simple())
+    opt.watch()
+    with pytest.raises(RuntimeError, match="not measured"):
+        opt.step_in_backward()
+    opt.watch(every=None)
+    opt.step_in_backward()
+    with pytest.raises(RuntimeError, match="not measured"):
+        opt.watch()

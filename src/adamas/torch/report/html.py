@@ -14,7 +14,9 @@ __all__ = ["page"]
 
 # Grey of half the strength of the text is seen on light and on dark alike, whatever the page decides.
 _STYLE = """
-.adamas-report { font: 14px/1.45 system-ui, sans-serif; color: inherit; max-width: 100%; }
+.adamas-report { font: 14px/1.45 system-ui, sans-serif; color: inherit; max-width: 100%;
+  container-type: inline-size; }
+.adamas-report .table { overflow-x: auto; }
 .adamas-report p { margin: .3em 0; overflow-wrap: anywhere; }
 .adamas-report ul { margin: .6em 0; padding: 0; list-style: none; }
 .adamas-report li { margin: .4em 0; padding: .4em .8em; border-left: 4px solid #d97706;
@@ -26,7 +28,7 @@ _STYLE = """
   font-weight: normal; color: inherit; border: 0; }
 .adamas-report thead th { font-weight: 600; vertical-align: bottom; }
 .adamas-report th:first-child { text-align: left; font-family: ui-monospace, monospace; font-size: 13px;
-  white-space: normal; min-width: 9em; }
+  white-space: normal; min-width: 13em; overflow-wrap: anywhere; }
 .adamas-report .group th { font-family: inherit; font-weight: 600; background: rgba(128, 128, 128, .12); }
 .adamas-report .share { background: linear-gradient(to right, rgba(59, 130, 246, .35) var(--share),
   transparent 0) no-repeat; }
@@ -36,14 +38,13 @@ _STYLE = """
 .adamas-report svg line { stroke: currentColor; }
 .adamas-report svg rect { fill: currentColor; opacity: .35; }
 .adamas-report small { opacity: .75; }
-@media (max-width: 700px) {
+@container (max-width: 760px) {
   .adamas-report thead { display: none; }
   .adamas-report tr { display: grid; grid-template-columns: 1fr 1fr; padding: .4em 0; }
   .adamas-report th { grid-column: 1 / -1; }
   .adamas-report td { display: flex; justify-content: space-between; gap: .6em; text-align: left;
     white-space: normal; }
   .adamas-report .signal { grid-column: 1 / -1; }
-  .adamas-report th { overflow-wrap: anywhere; }
   .adamas-report td::before { content: attr(data-label); opacity: .75; }
 }
 """
@@ -93,14 +94,14 @@ _Folded = list[tuple[str, list[ParamReport]]]
 
 def _table(report: Report, groups: Sequence[tuple[int, _Folded]], shown: Sequence[Column]) -> Iterator[str]:
     heads = "".join(f"<th>{escape(head)}</th>" for head in (*_FIXED, *(column[0] for column in shown)))
-    yield f"<table><thead><tr><th>parameter</th>{heads}</tr></thead><tbody>"
+    yield f'<div class="table"><table><thead><tr><th>parameter</th>{heads}</tr></thead><tbody>'
     for k, rows in groups:
         if len(groups) > 1:
             width = 1 + len(_FIXED) + len(shown)
             options = settings(report.groups[k].differing)
             yield f'<tr class="group"><th colspan="{width}">group {k}: {escape(options)}</th></tr>'
         yield from (_row(name, same, shown) for name, same in rows)
-    yield "</tbody></table>"
+    yield "</tbody></table></div>"
 
 
 def _row(name: str, same: Sequence[ParamReport], shown: Sequence[Column]) -> str:

@@ -24,6 +24,7 @@ class Reporting(torch.optim.Optimizer):
 
     _measured: Mapping[Tensor, Measured]
     _watch: Watches | None
+    _in_backward: Any
     _groups: Any
     rule_of: Any
 
@@ -73,11 +74,14 @@ class Reporting(torch.optim.Optimizer):
         Raises:
             TypeError: `to` is nothing that a report can be given to, or `model` is no module.
             ValueError: `every` is not positive, or no file can be at the path.
+            RuntimeError: it steps in the backward pass, where nothing is measured.
         """
         if every is None:
             self._watch = None
             return None
         _check_model(model)
+        if self._in_backward is not None:
+            raise RuntimeError("steps in the backward pass are not measured: remove() that before watch()")
         watches = self._watch or Watches(self._reported(model, {}, reads=True))
         made = watches.add(every, to, model)
         self._watch = watches
