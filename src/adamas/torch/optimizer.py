@@ -25,7 +25,7 @@ from .mesh import spread_of
 from .offload import plan_of
 from .options import AVERAGE, Groups, StepInfo, check_group, check_placed
 from .outcomes import OF_SCALER, Outcomes
-from .report import Report, report_of
+from .report import Reporting
 from .skips import WINDOW_KEY, keep_window
 from .state import check_fit
 from .step import Plan
@@ -34,7 +34,7 @@ from .tracking import Tracking
 __all__ = ["FusedOptimizer"]
 
 
-class FusedOptimizer(InBackward, Tracking, Checkpoints, Outcomes, torch.optim.Optimizer):
+class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, torch.optim.Optimizer):
     """A torch optimizer whose step is one compiled pass of a rule over all parameters.
 
     Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
@@ -276,13 +276,6 @@ class FusedOptimizer(InBackward, Tracking, Checkpoints, Outcomes, torch.optim.Op
         self.catch_up()
         kept = {name: getattr(self, name) for name in own}
         return {**super().__getstate__(), **kept, **self._own_scaling()}
-
-    def report(self) -> Report:
-        """What each parameter is stepped with: its group's options, backend, and the formats of its state.
-
-        `print(optimizer.report())` shows it as a table of 80 columns; before the first step too.
-        """
-        return report_of(type(self).__name__, self._groups(), self.rule_of)
 
     @contextlib.contextmanager
     def averaged_parameters(self) -> Iterator[None]:
