@@ -78,7 +78,7 @@ class Measured:
     hidden: int | None
     mean_square: float | None
     signal: tuple[float, ...] | None
-    oldest_row: int | None = None
+    oldest_row: int | None
 
 
 def _unit(lr: float) -> float:
@@ -110,13 +110,14 @@ def measured_of(
     elements: int,
     unscale: float,
     signal: tuple[float, ...] | None,
+    oldest_row: int | None,
 ) -> Measured:
     """The value of one parameter.
 
     Args:
         sums: `MEASURES`.
         gauge: how its state is read.
-        step, lr, elements, signal: as of `Measured`.
+        step, lr, elements, signal, oldest_row: as of `Measured`.
         unscale: the factor on its gradient, one over the loss scale.
     """
     gradient, parameter, update, root, nonfinite, zeros, unmoved, far, hidden, largest = sums
@@ -136,6 +137,7 @@ def measured_of(
         hidden=int(hidden) if divides else None,
         mean_square=root * gauge.root_factor / elements if divides and gauge.rooted else None,
         signal=signal,
+        oldest_row=oldest_row,
     )
 
 

@@ -17,10 +17,12 @@ from .launchers import IDLE, Launcher, MeasuringLauncher, ParamState, StepScalar
 from .measured import NO_LIMITS, Measured, limits_of, measured_of, sample, samples_of, signals_of, sums_of
 from .options import Groups
 from .slots import find
+from .untouched import Untouched
 
 __all__ = ["Observer"]
 
 _GRADIENT, _PARAMETER = MEASURES.index("squared_gradient"), MEASURES.index("squared_parameter")
+_ZEROS = MEASURES.index("zeros")
 
 
 class _Reading(NamedTuple):
@@ -40,13 +42,21 @@ class Observer:
         groups: of the optimizer.
         rule_of: the rule of a parameter, with the options of this step.
         unscale: the factor on all gradients, one over the loss scale.
+        untouched: what remembers rows from one measured step to the next.
 
     Attributes:
         measured: what was found, of each parameter that the step has taken.
     """
 
-    def __init__(self, groups: Groups, rule_of: Callable[[ParamState], Rule], unscale: float) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        rule_of: Callable[[ParamState], Rule],
+        unscale: float,
+        untouched: Untouched,
+    ) -> None:
         self._groups, self._rule_of, self._unscale = groups, rule_of, unscale
+        self._untouched = untouched
         self.measured: dict[Tensor, Measured] = {}
 
     def launch(
@@ -159,7 +169,17 @@ class Observer:
                 elements=p.numel() * (2 if p.is_complex() else 1),
                 unscale=self._unscale,
                 signal=signal,
+                oldest_row=self._oldest(member, reading, numbers[k][_ZEROS]),
             )
+
+    def _oldest(self, member: ParamState, reading: _Reading, zeros: float) -> int | None:
+        """As of `Measured.oldest_row`; a row's worth of zeros is what it takes to look."""
+        shape = member.local.shape
+        if len(shape) < 2 or not shape[0] or zeros < shape[1:].numel() or member.whole_grad is not None:
+            return None
+        g = dense_grad(_grad(member).detach(), takes_sparse=True)
+        rule, state = self._rule_of(member), self._state(member)
+        return self._untouched.oldest(member.p, g, rule, reading.step, state, reading.keys)
 
     def _reading(self, member: ParamState, t: int) -> _Reading:
         rule = self._rule_of(member)
