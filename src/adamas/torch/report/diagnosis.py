@@ -141,7 +141,7 @@ def _decay(e: Evidence) -> Iterator[Diagnosis]:
             return False
         if p.decay == "decoupled":
             return (p.lr or 0.0) * p.weight_decay > 0.01
-        return p.weight_decay * p.measured.param_norm > 3 * p.measured.grad_norm > 0 and len(p.shape) > 1
+        return p.weight_decay * p.measured.param_norm > 10 * p.measured.grad_norm > 0 and len(p.shape) > 1
 
     if names := e.names(strong, _IN_A_ROW):
         first = next(p for p in e.now.params if p.label == names[0])
