@@ -18,7 +18,7 @@ from adamas.cli import app
 from adamas.cli._output import show_json
 from adamas.cli._table import show_facts, show_table, show_text
 
-COMMANDS = modules.names(cli.__name__)
+COMMANDS = [name.rstrip("_") for name in modules.names(cli.__name__)]
 ROWS = [
     {
         "run": "cb5ab23161433f6c",

@@ -17,7 +17,7 @@ FLOORS = {
     **dict.fromkeys(["torch", "optax", "_minimize", "schedules"], 2),
     "_convert": 2.25,
     PACKAGE: 2.5,  # the front door: made of what is below, used only from above
-    **dict.fromkeys(["experiments", "bench"], 3),
+    **dict.fromkeys(["experiments", "bench", "playground"], 3),
     **dict.fromkeys(["cli", "__main__"], 4),
 }
 # The rooms of the experiments, from the ground up.
@@ -28,7 +28,7 @@ ROOMS = {
     "problems": 3,
     "online_problems": 4,
     "runs": 5,
-    "records": 6,
+    **dict.fromkeys(["records", "trial"], 6),
     "execution": 7,
     "figures": 8,
     "claims": 9,
@@ -54,7 +54,7 @@ HOMES = {
     "matplotlib": {"experiments", "bench"},
     "jinja2": {"experiments"},
     "pandas": {"experiments"},
-    "plotly": {"experiments"},
+    "plotly": {"experiments", "playground"},
     "pyarrow": {"experiments"},
     "ray": {"experiments"},
     "rich": {"cli", "experiments", "bench"},

@@ -151,9 +151,10 @@ def test_the_state_is_read_as_the_rule_says(backend: str) -> None:
         assert found.hidden == int((v.sqrt() < 0.5).sum())
         assert found.at_bound == int((moved >= np.float32(0.9 * 1e-2)).sum())
         assert found.mean_square == pytest.approx(float(v.mean()), rel=1e-5)
-        ratio = torch.where(v > 0, m.abs() / v.sqrt(), 0.0)
-        wanted = np.quantile(ratio.flatten().numpy(), QUANTILES, method="nearest")
-        assert found.signal == pytest.approx(wanted.tolist(), rel=1e-5)
+        ratio = torch.where(v > 0, m.abs() / v.sqrt(), 0.0).flatten().numpy()
+        # 32 runs of 8 of 2,000 elements.
+        some = np.sort(np.concatenate([ratio[56 * k : 56 * k + 8] for k in range(32)]))
+        assert found.signal == pytest.approx([some[round(q * 255)] for q in QUANTILES], rel=1e-5)
 
 
 @pytest.mark.parametrize("state_format", STATE_FORMATS)

@@ -13,18 +13,19 @@ from torch import Tensor
 from ..backends import exact, same_kernel, uses_names, watch
 from ..rules import Rule
 from ._compat import is_fake, local_tensor
-from .counters import Counters, Selection
+from .counters import Counters
 from .device_counters import DeviceCounters
 from .device_info import DeviceInfo
 from .device_step import DeviceStep
 from .exchange import exchange_of
-from .launchers import IDLE, ParamState, Request
+from .launchers import ParamState, Request
 from .measured import Measured
 from .observer import Observer
 from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant, values_of
 from .params import check_params, member_of
 from .placement import Made, place
 from .rows import Rows
+from .selections import Selections
 from .skips import reason_to_skip, record
 
 __all__ = ["Plan"]
@@ -35,8 +36,6 @@ _params_of = operator.itemgetter("params")
 # Sentinel: otherwise moving a parameter to the next group leaves the flattened list equal.
 _END = (object(),)
 
-# Sets of active members that a plan remembers.
-_REMEMBERED = 16
 _LARGEST = torch.finfo(torch.float32).max
 
 
@@ -96,7 +95,7 @@ class Plan:
         self._group_of = {id(member.p): k for k, member in found}
         self._params: list[Tensor] = [each.p for each in placed.states]
         self._shards = [(n, each) for n, each in enumerate(placed.states) if each.spread is not None]
-        self._counted, self._idle = placed.counted, placed.idle
+        self._idle = placed.idle
         self._launchers, self._slices = placed.launchers, placed.slices
         self._counters = placed.counters
         self._on_device: DeviceStep | None = None
@@ -114,7 +113,7 @@ class Plan:
         self._places: list[tuple[int, ...]] = []
         # What was measured of the last step, if that was to be.
         self.measured: Mapping[Tensor, Measured] = {}
-        self._selections: dict[bytes, tuple[Selection, list[int], list[tuple[int, ...]]]] = {}
+        self._selections = Selections(placed.counters, placed.counted, placed.slices)
         # A tensor without values has no norm.
         self._needs_grad_norm = groups.options.needs_grad_norm and not any(
             p.is_meta or is_fake(p) for p in self._params
@@ -190,28 +189,13 @@ class Plan:
         )
 
     def _select(self, mask: bytes) -> None:
-        """Let a step take the members that have a gradient: the plan of them all stays as it is.
-
-        Sets of members that take turns are remembered.
-        """
-        known = self._selections.get(mask)
-        if known is None or self._counters.beginners or not self._counters.take(known[0]):
-            if len(self._selections) >= _REMEMBERED:
-                self._selections.clear()
-            known = self._selections[mask] = self._new_selection(mask)
-            self._counters.take(known[0])
-        self._mask, self._resting, self._places = mask, known[1], known[2]
-        for launcher, rows in zip(self._launchers, known[2], strict=True):
+        """Let a step take the members that have a gradient: the plan of them all stays as it is."""
+        known = self._selections.take(mask)
+        self._mask, self._resting, self._places = mask, known.resting, known.places
+        for launcher, rows in zip(self._launchers, known.places, strict=True):
             launcher.select(rows)
         if self._on_device is not None:
-            self._on_device.select(known[2])
-
-    def _new_selection(self, mask: bytes) -> tuple[Selection, list[int], list[tuple[int, ...]]]:
-        """The counters that a step advances, the members without a gradient, and each launcher's rows."""
-        selection = self._counters.group(list(map(bool, mask[: self._counted])))
-        rows = selection.rows + [0 if on else IDLE for on in mask[self._counted :]]
-        resting = [place for place, on in enumerate(mask) if not on]
-        return selection, resting, [tuple(rows[part]) for part in self._slices]
+            self._on_device.select(known.places)
 
     def _read_options(
         self, k: int, group: Mapping[str, Any], options: tuple[Any, ...], rule_of: RuleOf
@@ -237,6 +221,7 @@ class Plan:
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
             measured: whether it is measured.
         """
+        self._rules_now = self._rules
         observer = Observer(self.groups, self._rule_of_member, unscale) if measured else None
         words = None
         if self._measures or found_inf is not None:
@@ -283,11 +268,9 @@ class Plan:
             member.gather_grad()
         self.measured = {}
         if measured:
+            self._rules_now = list(map(self._rule_of, self.groups.param_groups))
             observer = Observer(self.groups, self._rule_of_member, 1.0 if scale is None else 1 / float(scale))
-            steps = observer.next_steps(self._members)
-            observer.around(
-                lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members, steps
-            )
+            observer.around(lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members)
             info, self.measured = on_device.info, observer.measured
         else:
             info = on_device.run(self._needs_grad_norm, scale, found_inf)
@@ -299,7 +282,7 @@ class Plan:
     def _rule_of_member(self, member: ParamState) -> Rule:
         """The rule of the group of a parameter, with its options as they are."""
         k = self._group_of[id(member.p)]
-        return self._rule_of(self.groups.param_groups[k])
+        return self._rules_now[k]
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.

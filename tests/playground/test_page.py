@@ -1,0 +1,402 @@
+"""What a visitor does: drag, slide, play, share, type a rule in; by mouse, by keys, on a phone."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browser_support import until
+from playwright.sync_api import Page, expect
+
+from adamas import playground
+from adamas.backends import reference
+from adamas.backends.javascript import emit
+from adamas.rules import SGD, SIGNED, Adam, AMSGrad, Rule
+from adamas.rules._found import rule_classes
+
+Open = Callable[..., Page]
+TWO = "f=quadratic&at=-2,1.1&steps=300&t=40&rule=Adam;lr=0.05&rule=SGD;lr=0.008;momentum=0.9"
+
+
+def lanes(page: Page) -> list[dict[str, Any]]:
+    """Rule and numbers of each lane, and its path, as the page has them."""
+    expect(page.locator(".lane .said").last).not_to_have_text("…")
+    found: list[dict[str, Any]] = page.evaluate(
+        "state.lanes.map(({ rule, h, run }) => ({ rule, h, path: run && [...run.p.slice(0, 2 * run.end + 2)] }))"
+    )
+    return found
+
+
+def settled(page: Page) -> None:
+    until(page, "state.lanes.every((each) => !each.busy)")
+
+
+def test_a_path_is_that_of_the_reference(open_page: Open) -> None:
+    page = open_page(TWO)
+    rules = [Adam(lr=0.05), SGD(lr=0.008, momentum=0.9)]
+    for rule, lane in zip(rules, lanes(page), strict=True):
+        states = reference.trajectory(rule, np.array([-2, 1.1]), lambda t, p: p * np.array([1.0, 100.0]), 300)
+        expected = np.concatenate([state.p for state in states])
+        np.testing.assert_allclose(lane["path"], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_without_bias_correction_the_rule_is_the_one_without(open_page: Open) -> None:
+    page = open_page(TWO)
+    page.get_by_role("checkbox", name="bias correction").uncheck()
+    settled(page)
+    rule = Adam(lr=0.05, bias_correction=False)
+    states = reference.trajectory(rule, np.array([-2, 1.1]), lambda t, p: p * np.array([1.0, 100.0]), 300)
+    np.testing.assert_allclose(
+        lanes(page)[0]["path"], np.concatenate([x.p for x in states]), rtol=1e-9, atol=1e-12
+    )
+
+
+def test_every_rule_runs_on_every_function(open_page: Open) -> None:
+    page = open_page(TWO)
+    ran = page.evaluate(
+        """async () => {
+          const found = {};
+          for (const name of Object.keys(RULES)) for (const f of Object.keys(FUNCTIONS)) {
+            const made = { ...lane(name, f) }, at = FUNCTIONS[f];
+            const job = { f, start: at.start, noise: 0, seed: 1, steps: at.steps, h: made.h };
+            const run = await runner(TEXTS[name][variant(made)]).ask(job);
+            found[`${name} ${f}`] = [run.end, at.steps, run.value[0], Math.min(...run.value)];
+          }
+          return found;
+        }"""
+    )
+    functions = [file.stem for file in (Path(playground.__file__).parent / "functions").glob("*.js")]
+    assert {"quadratic", "rosenbrock", "beale", "saddle", "reddi"} <= {*functions}
+    assert ran.keys() == {f"{rule} {f}" for rule in rule_classes() for f in functions}
+    assert {run: it for run, it in ran.items() if not (it[0] == it[1] and it[3] < it[2])} == {}
+
+
+def test_gradients_are_those_of_the_functions(open_page: Open) -> None:
+    worst = open_page(TWO).evaluate(
+        """() => Object.entries(FUNCTIONS).map(([name, f]) => {
+          let worst = 0;
+          for (const [a, b] of [[0.3, 0.7], [0.9, 0.1], [0.55, 0.45]]) {
+            const p = [f.view.x[0] + a * (f.view.x[1] - f.view.x[0]), f.view.y[0] + b * (f.view.y[1] - f.view.y[0])];
+            const g = [1, 2, 3].map((t) => f.gradient(p, t)), h = 1e-5;
+            const slope = [0, 1].map((k) => (f.value(...p.map((x, j) => x + h * (j === k)))
+              - f.value(...p.map((x, j) => x - h * (j === k)))) / (2 * h));
+            for (const k of [0, 1]) worst = Math.max(worst, Math.abs((g[0][k] + g[1][k] + g[2][k]) / 3 - slope[k]));
+          }
+          for (const best of f.best) worst = Math.max(worst, Math.abs(f.value(...best) - f.least));
+          return worst;
+        })"""
+    )
+    assert max(worst) < 1e-4
+
+
+def test_where_adam_fails_amsgrad_does_not(open_page: Open) -> None:
+    page = open_page(
+        "f=reddi&steps=600&t=600&rule=Adam;lr=0.02;beta1=0;beta2=0.1&rule=AMSGrad;lr=0.02;beta1=0;beta2=0.1"
+    )
+    adam, amsgrad = (lane["path"][-2] for lane in lanes(page))
+    assert adam > 0.9
+    assert amsgrad < -0.8
+
+
+def test_the_start_is_dragged_and_the_paths_follow(open_page: Open) -> None:
+    page = open_page(TWO)
+    before = lanes(page)
+    box = page.locator("#plot .area").bounding_box()
+    handle = page.locator("#handle").bounding_box()
+    assert box is not None
+    assert handle is not None
+    page.mouse.move(handle["x"] + handle["width"] / 2, handle["y"] + handle["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 0.25 * box["height"], steps=4)
+    page.mouse.up()
+    settled(page)
+    for one, other in zip(before, lanes(page), strict=True):
+        assert one["path"][:2] == [-2, 1.1]
+        assert other["path"][:2] == pytest.approx([1.2, 0.75], abs=0.02)
+
+
+def test_a_slider_changes_one_rule(open_page: Open) -> None:
+    page = open_page(TWO)
+    before = lanes(page)
+    slider = page.get_by_role("slider", name="β₁ (beta1) of rule A")
+    slider.focus()
+    page.keyboard.press("Home")
+    settled(page)
+    after = lanes(page)
+    assert [before[0]["h"]["beta1"], after[0]["h"]["beta1"]] == [0.9, 0]
+    assert before[0]["path"] != after[0]["path"]
+    assert before[1]["path"] == after[1]["path"]
+    expect(page.get_by_label("β₁ (beta1) of rule A, as a number")).to_have_value("0")
+
+
+def test_a_number_that_is_typed_is_taken_exactly(open_page: Open) -> None:
+    page = open_page(TWO)
+    box = page.get_by_label("α (lr) of rule A, as a number")
+    box.fill("0.0123456")
+    box.press("Enter")
+    settled(page)
+    assert lanes(page)[0]["h"]["lr"] == 0.0123456
+    box.fill("fast")
+    box.press("Enter")
+    expect(box).to_have_value("0.0123456")
+
+
+def test_momentum_of_zero_is_plain_descent(open_page: Open) -> None:
+    page = open_page(TWO)
+    box = page.get_by_label("μ (momentum) of rule B, as a number")
+    box.fill("0")
+    box.press("Enter")
+    settled(page)
+    p = np.array([-2, 1.1])
+    for _ in range(300):
+        p = p - 0.008 * p * np.array([1.0, 100.0])
+    np.testing.assert_allclose(lanes(page)[1]["path"][-2:], p, rtol=1e-9, atol=1e-200)
+
+
+def test_a_shared_address_shows_the_same(open_page: Open) -> None:
+    page = open_page(TWO)
+    page.locator("#noise").focus()
+    page.keyboard.press("End")
+    page.locator("#seed").fill("7")
+    page.locator("#seed").press("Enter")
+    page.get_by_role("checkbox", name="bias correction").uncheck()
+    page.get_by_role("radio", name="y").check()
+    page.get_by_role("button", name="Add a rule").click()
+    settled(page)
+    page.get_by_role("button", name="Share this view").click()
+    address = page.locator("#link input").input_value().partition("#")[2]
+    shown, text = lanes(page), page.evaluate("written(state)")
+    assert len({lane["path"][-1] for lane in shown}) == 3
+    other = open_page(address, fresh=True)
+    assert lanes(other) == shown
+    assert other.evaluate("written(state)") == text
+
+
+def test_other_seeds_are_other_noise(open_page: Open) -> None:
+    one, other, same = (lanes(open_page(f"{TWO}&noise=0.5&seed={seed}")) for seed in (1, 2, 1))
+    assert one[0]["path"] != other[0]["path"]
+    assert one == same
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        "f=nowhere&at=1&steps=-3&t=x&noise=9&rule=Nobody;lr=1",
+        "own=%%%&rule=your%20own",
+        "rule=Adam;lr=NaN;beta1;__proto__=1;toString=2&rule=constructor",
+        "%E0%A4%A&f=constructor&rule=%E0%A4%A",
+    ],
+)
+def test_an_address_that_makes_no_sense_is_a_view_all_the_same(open_page: Open, view: str) -> None:
+    page = open_page(view)
+    assert lanes(page)[0]["path"]
+
+
+def test_play_step_and_reset_by_keys(open_page: Open) -> None:
+    page = open_page(TWO)
+    time = page.locator("#time-shown")
+    expect(time).to_have_text("t = 40 of 300")
+    page.keyboard.press(".")
+    expect(time).to_have_text("t = 41 of 300")
+    page.keyboard.press(",")
+    expect(time).to_have_text("t = 40 of 300")
+    page.keyboard.press("r")
+    expect(time).to_have_text("t = 0 of 300")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    until(page, "state.t > 20")
+    page.keyboard.press("Space")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    assert re.search(r"t=\d\d", page.evaluate("written(state)"))
+
+
+def test_keys_move_the_start(open_page: Open) -> None:
+    page = open_page(TWO)
+    page.locator("#handle").focus()
+    for key in ("ArrowRight", "ArrowRight", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    settled(page)
+    assert lanes(page)[0]["path"][:2] == pytest.approx([-2 + 0.02 * 4.8, 1.1 + 0.1 * 3])
+    assert "x −1.9" in str(page.locator("#handle").get_attribute("aria-valuetext"))
+
+
+def test_the_charts_are_drawn_and_covered_up_to_the_step(open_page: Open) -> None:
+    page = open_page(TWO)
+    expect(page.locator(".chart .scatterlayer .js-line")).to_have_count(2 + 1 + 3 + 2)
+    shapes = [line.get_attribute("d") for line in page.locator(".chart .scatterlayer .js-line").all()]
+    assert all(shape and shape.startswith("M") for shape in shapes)
+    cover = page.locator(".chart .cover").first
+    left = cover.evaluate(
+        "(each) => each.getBoundingClientRect().left - each.parentElement.getBoundingClientRect().left"
+    )
+    width = cover.evaluate("(each) => each.parentElement.clientWidth")
+    assert left == pytest.approx(width * 40 / 300, abs=1)
+
+
+def test_reduced_motion_plays_nothing(open_page: Open) -> None:
+    page = open_page("", reduced_motion="reduce")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    page.get_by_role("button", name="Play").click()
+    expect(page.locator("#time-shown")).to_have_text("t = 300 of 300")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+
+
+def test_a_phone_scrolls_down_only(open_page: Open) -> None:
+    page = open_page(TWO, viewport={"width": 390, "height": 844}, has_touch=True)
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+    small = page.evaluate(
+        "[...document.querySelectorAll('button, select')].map((each) => each.getBoundingClientRect().height)"
+        ".filter((height) => height > 0 && height < 24)"
+    )
+    assert small == []
+    box = page.locator("#plot .area").bounding_box()
+    assert box is not None
+    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 4)
+    settled(page)
+    assert lanes(page)[0]["path"][:2] == pytest.approx([0, 0.75], abs=0.03)
+
+
+# Rules of a visitor's own.
+
+HALVING = """{
+  name: "Halving",
+  hyperparameters: { part: 0.5 },
+  slots: { taken: { initial: 0, signed: true } },
+  scalars: (h) => [h.part],
+  update: (p, g, taken, part) => [p * part, taken + 1],
+}"""
+
+
+def run_own(page: Page, text: str) -> None:
+    page.get_by_label("Text of the rule").fill(text)
+    page.get_by_role("button", name="Run this rule").click()
+
+
+def test_a_rule_typed_in_runs_and_is_shared(open_page: Open) -> None:
+    page = open_page(TWO)
+    run_own(page, HALVING)
+    expect(page.locator("#own-said")).to_contain_text("Halving runs")
+    expect(page.locator(".lane")).to_have_count(3)
+    settled(page)
+    assert lanes(page)[2]["path"][:6] == [-2, 1.1, -1, 0.55, -0.5, 0.275]
+    expect(page.get_by_role("slider", name="part (part) of rule C")).to_be_visible()
+    assert "own=" in page.evaluate("written(state)")
+
+
+def test_an_address_with_a_rule_shows_it_and_runs_nothing(open_page: Open) -> None:
+    page = open_page(TWO)
+    run_own(page, HALVING)
+    expect(page.locator(".lane")).to_have_count(3)
+    settled(page)
+    address, path = page.evaluate("written(state)"), lanes(page)[2]["path"]
+    other = open_page(address, fresh=True, run=False)
+    expect(other.locator("#stranger")).to_be_visible()
+    assert other.get_by_label("Text of the rule").input_value() == HALVING
+    expect(other.locator(".lane .said").nth(2)).to_contain_text("Not run")
+    expect(other.locator(".lane .said").nth(0)).to_contain_text("f − f*")
+    for name in ("Step", "Reset", "Play"):
+        other.get_by_role("button", name=name).click()
+    assert other.evaluate("[...runners.keys()].some((text) => text.includes('Halving'))") is False
+    other.get_by_role("button", name="Run this rule").click()
+    expect(other.locator("#stranger")).to_be_hidden()
+    until(other, "state.lanes[2].run")
+    assert lanes(other)[2]["path"] == path
+
+
+def test_a_text_in_an_address_is_no_markup(open_page: Open) -> None:
+    text = '{ name: "<img src=x onerror=alert(1)>", </textarea><script>window.hurt = 1</script> }'
+    own = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
+    page = open_page(f"{TWO}&rule=your%20own&own={own}", run=False)
+    assert page.get_by_label("Text of the rule").input_value() == text
+    assert page.evaluate("window.hurt") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{ name: 'x', scalars: () => [", "SyntaxError"),
+        ("({})", "a rule has a function scalars"),
+        ("{\n scalars: () => [],\n update: nobody }", "nobody is not defined (line 3)"),
+        (
+            "{ scalars: () => [], update: (p) => [p], hyperparameters: { lr: 'a' } }",
+            "hyperparameters are numbers",
+        ),
+    ],
+)
+def test_a_mistake_is_told_and_the_page_goes_on(open_page: Open, text: str, expected: str) -> None:
+    page = open_page(TWO)
+    run_own(page, text)
+    expect(page.locator("#own-said")).to_contain_text(expected)
+    expect(page.locator(".lane")).to_have_count(2)
+
+
+@pytest.mark.parametrize(
+    ("update", "expected"),
+    [
+        ("(p) => { while (true); }", "a loop without end?"),
+        ("(p, g) => { throw new Error('as you wish') }", "as you wish"),
+        ("(p) => p", "update must return an array"),
+    ],
+)
+def test_a_rule_that_fails_harms_nothing_else(open_page: Open, update: str, expected: str) -> None:
+    page = open_page(TWO)
+    page.evaluate("void (Runner.prototype.patience = 400)")
+    run_own(page, f"{{ scalars: () => [], update: {update} }}")
+    expect(page.locator(".lane .said").nth(2)).to_contain_text(expected)
+    assert page.locator(".lane .said").nth(2).evaluate("(each) => each.classList.contains('bad')")
+    page.get_by_role("button", name="Step").click()
+    expect(page.locator("#time-shown")).to_have_text("t = 41 of 300")
+    assert lanes(page)[0]["path"]
+
+
+def test_a_rule_is_under_the_policy_of_the_page(open_page: Open) -> None:
+    """The policy of the page is that of its workers; an attempt would be told on the console."""
+    page = open_page(TWO)
+    policy = str(page.locator("meta[http-equiv]").get_attribute("content"))
+    assert "default-src 'none'" in policy
+    assert "connect-src" not in policy
+    text = "{ scalars: () => [], update: () => [], name: (() => { try { return eval('1') } catch (e) { return e.name } })() }"
+    assert page.evaluate("(text) => runner(text).ask(null).then((known) => known.name)", text) == "EvalError"
+    page.said.clear()  # type: ignore[attr-defined]
+
+
+# Rules from Python.
+
+
+@dataclass(frozen=True)
+class Drift(Rule):
+    lr: float = 0.25
+    slots = {"b": SIGNED}
+
+    def scalars(self, t):
+        return (self.lr,)
+
+    @staticmethod
+    def update(p, g, b, lr):
+        return p - lr, b
+
+
+@dataclass(frozen=True)
+class Adams(AMSGrad):
+    lr: float = 0.5
+
+
+Adams.__name__ = "Adam"
+
+
+def test_rules_of_ones_own_come_first(open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "own.html"
+    path.write_text(playground.page(rules=[Drift, Drift(lr=0.125), Adams]), encoding="utf-8")
+    page = open_page("", path=path)
+    found = lanes(page)
+    assert [lane["rule"] for lane in found] == ["Drift", "Drift 2", "Adam (yours)", "Adam"]
+    assert [found[0]["path"][2], found[1]["path"][2]] == [-2.25, -2.125]
+    assert page.get_by_label("Text of the rule").input_value() == emit(Drift)
