@@ -141,7 +141,7 @@ def _decay(e: Evidence) -> Iterator[Diagnosis]:
             return False
         if p.decay == "decoupled":
             return (p.lr or 0.0) * p.weight_decay > 0.01
-        return p.weight_decay * p.measured.param_norm > 3 * p.measured.grad_norm > 0 and len(p.shape) > 1
+        return p.weight_decay * p.measured.param_norm > 10 * p.measured.grad_norm > 0 and len(p.shape) > 1
 
     if names := e.names(strong, _IN_A_ROW):
         first = next(p for p in e.now.params if p.label == names[0])
@@ -187,12 +187,11 @@ def _lr_high(e: Evidence) -> Iterator[Diagnosis]:
     last, grown = e.last(_IN_A_ROW), e.growth or 1.0
     bounds = [t.bound for t in last if t.bound is not None]
     at_bound = len(bounds) == _IN_A_ROW and min(bounds) > 0.5
-    if not grown > (2 if at_bound else 4) or e.totals[-1].step > _EARLY:
+    if not grown > (2 if at_bound else 4) or e.since(e.totals[-1]) > _EARLY:
         return
     share = f", and {bounds[-1]:.0%} of elements move by all of the learning rate" if at_bound else ""
-    message = (
-        f"Within {e.totals[-1].step:,} steps weights have grown to {grown:.3g} times what they were{share}."
-    )
+    steps = e.since(e.totals[-1])
+    message = f"Within {steps:,} steps weights have grown to {grown:.3g} times what they were{share}."
     remedy = f"Lower the learning rate (it is {e.option('lr')}), or raise it slowly from 0."
     yield Diagnosis("lr-high", (), message, remedy)
 
@@ -201,9 +200,10 @@ def _lr_high(e: Evidence) -> Iterator[Diagnosis]:
 
 
 def _accumulating(e: Evidence) -> Iterator[Diagnosis]:
-    slopes = [t.grad / t.step for t in e.totals if t.step > 0]
-    if len(slopes) < 5 or not e.totals[-1].step >= 4 * e.totals[0].step:
+    steps = [e.since(t) for t in e.totals]
+    if len(steps) < 5 or steps[0] < 1 or steps[-1] < 4 * steps[0]:
         return
+    slopes = [t.grad / step for t, step in zip(e.totals, steps, strict=True)]
     # A sum of gradients keeps its direction; a rule that does not tell has to be closer to the line.
     signals = [t.signal for t in e.totals if t.signal is not None]
     spread = 1.6 if signals else 1.3
@@ -212,7 +212,7 @@ def _accumulating(e: Evidence) -> Iterator[Diagnosis]:
     if all(map(math.isfinite, slopes)) and 0 < max(slopes) < spread * min(slopes):
         message = (
             f"The gradient grows in proportion to the step: norm {e.totals[0].grad:.3g} at step "
-            f"{e.totals[0].step:,}, {e.totals[-1].grad:.3g} at step {e.totals[-1].step:,}."
+            f"{steps[0]:,}, {e.totals[-1].grad:.3g} at step {steps[-1]:,}."
         )
         yield Diagnosis("accumulating", (), message, "Call optimizer.zero_grad() before each backward pass.")
 
