@@ -300,10 +300,10 @@ def test_rows_age_while_they_have_no_gradient(name: str, backend: str) -> None:
     opt._watch = watch = Rare()  # type: ignore[attr-defined]
     last = torch.zeros(12, dtype=torch.int64)
     for step in range(1, 121):
-        # Rows 0 to 5 are common, the others rare; row 11 comes first at step 80.
-        touched = torch.rand(12, generator=generator) < torch.tensor([0.9] * 6 + [0.02] * 6)
-        touched[11] = step >= 80
-        touched[0] |= step % 3 == 0
+        # Rows 0 to 5 are common, the others rare; row 11 comes first at step 50.
+        touched = torch.rand(12, generator=generator) < torch.tensor([0.9] * 6 + [0.05] * 6)
+        touched[11] &= step > 50
+        touched |= torch.tensor(step == 50)
         last[touched] = step
         p.grad = randn(12, 5, seed=step) * touched[:, None]
         opt.step()
