@@ -5,7 +5,7 @@ const charts = (() => {
   const KINDS = {
     m: { title: "First moment m", log: false },
     v: { title: "Second moment v", log: true },
-    step: { title: "Effective step |Δ| / α", log: true },
+    step: { title: "Effective step |Δ|/α", log: true },
     value: { title: "Distance to the least value, f − f*", log: true },
   };
   const made = Object.entries(KINDS).map(([name, kind]) => chart(name, kind));
@@ -20,7 +20,7 @@ const charts = (() => {
     return { name, kind, plot, figure, cover, area, note, stale: true };
   }
 
-  const margins = () => ({ l: 3.4 * rem(), r: 0.6 * rem(), t: 0.4 * rem(), b: 2.1 * rem() });
+  const margins = () => ({ l: 3.4 * rem(), r: 1.1 * rem(), t: 0.4 * rem(), b: 2.8 * rem() });
 
   // One of the charts that are out of date is drawn; whether there was one.
   function drawOne(state, lanes) {
@@ -41,14 +41,14 @@ const charts = (() => {
       const slot = lane.moments?.[name];
       if (slot && slot !== name) others.push(`${LETTERS[k]}: ${slot}`);
       if (name === "step" && lane.bound > 0) {
-        const dashed = { color: color(`c${k}`), width: 0.08 * rem(), dash: "5px,4px" };
+        const dashed = { color: color(`c${k}`), width: 0.08 * rem(), dash: `${0.3 * rem()}px,${0.2 * rem()}px` };
         traces.push({ mode: "lines", name: BOUND, x: [0, state.steps], y: [lane.bound, lane.bound], line: dashed });
       }
     });
     note.textContent = [
       name === "value" ? "" : `of ${"xy"[state.axis]}`,
       others.length ? `(${others.join(", ")})` : "",
-      traces.some((trace) => trace.name === BOUND) ? "(thin dashes: the paper's bound)" : "",
+      traces.some((trace) => trace.name === BOUND) ? "(- - bound)" : "",
     ].filter(Boolean).join(" ");
     const axis = { fixedrange: true, zeroline: false, gridcolor: color("line"), linecolor: color("soft"), showline: true, ticks: "outside", tickcolor: color("soft") };
     Plotly.react(figure, traces, {
@@ -70,7 +70,10 @@ const charts = (() => {
       x.push(t);
       y.push(name === "value" ? value - least : value);
     }
-    return { mode: "lines", x, y, line: { color: color(`c${k}`), width: 0.11 * rem(), dash: DASHES[k], simplify: true } };
+    // Dashes on what goes up and down at every step would be a pattern of their own.
+    const turns = y.filter((each, i) => (y[i + 1] - each) * (each - y[i - 1]) < 0).length, dense = turns > 60 && turns > y.length / 4;
+    const line = { color: color(`c${k}`), width: (dense ? 0.06 : 0.11) * rem(), dash: dense ? "solid" : dashes(k), simplify: true };
+    return { mode: "lines", x, y, line, opacity: dense ? 0.7 : 1 };
   }
 
   // The range and ticks of an axis; the logarithmic ones begin at most seven decades below their upper end.
@@ -84,7 +87,18 @@ const charts = (() => {
     }
     const top = Math.min(Math.log10(high), 12), bottom = Math.max(Math.log10(low), top - 7);
     const space = 0.06 * Math.max(top - bottom, 0.5);
-    return { type: "log", range: [bottom - space, top + space], dtick: Math.max(1, Math.ceil((top - bottom) / 4)), exponentformat: "power", minorloglabels: "none" };
+    const tickvals = ticks(bottom - space, top + space);
+    return { type: "log", range: [bottom - space, top + space], tickvals, ticktext: tickvals.map((each) => shown(each)) };
+  }
+
+  // Decades, or where there are fewer than two of them, round numbers between.
+  function ticks(bottom, top) {
+    const every = Math.max(1, Math.ceil((top - bottom) / 5)), first = Math.ceil(bottom), found = [];
+    for (let k = Math.ceil(first / every) * every; k <= top; k += every) found.push(10 ** k);
+    if (found.length > 1) return found;
+    const [low, high] = [10 ** bottom, 10 ** top], size = 10 ** Math.floor(Math.log10(high - low || high));
+    const step = [0.2, 0.5, 1, 2, 5].map((each) => each * size).find((each) => (high - low) / each <= 5);
+    return Array.from({ length: 6 }, (_, k) => +((Math.ceil(low / step) + k) * step).toPrecision(6)).filter((each) => each <= high);
   }
 
   function stale() {

@@ -41,6 +41,7 @@ const editor = (() => {
     say("…", false);
     try {
       const known = await runner(text).ask(null);
+      if (own.text !== text) forget(own.text);
       own.text = text;
       own.known = known;
       at("#stranger").hidden = true;

@@ -2,7 +2,6 @@
 
 const at = (selector) => document.querySelector(selector);
 const COLORS = 4;
-const DASHES = ["solid", "dash", "dot", "dashdot"];
 const LETTERS = "ABCD";
 const SYMBOLS = { lr: "α", beta1: "β₁", beta2: "β₂", eps: "ε", momentum: "μ", rho: "ρ", momentum_decay: "ψ", lr_decay: "η", dampening: "τ" };
 const OPTIONS = { bias_correction: "bias correction", eps_placement: "place of ε", nesterov: "Nesterov", centered: "centered" };
@@ -11,6 +10,9 @@ const symbol = (name) => SYMBOLS[name] ?? name.replaceAll("_", " ");
 
 // The color of a lane, or another of the style, as it is now in light or dark.
 const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
+
+// The dashes of a lane's curves, in the unit of text.
+const dashes = (k) => [["solid"], [0.55, 0.3], [0.14, 0.2], [0.6, 0.22, 0.14, 0.22]][k].map((each) => (k ? `${each * rem()}px` : each)).join(",");
 
 const rem = () => parseFloat(getComputedStyle(document.documentElement).fontSize);
 

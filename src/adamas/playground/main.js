@@ -86,7 +86,7 @@ const dragging = () => Boolean(document.querySelector(".dragging, input[type=ran
 
 function tell(t) {
   at("#time").value = t;
-  at("#time-shown").textContent = `t = ${t} of ${state.steps}`;
+  at("#time-shown").textContent = `t = ${t} of`;
   cards.show(state.lanes, state, t);
 }
 
@@ -254,8 +254,15 @@ function setUp() {
     charts.stale();
     wake();
   };
+  let size = "";
+  const resized = () => {
+    // A card that grows makes the page longer, and nothing else.
+    const now = `${at("#plot").clientWidth} ${at("#plot").clientHeight} ${rem()}`;
+    if (size && size !== now) again();
+    size = now;
+  };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  new ResizeObserver(again).observe(document.body);
+  new ResizeObserver(resized).observe(document.body);
   addEventListener("hashchange", () => open(location.hash));
 }
 

@@ -52,6 +52,12 @@ Runner.prototype.patience = 3000;
 
 const runners = new Map();
 
+// Ends the worker of a text that is not needed any more.
+function forget(text) {
+  if (runners.get(text)?.worker) runners.get(text).end("it was replaced");
+  runners.delete(text);
+}
+
 function runner(text) {
   if (!runners.has(text)) runners.set(text, new Runner(text));
   return runners.get(text);

@@ -113,8 +113,12 @@ const stage = (() => {
       const box = area.getBoundingClientRect();
       moved(inside(point(event.clientX - box.left, event.clientY - box.top)));
     };
+    // A finger drags the start alone, so that it can scroll the page; a tap puts the start elsewhere.
+    let touched = false;
+    area.addEventListener("click", (event) => touched && event.target !== handle && follow(event));
     area.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
+      touched = event.pointerType === "touch";
+      if (event.button !== 0 || (touched && event.target !== handle)) return;
       area.setPointerCapture(event.pointerId);
       area.classList.add("dragging");
       event.preventDefault();

@@ -23,6 +23,7 @@ __all__ = [
     "limits_of",
     "measured_of",
     "sample",
+    "samples_of",
     "signals_of",
     "sums_of",
 ]
@@ -77,7 +78,7 @@ class Measured:
     hidden: int | None
     mean_square: float | None
     signal: tuple[float, ...] | None
-    oldest_row: int | None = None
+    oldest_row: int | None
 
 
 def _unit(lr: float) -> float:
@@ -109,13 +110,14 @@ def measured_of(
     elements: int,
     unscale: float,
     signal: tuple[float, ...] | None,
+    oldest_row: int | None,
 ) -> Measured:
     """The value of one parameter.
 
     Args:
         sums: `MEASURES`.
         gauge: how its state is read.
-        step, lr, elements, signal: as of `Measured`.
+        step, lr, elements, signal, oldest_row: as of `Measured`.
         unscale: the factor on its gradient, one over the loss scale.
     """
     gradient, parameter, update, root, nonfinite, zeros, unmoved, far, hidden, largest = sums
@@ -135,6 +137,7 @@ def measured_of(
         hidden=int(hidden) if divides else None,
         mean_square=root * gauge.root_factor / elements if divides and gauge.rooted else None,
         signal=signal,
+        oldest_row=oldest_row,
     )
 
 
@@ -165,6 +168,23 @@ def signals_of(
         for k, row in zip(places, chosen, strict=True):
             found[k] = tuple(row)
     return found
+
+
+def samples_of(
+    state: Mapping[str, Any], keys: Mapping[str, str], gauge: Gauge, p: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Values of the mean and of the slot that is divided by, where the rule and the state have both.
+
+    Args:
+        state, p: as of `sample`.
+        keys: the key of each slot.
+        gauge: which they are.
+    """
+    if gauge.mean is None or gauge.root is None:
+        return None
+    m = sample(state, keys[gauge.mean], p, signed=True)
+    v = sample(state, keys[gauge.root], p, signed=False)
+    return None if m is None or v is None else (m, v)
 
 
 def sample(state: Mapping[str, Any], key: str, p: Tensor, signed: bool) -> Tensor | None:

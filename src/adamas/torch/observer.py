@@ -14,13 +14,15 @@ from ..backends.numba import MEASURES
 from ..rules import Gauge, Rule
 from .gradients import dense_grad
 from .launchers import IDLE, Launcher, MeasuringLauncher, ParamState, StepScalars
-from .measured import NO_LIMITS, Measured, limits_of, measured_of, sample, signals_of, sums_of
+from .measured import NO_LIMITS, Measured, limits_of, measured_of, sample, samples_of, signals_of, sums_of
 from .options import Groups
 from .slots import find
+from .untouched import Untouched
 
 __all__ = ["Observer"]
 
 _GRADIENT, _PARAMETER = MEASURES.index("squared_gradient"), MEASURES.index("squared_parameter")
+_ZEROS = MEASURES.index("zeros")
 
 
 class _Reading(NamedTuple):
@@ -40,13 +42,21 @@ class Observer:
         groups: of the optimizer.
         rule_of: the rule of a parameter, with the options of this step.
         unscale: the factor on all gradients, one over the loss scale.
+        untouched: what remembers rows from one measured step to the next.
 
     Attributes:
         measured: what was found, of each parameter that the step has taken.
     """
 
-    def __init__(self, groups: Groups, rule_of: Callable[[ParamState], Rule], unscale: float) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        rule_of: Callable[[ParamState], Rule],
+        unscale: float,
+        untouched: Untouched,
+    ) -> None:
         self._groups, self._rule_of, self._unscale = groups, rule_of, unscale
+        self._untouched = untouched
         self.measured: dict[Tensor, Measured] = {}
 
     def launch(
@@ -140,7 +150,12 @@ class Observer:
     ) -> None:
         """Make values of what was summed up."""
         active = [(k, reading) for k, reading in enumerate(readings) if reading is not None]
-        samples = [self._sampled(members[k], reading) for k, reading in active]
+        samples = [
+            None
+            if members[k].whole_grad is not None
+            else samples_of(self._state(members[k]), reading.keys, reading.gauge, members[k].layout)
+            for k, reading in active
+        ]
         signals = signals_of(samples, [reading.gauge for _, reading in active])
         numbers = np.asarray(sums).tolist()
         for (k, reading), signal in zip(active, signals, strict=True):
@@ -154,17 +169,17 @@ class Observer:
                 elements=p.numel() * (2 if p.is_complex() else 1),
                 unscale=self._unscale,
                 signal=signal,
+                oldest_row=self._oldest(member, reading, numbers[k][_ZEROS]),
             )
 
-    def _sampled(self, member: ParamState, reading: _Reading) -> tuple[Tensor, Tensor] | None:
-        """Values of the mean and of the slot that is divided by, where the rule has both."""
-        gauge, keys = reading.gauge, reading.keys
-        if gauge.mean is None or gauge.root is None or member.whole_grad is not None:
+    def _oldest(self, member: ParamState, reading: _Reading, zeros: float) -> int | None:
+        """As of `Measured.oldest_row`; a row's worth of zeros is what it takes to look."""
+        shape = member.local.shape
+        if len(shape) < 2 or not shape[0] or zeros < shape[1:].numel() or member.whole_grad is not None:
             return None
-        state = self._state(member)
-        m = sample(state, keys[gauge.mean], member.layout, signed=True)
-        v = sample(state, keys[gauge.root], member.layout, signed=False)
-        return None if m is None or v is None else (m, v)
+        g = dense_grad(_grad(member).detach(), takes_sparse=True)
+        rule, state = self._rule_of(member), self._state(member)
+        return self._untouched.oldest(member.p, g, rule, reading.step, state, reading.keys)
 
     def _reading(self, member: ParamState, t: int) -> _Reading:
         rule = self._rule_of(member)
