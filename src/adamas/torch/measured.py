@@ -40,7 +40,7 @@ _AT_BOUND = 0.9
 
 @dataclass(frozen=True)
 class Measured:
-    """What one step did to one parameter: to the elements that this process has of it.
+    """What one step did to one parameter; of a DTensor to the whole, but for `signal` and `oldest_row`.
 
     Attributes:
         step: the number of the step, of those that the parameter has taken.
