@@ -18,7 +18,7 @@ from adamas.cli import app
 from adamas.cli._output import show_json
 from adamas.cli._table import show_facts, show_table, show_text
 
-COMMANDS = modules.names(cli.__name__)
+COMMANDS = [name.rstrip("_") for name in modules.names(cli.__name__)]
 ROWS = [
     {
         "run": "cb5ab23161433f6c",
@@ -168,6 +168,22 @@ def test_a_full_disk_is_one_line() -> None:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode != 0
     assert b"Traceback" not in done.stderr
+
+
+def test_the_program_makes_its_streams_safe() -> None:
+    script = "import adamas.cli, adamas.__main__ as m; adamas.cli.app = lambda: print('α'); m.main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [b"alpha"], b"")
+
+
+def test_a_reader_that_leaves_is_no_mistake() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "adamas", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_columns_are_obeyed_where_there_is_no_terminal() -> None:

@@ -28,7 +28,7 @@ ROOMS = {
     "problems": 3,
     "online_problems": 4,
     "runs": 5,
-    "records": 6,
+    **dict.fromkeys(["records", "trial"], 6),
     "execution": 7,
     "figures": 8,
     "claims": 9,

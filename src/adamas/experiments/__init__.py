@@ -4,6 +4,7 @@ Needs the extra `experiments`. A room imports those before it only:
 
 - `findings`, `charts`, `solvers`: values and methods that know nothing of the rest;
 - `datasets`, `problems`, `online_problems`: one data set or problem a file;
+- `trial`: a rule of one's own, checked and compared, from its file;
 - `runs`, `records`, `execution`: runs as values, their stored records, and the engines that execute them;
 - `figures`, `claims`: one figure or claim a file, judged and drawn from records;
 - `reports`, `reproduce`: pictures and page, and the one entry from names to results.
