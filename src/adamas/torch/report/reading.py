@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from .._compat import is_fake
 from ..launchers import Request
 from ..measured import sample, signals_of
 from ..mesh import local
@@ -16,7 +17,7 @@ __all__ = ["read"]
 
 def read(p: Tensor, request: Request, count: int | None) -> Reading:
     """Read a parameter that has taken so many steps, and its state, as far as they are in this process."""
-    if is_lazy(p) or p.is_meta or not p.numel():
+    if is_lazy(p) or p.is_meta or is_fake(p) or not p.numel():
         return Reading()
     here = local(p).detach()
     norm = float(torch.linalg.vector_norm(here, dtype=torch.promote_types(p.dtype, torch.float32)))
