@@ -15,7 +15,7 @@ __all__ = ["read"]
 
 
 def read(p: Tensor, request: Request, count: int | None) -> Reading:
-    """Read a parameter that has taken so many steps, and its state; of shards nothing, which is of no whole."""
+    """Read a parameter that has taken so many steps, and its state; of shards nothing is read."""
     if is_lazy(p) or p.is_meta or is_fake(p) or is_distributed(p) or not p.numel():
         return Reading()
     here = p.detach()
