@@ -1,4 +1,4 @@
-"""Chromium, for the tests of pages: without network, and with whatever it complains of."""
+"""Chromium, for the tests of pages. A process can have one at a time: no fixture of it outlives a module."""
 
 from __future__ import annotations
 

@@ -67,7 +67,9 @@ function runner(text) {
 function variant(lane) {
   return RULES[lane.rule].findIndex(
     (rule) =>
-      Object.entries(rule.variant).every(([name, value]) => typeof value === "number" || lane.options[name] === value) &&
+      Object.entries(rule.variant).every(
+        ([name, value]) => typeof value === "number" || lane.options[name] === value,
+      ) &&
       (!rule.holds || rule.holds(lane.h)),
   );
 }
@@ -75,7 +77,8 @@ function variant(lane) {
 // The options of a rule, each with its values, and its numbers, each with the first value.
 function fields(name) {
   if (name === OWN) return { options: {}, numbers: own.known?.hyperparameters ?? {} };
-  const options = {}, numbers = {};
+  const options = {},
+    numbers = {};
   for (const rule of RULES[name]) {
     for (const [key, value] of Object.entries(rule.variant)) {
       if (typeof value !== "number") options[key] = [...new Set([...(options[key] ?? []), value])];
@@ -86,7 +89,8 @@ function fields(name) {
 }
 
 // The α at which a rule shows something on a function.
-const rate = (name, f, initial) => (FIRST.includes(name) || name === OWN ? initial : (FUNCTIONS[f].rates[name] ?? FUNCTIONS[f].rates[""]));
+const rate = (name, f, initial) =>
+  FIRST.includes(name) || name === OWN ? initial : (FUNCTIONS[f].rates[name] ?? FUNCTIONS[f].rates[""]);
 
 function lane(name, f) {
   const { options, numbers } = fields(name);
@@ -96,9 +100,10 @@ function lane(name, f) {
   return made;
 }
 
-// The bound that papers print on |Δ| / α, for the rules that have one; a rule's own text may have `bound(h)`.
+// The bounds that papers print on |Δ| / α. Adam's, of section 2.1, is of the corrected moments.
 const BOUNDS = {
-  Adam: (h) => Math.max(1, (1 - h.beta1) / Math.sqrt(1 - h.beta2)),
+  Adam: ({ h, options }) =>
+    options.bias_correction ? Math.max(1, (1 - h.beta1) / Math.sqrt(1 - h.beta2)) : NaN,
   AdaMax: () => 1,
   Lion: () => 1,
 };

@@ -1,4 +1,4 @@
-"""A step that is measured (`watch(every=1)`) beside one that is not: 1 is no cost, .9 is a tenth more time."""
+"""A step that is measured (`watch(every=1)`) beside one that is not: .9 is a tenth more time."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-// Reddi, Kale & Kumar 2018, "On the Convergence of Adam and Beyond", Theorem 1 with C = 3, in x; y is only beside it.
+// Reddi, Kale & Kumar 2018, "On the Convergence of Adam and Beyond", Theorem 1 with C = 3, in x; y is a parabola.
 {
   name: "Reddi et al.: Adam fails",
   formula: "fₜ(x, y) = (3x at t = 1, 4, 7, …; else −x) + y² / 4, in the box [−1, 1]²",
