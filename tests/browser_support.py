@@ -1,4 +1,4 @@
-"""Chromium, for the tests of pages: without network, and with whatever it complains of."""
+"""Chromium, for the tests of pages. A process can have one at a time: no fixture of it outlives a module."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 _QUIET = ("no-sandbox", "disable-gpu", "no-first-run", "disable-sync", "disable-component-update")
 
@@ -25,3 +25,14 @@ def chromium() -> Iterator[Browser]:
         )
         yield browser
         browser.close()
+
+
+def until(page: Page, condition: str) -> None:
+    """Wait for a condition of JavaScript; Playwright's own way needs `eval`, which pages forbid."""
+    page.evaluate(
+        f"""async () => {{
+          const end = performance.now() + 10000;
+          while (!({condition}) && performance.now() < end) await new Promise((done) => setTimeout(done, 10));
+        }}"""
+    )
+    assert page.evaluate(f"() => Boolean({condition})"), condition

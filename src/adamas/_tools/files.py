@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import uuid
 from pathlib import Path
 
 import platformdirs
 
-__all__ = ["cache_folder", "write_atomically"]
+__all__ = ["append_lines", "cache_folder", "write_atomically"]
 
 
 def cache_folder() -> Path:
@@ -32,3 +33,36 @@ def write_atomically(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def append_lines(path: Path, text: str) -> None:
+    """Append whole lines to a file: all of them, or, where that fails, none.
+
+    A line that an earlier process left unfinished is cut off first.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    with path.open("ab+", buffering=0) as file:
+        size = _end_of_lines(file)
+        file.truncate(size)
+        try:
+            rest = memoryview(text.encode())
+            while rest:
+                rest = rest[file.write(rest) :]
+        except BaseException:
+            file.truncate(size)
+            raise
+
+
+def _end_of_lines(file: io.FileIO) -> int:
+    """The position behind the last line that is whole."""
+    end = file.seek(0, os.SEEK_END)
+    while end:
+        start = max(0, end - 4096)
+        file.seek(start)
+        found = file.read(end - start).rfind(b"\n")
+        if found >= 0:
+            return start + found + 1
+        end = start
+    return 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 import unicodedata
 from typing import Any, TextIO
 
-__all__ = ["encodable", "format_value", "is_unicode", "never_fail"]
+__all__ = ["encodable", "format_size", "format_value", "is_unicode", "never_fail"]
 
 _HANDLER = "adamas"
 # What the names and decompositions of Unicode do not say.
@@ -33,6 +34,14 @@ def format_value(value: Any) -> str:
     if value is None:
         return "-"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def format_size(n: int) -> str:
+    """Bytes with a unit, three digits at least."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if n >= size:
+            return f"{n / size:,.{max(0, 2 - int(math.log10(n / size)))}f} {unit}"
+    return f"{n} B"
 
 
 def is_unicode(encoding: str | None) -> bool:

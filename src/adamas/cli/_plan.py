@@ -69,7 +69,7 @@ def _optimizer(asked: Asked) -> Any:
 
     known = [name for name in adamas.torch.__all__ if name[0].isupper()]
     cls = getattr(adamas.torch, asked.optimizer) if asked.optimizer in known else None
-    if not isinstance(cls, type) or asked.optimizer in ("Optimizer", "SlowPathWarning"):
+    if not isinstance(cls, type) or issubclass(cls, Warning) or asked.optimizer == "Optimizer":
         raise ValueError(
             f"--optimizer must be a class of adamas.torch such as AdamW, got {asked.optimizer!r}"
         )

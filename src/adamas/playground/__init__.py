@@ -6,8 +6,9 @@ Needs the extra `play`. A function is one file of `functions/`, an object of Jav
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
 from ..backends.javascript import RUNTIME
@@ -17,16 +18,7 @@ from ._rules import variants
 
 __all__ = ["page"]
 
-_SCRIPTS = (
-    "format.js",
-    "rules.js",
-    "address.js",
-    "stage.js",
-    "charts.js",
-    "editor.js",
-    "lanes.js",
-    "main.js",
-)
+_SCRIPTS = ["format", "rules", "address", "stage", "charts", "editor", "lanes", "clock", "main"]
 
 
 def page(rules: Sequence[Rule | type[Rule]] | None = None) -> str:
@@ -45,8 +37,7 @@ def page(rules: Sequence[Rule | type[Rule]] | None = None) -> str:
     found: dict[str, list[str]] = {name: variants(cls()) for name, cls in rule_classes().items()}
     first = []
     for rule in own:
-        name = type(rule).__name__
-        first.append(f"{name} (yours)" if name in rule_classes() else name)
+        first.append(_title(type(rule).__name__, found))
         found[first[-1]] = variants(rule)
     parts = {
         "style": _read("style.css"),
@@ -54,12 +45,20 @@ def page(rules: Sequence[Rule | type[Rule]] | None = None) -> str:
         "shared": "\n".join([RUNTIME, _functions(), _read("shared.js")]),
         "worker": _read("worker.js"),
         "rules": _rule_script(found, first),
-        "script": "\n".join(map(_read, _SCRIPTS)),
+        "script": "\n".join(_read(f"{name}.js") for name in _SCRIPTS),
     }
     text = _read("page.html")
     for name, part in parts.items():
         text = text.replace(f"{{{{ {name} }}}}", part)
     return text
+
+
+def _title(name: str, taken: Mapping[str, object]) -> str:
+    """A name for a rule of the caller's that is not taken."""
+    if name in rule_classes():
+        name = f"{name} (yours)"
+    numbered = (f"{name} {k}" for k in itertools.count(2))
+    return name if name not in taken else next(each for each in numbered if each not in taken)
 
 
 def _read(name: str) -> str:

@@ -16,6 +16,7 @@ from .extra import AdaBelief, AMSGrad, Lion, Optimizer
 from .groups import groups
 from .members import SlowPathWarning
 from .planning import memory
+from .report import DiagnosisWarning
 
 __all__ = [
     "SGD",
@@ -26,6 +27,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "DiagnosisWarning",
     "Lion",
     "NAdam",
     "Optimizer",

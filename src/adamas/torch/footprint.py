@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
+
+from .._tools.text import format_size
 
 __all__ = ["Exchange", "Memory"]
 
@@ -114,8 +115,8 @@ class Memory:
         lines = [f"{heading:<{_WIDTH}}{'a rank':>12}{'least' if least else '':>12}"]
         others = dict(least.rows()) if least else {}
         for name, size in self.rows():
-            other = _size(others[name]) if name in others else ""
-            lines.append(f"{name:<{_WIDTH}}{_size(size):>12}{other:>12}")
+            other = format_size(others[name]) if name in others else ""
+            lines.append(f"{name:<{_WIDTH}}{format_size(size):>12}{other:>12}")
         return "\n".join(line.rstrip() for line in lines)
 
     def rows(self) -> Iterator[tuple[str, int]]:
@@ -130,11 +131,3 @@ class Memory:
         yield "moved by a step", self.moved
         sent = asdict(self.exchange).items()
         yield from ((f"sent: {name.replace('_', '-')}", size) for name, size in sent if size)
-
-
-def _size(n: int) -> str:
-    """Bytes with a unit, three digits at least."""
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if n >= size:
-            return f"{n / size:,.{max(0, 2 - int(math.log10(n / size)))}f} {unit}"
-    return f"{n} B"

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-__all__ = ["groups"]
+__all__ = ["groups", "names_of"]
 
 _KINDS = ("bias", "norm", "embedding")
 _NORMS = (
@@ -98,6 +98,11 @@ def groups(
         if none:
             options["weight_decay"] = 0.0
     return _grouped(params, merged)
+
+
+def names_of(model: nn.Module) -> dict[int, str]:
+    """The names that `groups` gives a model's parameters, by their identity, in the order of the model."""
+    return {id(param.p): param.names[0] for param in _params_of(model)}
 
 
 def _check_options(pattern: str, options: Any) -> None:

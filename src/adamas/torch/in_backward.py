@@ -42,6 +42,7 @@ class InBackward(torch.optim.Optimizer):
     options: StepOptions
     _plan: Plan | None
     _in_backward: Stepper | None = None
+    _watch: Any
 
     def step_in_backward(self, clip: str | None = None) -> Stepper:
         """Step each parameter during `backward()`, as soon as its gradient is complete, and free that.
@@ -66,11 +67,13 @@ class InBackward(torch.optim.Optimizer):
         Raises:
             ValueError: an option needs all gradients at once (`clip_norm` without `clip`, skipping), a group
                 is differentiable, or a backend or format cannot be had; nothing has changed.
-            RuntimeError: it steps in backward already, it has step pre-hooks, or gradients are reduced only
-                after hooks have run (DistributedDataParallel, FSDP1); nothing has changed.
+            RuntimeError: it steps in backward already, it is watched, it has step pre-hooks, or gradients are
+                reduced only after hooks have run (DistributedDataParallel, FSDP1); nothing has changed.
         """
         if self._in_backward is not None:
             raise RuntimeError("this optimizer steps in backward already; remove() that first")
+        if self._watch:
+            raise RuntimeError("steps in the backward pass are not measured: watch(every=None) comes first")
         check_options(self.options, clip)
         stepper = Stepper(self)
         stepper.refresh(self)

@@ -9,27 +9,38 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from ..backends.numba import LIMITS, MEASURES
+from ..backends.numba import LIMITS
 from ..rules import Gauge
 from .conversion import sampled
 from .slots import find
 
-__all__ = ["QUANTILES", "Measured", "limits_of", "measured_of", "sample", "signal_of", "sums_of"]
+__all__ = [
+    "NO_LIMITS",
+    "QUANTILES",
+    "Measured",
+    "limits_of",
+    "measured_of",
+    "sample",
+    "samples_of",
+    "signals_of",
+    "sums_of",
+]
 
 # The quantiles of `Measured.signal`.
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # The elements of which they are.
-_SAMPLE = 4096
+_SAMPLE, _RUN = 256, 8
+_PLAIN = (torch.float32, torch.float64)
+_FACTORS = ("mean_factor", "root_factor")
 # A step of this share of `Gauge.bound` counts as one at the bound.
 _AT_BOUND = 0.9
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What one step did to one parameter: to the elements that this process has of it.
+    """What one step did to one parameter; of a DTensor to the whole, but for `signal` and `oldest_row`.
 
     Attributes:
         step: the number of the step, of those that the parameter has taken.
@@ -47,7 +58,7 @@ class Measured:
         hidden: the elements with √v̂ < ε; None where the rule does not divide by a slot.
         mean_square: the mean of v̂ over the elements, in the unit of a squared gradient; None as of `hidden`,
             or where it is no second moment.
-        signal: the quantiles `QUANTILES` of |m̂| / √v̂ over at most 4,096 elements, evenly spaced; None where
+        signal: the quantiles `QUANTILES` of |m̂| / √v̂ over 32 runs of 8 elements, evenly spaced; None where
             the rule has not both.
         oldest_row: how many steps the row (index of dimension 0) that has longest had no gradient has had
             none, as far as measured steps tell; None where all rows have one now.
@@ -67,7 +78,7 @@ class Measured:
     hidden: int | None
     mean_square: float | None
     signal: tuple[float, ...] | None
-    oldest_row: int | None = None
+    oldest_row: int | None
 
 
 def _unit(lr: float) -> float:
@@ -75,6 +86,10 @@ def _unit(lr: float) -> float:
     if not 1e-30 < abs(lr) < 1e30:
         return 1.0
     return 2.0 ** -round(math.log2(abs(lr)))
+
+
+# Those of a parameter that is left alone.
+NO_LIMITS = (math.inf, 0.0, 1.0)
 
 
 def limits_of(gauge: Gauge, lr: float) -> tuple[float, ...]:
@@ -87,7 +102,7 @@ def limits_of(gauge: Gauge, lr: float) -> tuple[float, ...]:
 
 
 def measured_of(
-    sums: NDArray[Any],
+    sums: Sequence[float],
     gauge: Gauge,
     *,
     step: int,
@@ -95,68 +110,107 @@ def measured_of(
     elements: int,
     unscale: float,
     signal: tuple[float, ...] | None,
+    oldest_row: int | None,
 ) -> Measured:
     """The value of one parameter.
 
     Args:
         sums: `MEASURES`.
         gauge: how its state is read.
-        step, lr, elements, signal: as of `Measured`.
+        step, lr, elements, signal, oldest_row: as of `Measured`.
         unscale: the factor on its gradient, one over the loss scale.
     """
-    got = dict(zip(MEASURES, sums.tolist(), strict=True))
+    gradient, parameter, update, root, nonfinite, zeros, unmoved, far, hidden, largest = sums
     divides = gauge.root is not None and elements > 0
     return Measured(
-        step=step,
-        lr=lr,
-        elements=elements,
-        grad_norm=math.sqrt(got["squared_gradient"]) * abs(unscale),
-        param_norm=math.sqrt(got["squared_parameter"]),
-        update_norm=math.sqrt(got["squared_update"]) / _unit(lr),
-        largest_update=got["largest_update"],
-        nonfinite=int(got["nonfinite"]),
-        zeros=int(got["zeros"]),
-        unmoved=int(got["unmoved"]),
-        at_bound=None if gauge.bound is None else int(got["far"]),
-        hidden=int(got["hidden"]) if divides else None,
-        mean_square=got["root"] * gauge.root_factor / elements if divides and gauge.rooted else None,
+        step,
+        lr,
+        elements,
+        grad_norm=math.sqrt(gradient) * abs(unscale),
+        param_norm=math.sqrt(parameter),
+        update_norm=math.sqrt(update) / _unit(lr),
+        largest_update=largest,
+        nonfinite=int(nonfinite),
+        zeros=int(zeros),
+        unmoved=int(unmoved),
+        at_bound=None if gauge.bound is None else int(far),
+        hidden=int(hidden) if divides else None,
+        mean_square=root * gauge.root_factor / elements if divides and gauge.rooted else None,
         signal=signal,
+        oldest_row=oldest_row,
     )
 
 
-def signal_of(
+def signals_of(
+    samples: Sequence[tuple[Tensor, Tensor] | None], gauges: Sequence[Gauge]
+) -> list[tuple[float, ...] | None]:
+    """`Measured.signal` of parameters, those of one size and device at once.
+
+    Args:
+        samples: as many values of the mean as of the slot that is divided by, of each parameter.
+        gauges: how they are read.
+    """
+    found: list[tuple[float, ...] | None] = [None] * len(samples)
+    alike: dict[tuple[int, torch.device], list[int]] = {}
+    for k, each in enumerate(samples):
+        if each is not None and each[0].numel():
+            alike.setdefault((each[0].numel(), each[0].device), []).append(k)
+    for (n, _), places in alike.items():
+        values = [torch.stack([samples[k][side] for k in places]) for side in (0, 1)]  # type: ignore[index]
+        # By NumPy: so few numbers are not worth waking torch's threads for.
+        m, v = (x.cpu().numpy().astype(np.float64) for x in values)
+        mean, root = (np.array([[getattr(gauges[k], name)] for k in places]) for name in _FACTORS)
+        rooted = np.array([[gauges[k].rooted] for k in places])
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            ratio = np.abs(mean * m) / np.where(rooted, np.sqrt(root * v), root * v)
+        ratio[(m == 0) & (v == 0)] = 0
+        at = [round(q * (n - 1)) for q in QUANTILES]
+        chosen = np.sort(ratio, axis=1)[:, at].tolist()
+        for k, row in zip(places, chosen, strict=True):
+            found[k] = tuple(row)
+    return found
+
+
+def samples_of(
     state: Mapping[str, Any], keys: Mapping[str, str], gauge: Gauge, p: Tensor
-) -> tuple[float, ...] | None:
-    """The quantiles of |m̂| / √v̂, see `Measured.signal`.
+) -> tuple[Tensor, Tensor] | None:
+    """Values of the mean and of the slot that is divided by, where the rule and the state have both.
+
+    Args:
+        state, p: as of `sample`.
+        keys: the key of each slot.
+        gauge: which they are.
+    """
+    if gauge.mean is None or gauge.root is None:
+        return None
+    m = sample(state, keys[gauge.mean], p, signed=True)
+    v = sample(state, keys[gauge.root], p, signed=False)
+    return None if m is None or v is None else (m, v)
+
+
+def sample(state: Mapping[str, Any], key: str, p: Tensor, signed: bool) -> Tensor | None:
+    """Values of a slot, the same places of every slot of a parameter; None where there is no such slot.
 
     Args:
         state: that of the parameter.
-        keys: the key of each slot.
-        gauge: how it is read.
+        key: the slot's.
         p: what is as its state: of its shape and strides.
+        signed: whether its values may be negative.
     """
-    if gauge.mean is None or gauge.root is None or p.numel() == 0:
-        return None
-    m, v = (
-        sample(state, keys[slot], p, signed) for slot, signed in ((gauge.mean, True), (gauge.root, False))
-    )
-    if m is None or v is None:
-        return None
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        v = gauge.root_factor * v
-        ratio = np.abs(gauge.mean_factor * m) / (np.sqrt(v) if gauge.rooted else v)
-    ratio = np.where((m == 0) & (v == 0), 0.0, ratio)
-    return tuple(np.quantile(ratio, QUANTILES, method="nearest").tolist())
-
-
-def sample(state: Mapping[str, Any], key: str, p: Tensor, signed: bool) -> NDArray[Any] | None:
-    """Values of a slot in float64, the same places of every slot of a parameter."""
-    held = find(state, key)
-    if held is None:
-        return None
+    held = state.get(key)
     floats = p.numel() * (2 if p.is_complex() else 1)
-    places = torch.arange(0, floats, max(1, math.ceil(floats / _SAMPLE)), device="cpu")
-    return sampled(held, p, signed, places)
+    # Runs of a few elements, which share a line of the cache.
+    run = _RUN if floats >= _SAMPLE else 1
+    step = max(1, floats // _SAMPLE) * run
+    shape = (min(_SAMPLE // run, floats // run), run)
+    if isinstance(held, Tensor) and held.dtype in _PLAIN:  # soon done: there may be hundreds
+        return held.as_strided(shape, (step, 1)).reshape(-1)
+    found = find(state, key)
+    if found is None:
+        return None
+    runs, within = (torch.arange(n, device="cpu") for n in shape)
+    places = (step * runs[:, None] + within).reshape(-1)
+    return torch.from_numpy(sampled(found, p, signed, places))
 
 
 def sums_of(before: Tensor, p: Tensor, g: Tensor, root: Tensor | None, limits: Sequence[float]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,13 +14,35 @@ from ..backends.numba import MEASURES
 from ..rules import Gauge, Rule
 from .gradients import dense_grad
 from .launchers import IDLE, Launcher, MeasuringLauncher, ParamState, StepScalars
-from .measured import Measured, limits_of, measured_of, sample, signal_of, sums_of
+from .measured import NO_LIMITS, Measured, limits_of, measured_of, sample, samples_of, signals_of, sums_of
+from .mesh import Spread
 from .options import Groups
+from .shard_sums import add_up
 from .slots import find
+from .untouched import Untouched
 
 __all__ = ["Observer"]
 
 _GRADIENT, _PARAMETER = MEASURES.index("squared_gradient"), MEASURES.index("squared_parameter")
+_ZEROS = MEASURES.index("zeros")
+
+
+class _Reading(NamedTuple):
+    """How parameters that share a rule and a count of steps are read."""
+
+    step: int
+    lr: float
+    gauge: Gauge
+    limits: tuple[float, ...]
+    keys: Mapping[str, str]
+
+
+class _Found(NamedTuple):
+    """What was summed up of one parameter, in this process."""
+
+    member: ParamState
+    reading: _Reading
+    sums: NDArray[Any]
 
 
 class Observer:
@@ -30,14 +52,23 @@ class Observer:
         groups: of the optimizer.
         rule_of: the rule of a parameter, with the options of this step.
         unscale: the factor on all gradients, one over the loss scale.
+        untouched: what remembers rows from one measured step to the next.
 
     Attributes:
-        measured: what was found, of each parameter that the step has taken.
+        measured: what was found, of each parameter that the step has taken, once it is finished.
     """
 
-    def __init__(self, groups: Groups, rule_of: Callable[[ParamState], Rule], unscale: float) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        rule_of: Callable[[ParamState], Rule],
+        unscale: float,
+        untouched: Untouched,
+    ) -> None:
         self._groups, self._rule_of, self._unscale = groups, rule_of, unscale
+        self._untouched = untouched
         self.measured: dict[Tensor, Measured] = {}
+        self._found: list[_Found] = []
 
     def launch(
         self,
@@ -55,61 +86,66 @@ class Observer:
             rows: those of the step.
             grad_scale: as of `Launcher.launch`.
         """
-        steps = [
-            0 if place == IDLE else self._next(member, rows, place)
-            for member, place in zip(members, places, strict=True)
-        ]
+        of_row: dict[int, _Reading | None] = {IDLE: None}
+        readings: list[_Reading | None] = []
+        for member, place in zip(members, places, strict=True):
+            if not member.state and place != IDLE:  # its launcher counts
+                readings.append(self._reading(member, self._taken(member) + 1))
+                continue
+            if place not in of_row:
+                of_row[place] = self._reading(member, rows[place][3])
+            readings.append(of_row[place])
         if not launcher.measures:
-            self.around(lambda: launcher.launch(grad_scale), members, steps)
+            self._around(lambda: launcher.launch(grad_scale), members, readings)
             return
-        gauges = [self._gauge(member, t) if t else Gauge() for member, t in zip(members, steps, strict=True)]
-        rules = map(self._rule_of, members)
-        limits = [limits_of(gauge, rule.lr) for gauge, rule in zip(gauges, rules, strict=True)]
-        sums = cast(MeasuringLauncher, launcher).launch_measured(grad_scale, np.array(limits))
-        for member, gauge, t, each in zip(members, gauges, steps, sums, strict=False):
-            if t:
-                _in_range(each, member)
-                self._note(member, gauge, t, each)
+        limits = np.array([NO_LIMITS if each is None else each.limits for each in readings])
+        sums = cast(MeasuringLauncher, launcher).launch_measured(grad_scale, limits)[: len(members)]
+        for place in (_GRADIENT, _PARAMETER):
+            inside = (sums[:, place] > 1e-28) & (sums[:, place] < 1e36)
+            for k in np.flatnonzero(~inside).tolist():
+                if readings[k] is not None:
+                    sums[k, place] = _squares(members[k], place)
+        for k, member in enumerate(members):  # each process has the whole of these, and one counts
+            if member.whole_grad is not None and member.spread is not None and any(member.spread.place or ()):
+                sums[k] = 0
+        self._found += _taken_by(members, readings, sums)
 
-    def around(self, step: Callable[[], object], members: Sequence[ParamState], steps: Sequence[int]) -> None:
-        """Take a step by a function, and measure it by torch: copies of the parameters before it are kept.
+    def around(self, step: Callable[[], object], members: Sequence[ParamState]) -> None:
+        """Take a step of members by a function, and measure it."""
+        readings = [
+            None if member.p.grad is None else self._reading(member, self._taken(member) + 1)
+            for member in members
+        ]
+        self._around(step, members, readings)
 
-        Args:
-            step: takes the step.
-            members: of the plan.
-            steps: the number of the step that each is about to take, 0 for one that is left alone.
-        """
-        active = [(member, t) for member, t in zip(members, steps, strict=True) if t]
-        # The state of a shard that is kept whole is not of the shard.
-        gauges = [self._gauge(m, t) if m.whole_grad is None else Gauge() for m, t in active]
+    def _around(
+        self, step: Callable[[], object], members: Sequence[ParamState], readings: Sequence[_Reading | None]
+    ) -> None:
+        """Measure a step by torch: copies of the parameters before it are kept."""
+        active = [(m, reading) for m, reading in zip(members, readings, strict=True) if reading is not None]
         with torch.no_grad():
             before = [member.local.detach().clone() for member, _ in active]
             step()
-            found = [
-                self._sums(member, gauge, old)
-                for (member, _), gauge, old in zip(active, gauges, before, strict=True)
+            sums = [
+                self._sums(member, reading, old)
+                for (member, reading), old in zip(active, before, strict=True)
             ]
         # One copy to the host for each device, after all that is computed there has been launched.
-        for (member, t), gauge, sums in zip(active, gauges, _on_host(found), strict=True):
-            self._note(member, gauge, t, sums)
+        self._found += [_Found(*each, numbers) for each, numbers in zip(active, _on_host(sums), strict=True)]
 
-    def next_steps(self, members: Sequence[ParamState]) -> list[int]:
-        """The number of the step that each is about to take, from its state; 0 for one without a gradient."""
-        return [0 if member.p.grad is None else self._taken(member) + 1 for member in members]
-
-    def _sums(self, member: ParamState, gauge: Gauge, before: Tensor) -> Tensor:
+    def _sums(self, member: ParamState, reading: _Reading, before: Tensor) -> Tensor:
         p, g = member.local.detach(), dense_grad(_grad(member), takes_sparse=True)
         root, share = None, 1.0
-        if gauge.root is not None:
-            root, share = self._root(member, gauge.root)
-        sums = sums_of(before, p, g, root, limits_of(gauge, self._rule_of(member).lr))
+        # State that is kept whole is not that of the shard.
+        if reading.gauge.root is not None and member.whole_grad is None:
+            root, share = self._root(member, reading.keys[reading.gauge.root])
+        sums = sums_of(before, p, g, root, reading.limits)
         for name in ("root", "hidden"):
             sums[MEASURES.index(name)] *= share
         return sums
 
-    def _root(self, member: ParamState, slot: str) -> tuple[Tensor | None, float]:
+    def _root(self, member: ParamState, key: str) -> tuple[Tensor | None, float]:
         """The values of the slot that is divided by, or some of them, and by what these are too few."""
-        key = self._keys(member)[slot]
         state = self._state(member)
         held = find(state, key)
         if held is None:
@@ -118,24 +154,50 @@ class Observer:
             return held.codes, 1.0
         some = sample(state, key, member.layout, signed=False)
         assert some is not None
-        return torch.from_numpy(some), member.layout.numel() / max(1, len(some))
+        return some, member.layout.numel() / max(1, some.numel())
 
-    def _note(self, member: ParamState, gauge: Gauge, t: int, sums: NDArray[Any]) -> None:
-        p = member.layout if member.whole_grad is None else member.local
-        signal = None
-        if member.whole_grad is None:
-            signal = signal_of(self._state(member), self._keys(member), gauge, p)
-        self.measured[member.p] = measured_of(
-            sums,
-            gauge,
-            step=t,
-            lr=self._rule_of(member).lr,
-            elements=p.numel() * (2 if p.is_complex() else 1),
-            unscale=self._unscale,
-            signal=signal,
-        )
+    def finish(self, shards: Sequence[tuple[Tensor, Spread]]) -> None:
+        """Make values of what was summed up, in all processes that have parts of a parameter.
 
-    def _gauge(self, member: ParamState, t: int) -> Gauge:
+        Args:
+            shards: every DTensor of the optimizer and where it is, in the same order in each process.
+        """
+        sums = {found.member.p: found.sums for found in self._found}
+        add_up(sums, shards)
+        samples = [self._sampled(found) for found in self._found]
+        signals = signals_of(samples, [found.reading.gauge for found in self._found])
+        numbers = np.array([sums[found.member.p] for found in self._found]).tolist()
+        for found, signal, row in zip(self._found, signals, numbers, strict=True):
+            p, reading = found.member.p, found.reading
+            self.measured[p] = measured_of(
+                row,
+                reading.gauge,
+                step=reading.step,
+                lr=reading.lr,
+                elements=p.numel() * (2 if p.is_complex() else 1),
+                unscale=self._unscale,
+                signal=signal,
+                oldest_row=self._oldest(found),
+            )
+
+    def _sampled(self, found: _Found) -> tuple[Tensor, Tensor] | None:
+        """Values of the mean and of the slot that is divided by; None for a shard with state of the whole."""
+        member, reading = found.member, found.reading
+        if member.whole_grad is not None:
+            return None
+        return samples_of(self._state(member), reading.keys, reading.gauge, member.layout)
+
+    def _oldest(self, found: _Found) -> int | None:
+        """As of `Measured.oldest_row`; a row's worth of zeros is what it takes to look."""
+        member, reading = found.member, found.reading
+        shape, zeros = member.local.shape, found.sums[_ZEROS]
+        if len(shape) < 2 or not shape[0] or zeros < shape[1:].numel() or member.whole_grad is not None:
+            return None
+        g = dense_grad(_grad(member).detach(), takes_sparse=True)
+        rule, state = self._rule_of(member), self._state(member)
+        return self._untouched.oldest(member.p, g, rule, reading.step, state, reading.keys)
+
+    def _reading(self, member: ParamState, t: int) -> _Reading:
         rule = self._rule_of(member)
         gauge, slots = rule.gauge(t), rule.form().slots
         for slot in (gauge.mean, gauge.root):
@@ -144,11 +206,8 @@ class Observer:
                     f"{type(rule).__name__}.gauge names the slot {slot!r}, and its slots are "
                     f"{', '.join(slots) or 'none'}"
                 )
-        return gauge
-
-    def _next(self, member: ParamState, rows: Sequence[StepScalars], place: int) -> int:
-        """The number of the step that a parameter is about to take."""
-        return rows[place][3] if member.state else self._taken(member) + 1
+        keys = dict(zip(slots, self._groups.slot_keys(rule), strict=True))
+        return _Reading(t, rule.lr, gauge, limits_of(gauge, rule.lr), keys)
 
     def _taken(self, member: ParamState) -> int:
         """How many steps a parameter has taken; 0 where they are not counted."""
@@ -157,9 +216,13 @@ class Observer:
     def _state(self, member: ParamState) -> Mapping[str, Any]:
         return member.state or self._groups.state.get(member.p) or {}
 
-    def _keys(self, member: ParamState) -> dict[str, str]:
-        rule = self._rule_of(member)
-        return dict(zip(rule.form().slots, self._groups.slot_keys(rule), strict=True))
+
+def _taken_by(
+    members: Sequence[ParamState], readings: Sequence[_Reading | None], sums: NDArray[Any]
+) -> list[_Found]:
+    """The members that took the step."""
+    rows = zip(members, readings, sums, strict=True)
+    return [_Found(member, reading, row) for member, reading, row in rows if reading is not None]
 
 
 def _on_host(sums: Sequence[Tensor]) -> list[NDArray[Any]]:
@@ -172,13 +235,10 @@ def _on_host(sums: Sequence[Tensor]) -> list[NDArray[Any]]:
     return found
 
 
-def _in_range(sums: NDArray[Any], member: ParamState) -> None:
-    """Sum squares again that are too small or too large for the float32 in which kernels sum."""
-    values = {_GRADIENT: _grad(member), _PARAMETER: member.layout}
-    for place, x in values.items():
-        if not 1e-28 < sums[place] < 1e36:
-            dense = dense_grad(x.detach(), takes_sparse=True)
-            sums[place] = float(torch.linalg.vector_norm(dense, dtype=_wide(dense))) ** 2
+def _squares(member: ParamState, place: int) -> float:
+    """A sum of squares that is beyond the float32 in which kernels sum, or zero."""
+    x = dense_grad((_grad(member) if place == _GRADIENT else member.layout).detach(), takes_sparse=True)
+    return float(torch.linalg.vector_norm(x, dtype=_wide(x))) ** 2
 
 
 def _grad(member: ParamState) -> Tensor:

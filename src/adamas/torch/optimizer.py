@@ -25,16 +25,17 @@ from .mesh import spread_of
 from .offload import plan_of
 from .options import AVERAGE, Groups, StepInfo, check_group, check_placed
 from .outcomes import OF_SCALER, Outcomes
-from .report import Report, report_of
+from .report import Reporting
 from .skips import WINDOW_KEY, keep_window
 from .state import check_fit
 from .step import Plan
 from .tracking import Tracking
+from .untouched import Untouched
 
 __all__ = ["FusedOptimizer"]
 
 
-class FusedOptimizer(InBackward, Tracking, Checkpoints, Outcomes, torch.optim.Optimizer):
+class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, torch.optim.Optimizer):
     """A torch optimizer whose step is one compiled pass of a rule over all parameters.
 
     Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
@@ -58,6 +59,7 @@ class FusedOptimizer(InBackward, Tracking, Checkpoints, Outcomes, torch.optim.Op
     # What asks for steps to be measured, and what was measured last.
     _watch: Any = None
     _measured: Mapping[torch.Tensor, Measured] = {}
+    _untouched: Untouched | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = {name: kwargs.pop(name) for name in STEP_OPTIONS if name in kwargs}
@@ -158,7 +160,9 @@ class FusedOptimizer(InBackward, Tracking, Checkpoints, Outcomes, torch.optim.Op
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
             scaled = not self.__dict__.keys().isdisjoint(OF_SCALER)
-            measured = self._watch is not None and self._watch.due(self)
+            measured = None
+            if self._watch is not None and self._watch.due(self):
+                measured = self._untouched = self._untouched or Untouched()
             if plan.on_device:
                 self._last_step = self._run_on_device(plan, measured)
             else:
@@ -175,7 +179,7 @@ class FusedOptimizer(InBackward, Tracking, Checkpoints, Outcomes, torch.optim.Op
                 self._plan.rollback()
                 self._plan = None
             raise
-        if measured and plan.measured:
+        if measured is not None and plan.measured:
             self._measured = plan.measured
             self._watch.take(self, plan.measured)
         return loss
@@ -276,13 +280,6 @@ class FusedOptimizer(InBackward, Tracking, Checkpoints, Outcomes, torch.optim.Op
         self.catch_up()
         kept = {name: getattr(self, name) for name in own}
         return {**super().__getstate__(), **kept, **self._own_scaling()}
-
-    def report(self) -> Report:
-        """What each parameter is stepped with: its group's options, backend, and the formats of its state.
-
-        `print(optimizer.report())` shows it as a table of 80 columns; before the first step too.
-        """
-        return report_of(type(self).__name__, self._groups(), self.rule_of)
 
     @contextlib.contextmanager
     def averaged_parameters(self) -> Iterator[None]:

@@ -13,19 +13,21 @@ from torch import Tensor
 from ..backends import exact, same_kernel, uses_names, watch
 from ..rules import Rule
 from ._compat import is_fake, local_tensor
-from .counters import Counters, Selection
+from .counters import Counters
 from .device_counters import DeviceCounters
 from .device_info import DeviceInfo
 from .device_step import DeviceStep
 from .exchange import exchange_of
-from .launchers import IDLE, ParamState, Request
+from .launchers import ParamState, Request
 from .measured import Measured
 from .observer import Observer
 from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant, values_of
 from .params import check_params, member_of
 from .placement import Made, place
 from .rows import Rows
+from .selections import Selections
 from .skips import reason_to_skip, record
+from .untouched import Untouched
 
 __all__ = ["Plan"]
 
@@ -35,8 +37,6 @@ _params_of = operator.itemgetter("params")
 # Sentinel: otherwise moving a parameter to the next group leaves the flattened list equal.
 _END = (object(),)
 
-# Sets of active members that a plan remembers.
-_REMEMBERED = 16
 _LARGEST = torch.finfo(torch.float32).max
 
 
@@ -94,9 +94,10 @@ class Plan:
             raise
         self._members = placed.states
         self._group_of = {id(member.p): k for k, member in found}
+        self._all_shards = [(each.p, each.spread) for _, each in found if each.spread is not None]
         self._params: list[Tensor] = [each.p for each in placed.states]
         self._shards = [(n, each) for n, each in enumerate(placed.states) if each.spread is not None]
-        self._counted, self._idle = placed.counted, placed.idle
+        self._idle = placed.idle
         self._launchers, self._slices = placed.launchers, placed.slices
         self._counters = placed.counters
         self._on_device: DeviceStep | None = None
@@ -114,7 +115,7 @@ class Plan:
         self._places: list[tuple[int, ...]] = []
         # What was measured of the last step, if that was to be.
         self.measured: Mapping[Tensor, Measured] = {}
-        self._selections: dict[bytes, tuple[Selection, list[int], list[tuple[int, ...]]]] = {}
+        self._selections = Selections(placed.counters, placed.counted, placed.slices)
         # A tensor without values has no norm.
         self._needs_grad_norm = groups.options.needs_grad_norm and not any(
             p.is_meta or is_fake(p) for p in self._params
@@ -190,28 +191,13 @@ class Plan:
         )
 
     def _select(self, mask: bytes) -> None:
-        """Let a step take the members that have a gradient: the plan of them all stays as it is.
-
-        Sets of members that take turns are remembered.
-        """
-        known = self._selections.get(mask)
-        if known is None or self._counters.beginners or not self._counters.take(known[0]):
-            if len(self._selections) >= _REMEMBERED:
-                self._selections.clear()
-            known = self._selections[mask] = self._new_selection(mask)
-            self._counters.take(known[0])
-        self._mask, self._resting, self._places = mask, known[1], known[2]
-        for launcher, rows in zip(self._launchers, known[2], strict=True):
+        """Let a step take the members that have a gradient: the plan of them all stays as it is."""
+        known = self._selections.take(mask)
+        self._mask, self._resting, self._places = mask, known.resting, known.places
+        for launcher, rows in zip(self._launchers, known.places, strict=True):
             launcher.select(rows)
         if self._on_device is not None:
-            self._on_device.select(known[2])
-
-    def _new_selection(self, mask: bytes) -> tuple[Selection, list[int], list[tuple[int, ...]]]:
-        """The counters that a step advances, the members without a gradient, and each launcher's rows."""
-        selection = self._counters.group(list(map(bool, mask[: self._counted])))
-        rows = selection.rows + [0 if on else IDLE for on in mask[self._counted :]]
-        resting = [place for place, on in enumerate(mask) if not on]
-        return selection, resting, [tuple(rows[part]) for part in self._slices]
+            self._on_device.select(known.places)
 
     def _read_options(
         self, k: int, group: Mapping[str, Any], options: tuple[Any, ...], rule_of: RuleOf
@@ -229,15 +215,20 @@ class Plan:
         self._options[k] = options if is_constant(options) else None
         return True
 
-    def run(self, unscale: float = 1.0, found_inf: bool | None = None, measured: bool = False) -> StepInfo:
+    def run(
+        self, unscale: float = 1.0, found_inf: bool | None = None, measured: Untouched | None = None
+    ) -> StepInfo:
         """Execute the step that `bind` prepared; a scalar that cannot be computed raises before any change.
 
         Args:
             unscale: the factor on all gradients, one over the loss scale.
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
-            measured: whether it is measured.
+            measured: what remembers rows between measured steps, if this is one.
         """
-        observer = Observer(self.groups, self._rule_of_member, unscale) if measured else None
+        self._rules_now = self._rules
+        observer = None
+        if measured is not None:
+            observer = Observer(self.groups, self._rule_of_member, unscale, measured)
         words = None
         if self._measures or found_inf is not None:
             words, found_inf = self._measure(found_inf)
@@ -259,6 +250,8 @@ class Plan:
                     members = self._members[self._slices[k]]
                     observer.launch(self._launchers[k], members, self._places[k], rows, scale)
                 self._made = []
+            if observer is not None:
+                observer.finish(self._all_shards)
             self._counters.advance(rows)
             self._made = []
         for launcher in self._launchers:
@@ -268,26 +261,26 @@ class Plan:
         return StepInfo(norm, factor, reason is not None, reason)
 
     def run_on_device(
-        self, scale: Tensor | None, found_inf: Tensor | None, measured: bool = False
+        self, scale: Tensor | None, found_inf: Tensor | None, measured: Untouched | None = None
     ) -> DeviceInfo:
         """Launch the step that `bind` prepared, without waiting for the device.
 
         Args:
             scale: the loss scale by which gradients are to be divided.
             found_inf: not 0 where a gradient was found not to be finite.
-            measured: whether it is measured, which does wait.
+            measured: as of `run`; a measured step does wait.
         """
         on_device = self._on_device
         assert on_device is not None
         for member in self._whole:
             member.gather_grad()
         self.measured = {}
-        if measured:
-            observer = Observer(self.groups, self._rule_of_member, 1.0 if scale is None else 1 / float(scale))
-            steps = observer.next_steps(self._members)
-            observer.around(
-                lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members, steps
-            )
+        if measured is not None:
+            self._rules_now = list(map(self._rule_of, self.groups.param_groups))
+            unscale = 1.0 if scale is None else 1 / float(scale)
+            observer = Observer(self.groups, self._rule_of_member, unscale, measured)
+            observer.around(lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members)
+            observer.finish(self._all_shards)
             info, self.measured = on_device.info, observer.measured
         else:
             info = on_device.run(self._needs_grad_norm, scale, found_inf)
@@ -299,7 +292,7 @@ class Plan:
     def _rule_of_member(self, member: ParamState) -> Rule:
         """The rule of the group of a parameter, with its options as they are."""
         k = self._group_of[id(member.p)]
-        return self._rule_of(self.groups.param_groups[k])
+        return self._rules_now[k]
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
