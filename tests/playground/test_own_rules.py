@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 
 from adamas import playground
 from adamas.backends.javascript import emit
-from adamas.rules import SIGNED, AMSGrad, Rule
+from adamas.rules import SIGNED, AMSGrad, Lion, Rule
 
 HALVING = """{
   name: "Halving",
@@ -65,6 +65,23 @@ def test_an_address_with_a_rule_shows_it_and_runs_nothing(open_page: Open) -> No
     expect(other.locator("#stranger")).to_be_hidden()
     until(other, "state.lanes[2].run")
     assert lanes(other)[2]["path"] == path
+
+
+def test_another_text_from_an_address_is_not_run_in_the_place_of_the_one_that_was(open_page: Open) -> None:
+    page = open_page(TWO)
+    run_own(page, HALVING)
+    expect(page.locator("#own-said")).to_contain_text("Halving runs")
+    own = base64.urlsafe_b64encode(HALVING.replace("Halving", "Stranger").encode()).decode().rstrip("=")
+    open_page(f"{TWO}&rule=your%20own&own={own}", run=False)
+    expect(page.locator(".lane .said").nth(2)).to_contain_text("Not run")
+    expect(page.locator("#stranger")).to_be_visible()
+    assert page.evaluate("[...runners.keys()].some((text) => text.includes('Stranger'))") is False
+
+
+def test_a_text_to_begin_with_is_chosen(open_page: Open) -> None:
+    page = open_page(TWO)
+    page.get_by_label("Begin with the text of").select_option("Lion")
+    assert page.get_by_label("Text of the rule").input_value() == emit(Lion)
 
 
 def test_a_text_in_an_address_is_no_markup(open_page: Open) -> None:
