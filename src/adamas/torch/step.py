@@ -94,6 +94,7 @@ class Plan:
             raise
         self._members = placed.states
         self._group_of = {id(member.p): k for k, member in found}
+        self._all_shards = [(each.p, each.spread) for _, each in found if each.spread is not None]
         self._params: list[Tensor] = [each.p for each in placed.states]
         self._shards = [(n, each) for n, each in enumerate(placed.states) if each.spread is not None]
         self._idle = placed.idle
@@ -249,6 +250,8 @@ class Plan:
                     members = self._members[self._slices[k]]
                     observer.launch(self._launchers[k], members, self._places[k], rows, scale)
                 self._made = []
+            if observer is not None:
+                observer.finish(self._all_shards)
             self._counters.advance(rows)
             self._made = []
         for launcher in self._launchers:
@@ -277,6 +280,7 @@ class Plan:
             unscale = 1.0 if scale is None else 1 / float(scale)
             observer = Observer(self.groups, self._rule_of_member, unscale, measured)
             observer.around(lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members)
+            observer.finish(self._all_shards)
             info, self.measured = on_device.info, observer.measured
         else:
             info = on_device.run(self._needs_grad_norm, scale, found_inf)
