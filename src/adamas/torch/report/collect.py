@@ -70,7 +70,7 @@ def report_of(
         params = []
         for p, name, index in zip(group["params"], names, places, strict=False):
             here = (measured or {}).get(p)
-            count = steps[index] if here is None or not groups.keeps_steps else here.step
+            count = steps[index]
             fields = _of_group(group) | {
                 "group": k,
                 "steps": count,
