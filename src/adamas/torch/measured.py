@@ -23,6 +23,7 @@ __all__ = [
     "limits_of",
     "measured_of",
     "sample",
+    "samples_of",
     "signals_of",
     "sums_of",
 ]
@@ -165,6 +166,23 @@ def signals_of(
         for k, row in zip(places, chosen, strict=True):
             found[k] = tuple(row)
     return found
+
+
+def samples_of(
+    state: Mapping[str, Any], keys: Mapping[str, str], gauge: Gauge, p: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Values of the mean and of the slot that is divided by, where the rule and the state have both.
+
+    Args:
+        state, p: as of `sample`.
+        keys: the key of each slot.
+        gauge: which they are.
+    """
+    if gauge.mean is None or gauge.root is None:
+        return None
+    m = sample(state, keys[gauge.mean], p, signed=True)
+    v = sample(state, keys[gauge.root], p, signed=False)
+    return None if m is None or v is None else (m, v)
 
 
 def sample(state: Mapping[str, Any], key: str, p: Tensor, signed: bool) -> Tensor | None:

@@ -14,7 +14,7 @@ from ..backends.numba import MEASURES
 from ..rules import Gauge, Rule
 from .gradients import dense_grad
 from .launchers import IDLE, Launcher, MeasuringLauncher, ParamState, StepScalars
-from .measured import NO_LIMITS, Measured, limits_of, measured_of, sample, signals_of, sums_of
+from .measured import NO_LIMITS, Measured, limits_of, measured_of, sample, samples_of, signals_of, sums_of
 from .options import Groups
 from .slots import find
 
@@ -140,7 +140,12 @@ class Observer:
     ) -> None:
         """Make values of what was summed up."""
         active = [(k, reading) for k, reading in enumerate(readings) if reading is not None]
-        samples = [self._sampled(members[k], reading) for k, reading in active]
+        samples = [
+            None
+            if members[k].whole_grad is not None
+            else samples_of(self._state(members[k]), reading.keys, reading.gauge, members[k].layout)
+            for k, reading in active
+        ]
         signals = signals_of(samples, [reading.gauge for _, reading in active])
         numbers = np.asarray(sums).tolist()
         for (k, reading), signal in zip(active, signals, strict=True):
@@ -155,16 +160,6 @@ class Observer:
                 unscale=self._unscale,
                 signal=signal,
             )
-
-    def _sampled(self, member: ParamState, reading: _Reading) -> tuple[Tensor, Tensor] | None:
-        """Values of the mean and of the slot that is divided by, where the rule has both."""
-        gauge, keys = reading.gauge, reading.keys
-        if gauge.mean is None or gauge.root is None or member.whole_grad is not None:
-            return None
-        state = self._state(member)
-        m = sample(state, keys[gauge.mean], member.layout, signed=True)
-        v = sample(state, keys[gauge.root], member.layout, signed=False)
-        return None if m is None or v is None else (m, v)
 
     def _reading(self, member: ParamState, t: int) -> _Reading:
         rule = self._rule_of(member)

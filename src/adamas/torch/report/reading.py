@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.parameter import is_lazy
 
 from ..launchers import Request
-from ..measured import sample, signal_of
+from ..measured import sample, samples_of, signals_of
 from ..mesh import local
 from .values import Reading
 
@@ -26,7 +26,9 @@ def read(p: Tensor, request: Request, count: int | None) -> Reading:
         return Reading(norm)
     keys = dict(zip(request.rule.form().slots, request.slot_keys, strict=True))
     gauge = request.rule.gauge(count or 1)
-    signal = signal_of(state, keys, gauge, here)
+    (signal,) = signals_of([samples_of(state, keys, gauge, here)], [gauge])
     root = None if gauge.root is None else sample(state, keys[gauge.root], here, signed=False)
-    hidden = None if root is None or not root.size else float((root < gauge.hidden_below()).mean())
+    hidden = (
+        None if root is None or not root.numel() else float((root < gauge.hidden_below()).double().mean())
+    )
     return Reading(norm, signal, hidden)
