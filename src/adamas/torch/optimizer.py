@@ -19,6 +19,7 @@ from .checkpoint import Checkpoints
 from .exchange import exchange_of
 from .host import Hosts
 from .in_backward import InBackward
+from .arguments import arguments_doc
 from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .measured import Measured
 from .mesh import spread_of
@@ -83,7 +84,8 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
             cls.__signature__ = with_step_options(inspect.signature(cls))
         names = ", ".join(f'"{name}"' for name in launchers.names())
         own = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
-        cls.__doc__ = own + "\n" + OPTIONS_DOC.format(backends=names)
+        arguments = arguments_doc(inspect.signature(cls), own)
+        cls.__doc__ = own + "\n" + arguments + OPTIONS_DOC.format(backends=names)
 
     def rule_of(self, group: Mapping[str, Any], checked: bool = False) -> Rule:
         """The rule that a parameter group's options stand for.
