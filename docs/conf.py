@@ -9,6 +9,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
 import adamas
+import explained
 
 project = "Adamas"
 author = "The Adamas authors"
@@ -29,6 +30,8 @@ extensions = [
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "substitution"]
 myst_heading_anchors = 3
+# Numbers of the explanations, computed now as their figures are drawn.
+myst_substitutions = explained.draw_all(Path(__file__).parent / "figures")
 # A single backtick in a docstring is code, as in Markdown.
 default_role = "code"
 html_math_renderer = "mathml"

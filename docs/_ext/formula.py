@@ -31,7 +31,7 @@ _LETTERS = {
     "p": r"\theta", "eps": r"\varepsilon", "lr": r"\alpha", "momentum": r"\mu", "rho": r"\rho", "mu": r"\mu",
     "step": r"\alpha", "delta": r"\Delta", "dampening": r"\tau", "lr_decay": r"\eta", "momentum_decay": r"\psi",
     "mean": r"\bar g", "v_max": r"\bar v", "mu_product": r"\Pi", "rho_inf": r"\rho^\infty", "ahead": r"\mu^+",
-    "step_g": r"\alpha^{g}", "step_m": r"\alpha^{m}",
+    "eps_inside": r"\varepsilon^\mathrm{in}", "step_g": r"\alpha^{g}", "step_m": r"\alpha^{m}",
     "correction1": "c_1", "correction2": "c_2",
     "beta": r"\beta", "beta1": r"\beta_1", "beta2": r"\beta_2", "alpha": r"\alpha", "gamma": r"\gamma",
 }  # fmt: skip
@@ -177,7 +177,8 @@ def render(x: Expression, above: int = 0) -> str:
 def _rendered(x: Expression) -> tuple[int, str]:
     operation, *parts = x
     if operation == "symbol":
-        return 5, parts[0]
+        # One that has a superscript takes no second one.
+        return (4 if "^" in parts[0] else 5), parts[0]
     if operation == "number":
         return (5 if parts[0] >= 0 else 3), _number(parts[0])
     if operation in _RELATIONS or operation in _CONNECTIVES:
@@ -254,7 +255,8 @@ def _letter(name: str) -> str:
 
 
 def _subscript(letter: str, when: str) -> str:
-    return rf"{letter}_{{{when}}}"
+    base, _, index = letter.partition("_")
+    return rf"{base}_{{{index + ', ' if index else ''}{when}}}"
 
 
 def _is_operation(at: Any) -> bool:

@@ -1,0 +1,53 @@
+"""The tables of measurements, of the README and of the site, from one record: measurements.json."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["long_table", "read", "readme_table"]
+
+Record = Mapping[str, Any]
+
+
+def read(path: Path) -> Record:
+    """The record: `machines` by name, and `rows`, each with its command and a ratio for each machine."""
+    record: Record = json.loads(path.read_text(encoding="utf-8"))
+    return record
+
+
+def readme_table(record: Record) -> str:
+    """The short table; a suite or workload is named where it changes."""
+    head = "| `adamas bench` | workload | beside | Intel | quartiles | AMD |\n|---|---|---|---|---|---|\n"
+    rows = "".join(f"| {' | '.join(cells)} |\n" for cells in _cells(record))
+    return head + re.sub(r"\|  (?=\|)", "| ", rows)
+
+
+def long_table(record: Record) -> str:
+    """The machines, then every ratio beside the whole command."""
+    machines = "".join(f"- **{name}**: {text}\n" for name, text in record["machines"].items())
+    head = "| workload | beside | Intel | quartiles | AMD | command |\n|---|---|---|---|---|---|\n"
+    rows = []
+    for row in record["rows"]:
+        _, _, *rest = _numbers(row)
+        title = row["workload"] + (f": {row['time']}" if row["time"] else "")
+        rows.append(f"| {title} | {' | '.join(rest)} | `{row['command']}` |\n")
+    return f"{machines}\n{head}{''.join(rows)}"
+
+
+def _cells(record: Record) -> Iterator[tuple[str, ...]]:
+    suite = workload = None
+    for row in record["rows"]:
+        first, title, *rest = _numbers(row)
+        new_suite, new_title = row["suite"] != suite, (row["suite"], row["workload"]) != workload
+        suite, workload = row["suite"], (row["suite"], row["workload"])
+        yield first if new_suite else "", title if new_title else "", *rest
+
+
+def _numbers(row: Mapping[str, Any]) -> tuple[str, ...]:
+    title = row["workload"] + (f": {row['time']}" if row["time"] else "")
+    low, high = row["quartiles"]
+    return f"`{row['suite']}`", title, row["beside"], row["Intel"], f"{low} to {high}", row["AMD"] or ""
