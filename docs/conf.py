@@ -56,3 +56,6 @@ html_theme_options = {
     "light_css_variables": {"color-brand-primary": "#0b5cad", "color-brand-content": "#0b5cad"},
     "dark_css_variables": {"color-brand-primary": "#6db3f2", "color-brand-content": "#6db3f2"},
 }
+
+# Types of other libraries, and ours that are not public, have no page to lead to; every other reference has.
+nitpick_ignore_regex = [("py:(class|exc)", ".*")]
