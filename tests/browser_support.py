@@ -1,4 +1,4 @@
-"""Chromium, for the tests of pages: without network, and with whatever it complains of."""
+"""Chromium, for the tests of pages. A process can have one at a time: no fixture of it outlives a module."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def chromium() -> Iterator[Browser]:
 
 
 def until(page: Page, condition: str) -> None:
-    """Wait for a condition, of JavaScript; Playwright's own way needs `eval`, which our pages do not allow."""
+    """Wait for a condition of JavaScript; Playwright's own way needs `eval`, which pages forbid."""
     page.evaluate(
         f"""async () => {{
           const end = performance.now() + 10000;

@@ -17,7 +17,7 @@ from adamas._tools import modules
 from adamas.experiments import figures, problems
 from adamas.experiments.runs.training import SCHEDULES, Training
 from adamas.rules import Rule
-from adamas.torch import Adam, AdamW, Optimizer
+from adamas.torch import SGD, Adam, AdamW, Optimizer
 from adamas.torch.report import Report
 
 # Healthy trainings.
@@ -119,13 +119,14 @@ def training(
     make: Callable[..., Any] = AdamW,
     step: Step = plainly,
     model: Classifier | None = None,
+    steps: int = 40,
     **options: Any,
 ) -> Any:
     """The optimizer of a training that was watched."""
     model = model or classifier(seed)
     opt = make(model.named_parameters(), **options)
     opt.watch(every=2, model=model)
-    fit(model, opt, seed, step)
+    fit(model, opt, seed, step, steps)
     return opt
 
 
@@ -233,6 +234,69 @@ FAULTS: dict[str, Callable[[int], Any]] = {
     and name.startswith("_")
     and list(inspect.signature(made).parameters) == ["seed"]
 }
+
+
+# Other ways to the same faults.
+
+
+def coupled_decay(seed: int) -> Any:
+    return training(seed, make=Adam, weight_decay=100.0)
+
+
+def frozen_by_nan(seed: int) -> Any:
+    """A parameter that is not finite has no gradient that is."""
+    model = classifier(seed)
+
+    def step(model: Any, opt: Any, x: Tensor, y: Tensor, k: int) -> None:
+        if k == 10:
+            with torch.no_grad():
+                model.last.bias[0] = math.nan
+        opt.zero_grad()
+        model(x)[:, 1:].square().mean().backward()
+        opt.step()
+
+    return training(seed, step=step, model=model)
+
+
+def without_a_least_loss(seed: int) -> Any:
+    """A loss with no lower bound, as a critic's: most elements sit at the bound of a step, always."""
+
+    def step(model: nn.Module, opt: Any, x: Tensor, y: Tensor, k: int) -> None:
+        opt.zero_grad()
+        model(x.abs()).sum().backward()
+        opt.step()
+
+    return training(seed, step=step, lr=0.02)
+
+
+def sums_of_gradients(seed: int) -> Any:
+    """Gradients that are never zeroed, of a rule that tells nothing of its signal."""
+
+    def step(model: nn.Module, opt: Any, x: Tensor, y: Tensor, k: int) -> None:
+        cross_entropy(model(x), y).backward()
+        opt.step()
+
+    return training(seed, make=SGD, step=step, lr=1e-4)
+
+
+def slowly_growing(seed: int) -> Any:
+    """Gradients that grow faster than v can follow, and not a hundredfold."""
+
+    def step(model: nn.Module, opt: Any, x: Tensor, y: Tensor, k: int) -> None:
+        opt.zero_grad()
+        (1.13**k * cross_entropy(model(x), y)).backward()
+        opt.step()
+
+    return training(seed, step=step, steps=90, lr=1e-5, betas=(0.9, 0.9999))
+
+
+VARIANTS: list[tuple[str, Callable[[int], Any]]] = [
+    ("decay", coupled_decay),
+    ("nonfinite", frozen_by_nan),
+    ("lr-high", without_a_least_loss),
+    ("accumulating", sums_of_gradients),
+    ("beta2", slowly_growing),
+]
 
 
 def kinds(reports: Sequence[Report]) -> set[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import functools
 import itertools
 import pickle
@@ -116,6 +117,41 @@ def shards_are_the_same_bits(rank: int) -> None:
                     continue
                 sharded = stepped(make, dtype, placing(mesh, wanted), state_format=format)
                 assert_same_bits(whole, sharded, f"{name} {dtype} {format} {where}")
+
+
+class Watch:
+    """Watches every step."""
+
+    def due(self, optimizer: Any) -> bool:
+        return True
+
+    def take(self, optimizer: Any, measured: Any) -> None:
+        self.found = list(measured.values())
+
+
+def watched(params: Any, **options: Any) -> Any:
+    opt = adamas.torch.AdamW(params, **options)
+    opt._watch = Watch()
+    return opt
+
+
+def measured_steps_are_of_the_whole(rank: int) -> None:
+    """What is measured of shards, added up; and no bit is another."""
+    warnings.simplefilter("error")
+    for k, format in enumerate(FORMATS):
+        if not fits(adamas.torch.AdamW, format):
+            continue
+        whole = stepped(watched, torch.float32, torch.clone, state_format=format)
+        for where, (mesh, wanted) in itertools.islice(placements().items(), k % 3, None, 3):
+            if mesh.get_coordinate() is None:
+                continue
+            sharded = stepped(watched, torch.float32, placing(mesh, wanted), state_format=format)
+            assert_same_bits(whole, sharded, f"{format} {where}")
+            for ours, theirs in zip(sharded._watch.found, whole._watch.found, strict=True):
+                for name, value in dataclasses.asdict(theirs).items():
+                    if name not in ("signal", "oldest_row"):
+                        found = getattr(ours, name)
+                        assert found == pytest.approx(value, rel=1e-5), f"{format} {where} {name}"
 
 
 def extras_are_the_same_bits(rank: int) -> None:

@@ -170,6 +170,22 @@ def test_a_full_disk_is_one_line() -> None:
     assert b"Traceback" not in done.stderr
 
 
+def test_the_program_makes_its_streams_safe() -> None:
+    script = "import adamas.cli, adamas.__main__ as m; adamas.cli.app = lambda: print('α'); m.main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, [b"alpha"], b"")
+
+
+def test_a_reader_that_leaves_is_no_mistake() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "adamas", "--help"]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 def test_columns_are_obeyed_where_there_is_no_terminal() -> None:
     for columns in (40, 100):
         result = CliRunner().invoke(app, ["info"], env={"COLUMNS": str(columns)})

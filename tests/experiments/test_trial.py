@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trial_support import BROKEN, HEAD, RIGHT, M, changed
+from trial_support import BROKEN, HEAD, RIGHT, SCALARS, M, changed
 from typer.testing import CliRunner
 
 pytest.importorskip("sklearn", reason="it trains on digits")
@@ -178,6 +178,22 @@ def test_a_rule_that_hardly_moves_loses() -> None:
     for each in contest.contests(Halting(), lambda _: None):
         assert each.winner == "Adam"
         assert each.low > 1
+
+
+def test_a_stepsize_out_of_range_is_left_out_of_the_sweep(write: Callable[[str], Path]) -> None:
+    text = RIGHT.replace("lr: float", "lr: Annotated[float, Le(0.01)]")
+    (trial,) = run(write("from typing import Annotated\nfrom annotated_types import Le\n" + text))
+    for each in trial.contests:
+        assert [cost is None for cost in each.mine.sweep.values()] == [False, False, True, True]
+        assert each.mine.lr <= 0.01
+
+
+def test_a_rule_that_fails_in_training_is_one_line(write: Callable[[str], Path]) -> None:
+    text = changed(SCALARS, "return [1, 1, 1][0 if self.lr < 0.5 else 9], self.beta, 1 - self.beta")
+    code, out, err = command(write(text))
+    assert (code, out) == (2, "")
+    assert err.splitlines()[-1].startswith("adamas: Mine fails beside Adam: ")
+    assert "IndexError" in err
 
 
 def sides(mine: list[float], adam: list[float]) -> contest.Contest:

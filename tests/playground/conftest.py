@@ -12,10 +12,8 @@ from playwright.sync_api import Browser, Page
 
 from adamas import playground
 
-Open = Callable[..., Page]
 
-
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with chromium() as found:
         yield found
@@ -28,7 +26,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def watched(browser: Browser) -> Iterator[Callable[..., Page]]:
     """Makes pages; what they ask for and say is kept in their attributes `asked` and `said`."""
     pages = []
@@ -47,7 +45,7 @@ def watched(browser: Browser) -> Iterator[Callable[..., Page]]:
         page.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def desk(watched: Callable[..., Page], written: Path) -> Page:
     """One page that most tests share: to load it takes longer than they do."""
     page = watched(viewport={"width": 1280, "height": 900})
@@ -56,7 +54,7 @@ def desk(watched: Callable[..., Page], written: Path) -> Page:
 
 
 @pytest.fixture
-def open_page(desk: Page, watched: Callable[..., Page], written: Path) -> Iterator[Open]:
+def open_page(desk: Page, watched: Callable[..., Page], written: Path) -> Iterator[Callable[..., Page]]:
     """Opens an address, in the shared page or in a new one with these options."""
     used = [desk]
 

@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import base64
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from browser_support import until
-from playwright.sync_api import Page, expect
+from playground_support import TWO, Open, lanes, settled
+from playwright.sync_api import expect
 
 from adamas import playground
 from adamas.backends import reference
-from adamas.backends.javascript import emit
-from adamas.rules import SGD, SIGNED, Adam, AMSGrad, Rule
+from adamas.rules import SGD, Adam
 from adamas.rules._found import rule_classes
-
-Open = Callable[..., Page]
-TWO = "f=quadratic&at=-2,1.1&steps=300&t=40&rule=Adam;lr=0.05&rule=SGD;lr=0.008;momentum=0.9"
-
-
-def lanes(page: Page) -> list[dict[str, Any]]:
-    """Rule and numbers of each lane, and its path, as the page has them."""
-    expect(page.locator(".lane .said").last).not_to_have_text("…")
-    found: list[dict[str, Any]] = page.evaluate(
-        "state.lanes.map(({ rule, h, run }) => ({ rule, h, path: run && [...run.p.slice(0, 2 * run.end + 2)] }))"
-    )
-    return found
-
-
-def settled(page: Page) -> None:
-    until(page, "state.lanes.every((each) => !each.busy)")
 
 
 def test_a_path_is_that_of_the_reference(open_page: Open) -> None:
@@ -82,11 +62,13 @@ def test_gradients_are_those_of_the_functions(open_page: Open) -> None:
         """() => Object.entries(FUNCTIONS).map(([name, f]) => {
           let worst = 0;
           for (const [a, b] of [[0.3, 0.7], [0.9, 0.1], [0.55, 0.45]]) {
-            const p = [f.view.x[0] + a * (f.view.x[1] - f.view.x[0]), f.view.y[0] + b * (f.view.y[1] - f.view.y[0])];
+            const between = ([low, high], part) => low + part * (high - low);
+            const p = [between(f.view.x, a), between(f.view.y, b)];
             const g = [1, 2, 3].map((t) => f.gradient(p, t)), h = 1e-5;
             const slope = [0, 1].map((k) => (f.value(...p.map((x, j) => x + h * (j === k)))
               - f.value(...p.map((x, j) => x - h * (j === k)))) / (2 * h));
-            for (const k of [0, 1]) worst = Math.max(worst, Math.abs((g[0][k] + g[1][k] + g[2][k]) / 3 - slope[k]));
+            const mean = [0, 1].map((k) => (g[0][k] + g[1][k] + g[2][k]) / 3);
+            for (const k of [0, 1]) worst = Math.max(worst, Math.abs(mean[k] - slope[k]));
           }
           for (const best of f.best) worst = Math.max(worst, Math.abs(f.value(...best) - f.least));
           return worst;
@@ -201,13 +183,13 @@ def test_an_address_that_makes_no_sense_is_a_view_all_the_same(open_page: Open, 
 def test_play_step_and_reset_by_keys(open_page: Open) -> None:
     page = open_page(TWO)
     time = page.locator("#time-shown")
-    expect(time).to_have_text("t = 40 of 300")
+    expect(time).to_have_text("t = 40 of")
     page.keyboard.press(".")
-    expect(time).to_have_text("t = 41 of 300")
+    expect(time).to_have_text("t = 41 of")
     page.keyboard.press(",")
-    expect(time).to_have_text("t = 40 of 300")
+    expect(time).to_have_text("t = 40 of")
     page.keyboard.press("r")
-    expect(time).to_have_text("t = 0 of 300")
+    expect(time).to_have_text("t = 0 of")
     page.keyboard.press("Space")
     expect(page.get_by_role("button", name="Pause")).to_be_visible()
     until(page, "state.t > 20")
@@ -243,7 +225,7 @@ def test_reduced_motion_plays_nothing(open_page: Open) -> None:
     page = open_page("", reduced_motion="reduce")
     expect(page.get_by_role("button", name="Play")).to_be_visible()
     page.get_by_role("button", name="Play").click()
-    expect(page.locator("#time-shown")).to_have_text("t = 300 of 300")
+    expect(page.locator("#time-shown")).to_have_text("t = 300 of")
     expect(page.get_by_role("button", name="Play")).to_be_visible()
 
 
@@ -259,144 +241,18 @@ def test_a_phone_scrolls_down_only(open_page: Open) -> None:
     assert small == []
     box = page.locator("#plot .area").bounding_box()
     assert box is not None
-    page.touchscreen.tap(box["x"] + box["width"] / 2, box["y"] + box["height"] / 4)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 4
+    page.touchscreen.tap(x, y)
     settled(page)
     assert lanes(page)[0]["path"][:2] == pytest.approx([0, 0.75], abs=0.03)
-
-
-# Rules of a visitor's own.
-
-HALVING = """{
-  name: "Halving",
-  hyperparameters: { part: 0.5 },
-  slots: { taken: { initial: 0, signed: true } },
-  scalars: (h) => [h.part],
-  update: (p, g, taken, part) => [p * part, taken + 1],
-}"""
-
-
-def run_own(page: Page, text: str) -> None:
-    page.get_by_label("Text of the rule").fill(text)
-    page.get_by_role("button", name="Run this rule").click()
-
-
-def test_a_rule_typed_in_runs_and_is_shared(open_page: Open) -> None:
-    page = open_page(TWO)
-    run_own(page, HALVING)
-    expect(page.locator("#own-said")).to_contain_text("Halving runs")
-    expect(page.locator(".lane")).to_have_count(3)
+    finger = page.context.new_cdp_session(page)
+    for kind, points in (
+        ("touchStart", [{"x": x, "y": y}]),
+        ("touchMove", [{"x": x + 30, "y": y + 30}]),
+        ("touchMove", [{"x": x, "y": y + box["height"] / 2}]),
+        ("touchEnd", []),
+    ):
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
     settled(page)
-    assert lanes(page)[2]["path"][:6] == [-2, 1.1, -1, 0.55, -0.5, 0.275]
-    expect(page.get_by_role("slider", name="part (part) of rule C")).to_be_visible()
-    assert "own=" in page.evaluate("written(state)")
-
-
-def test_an_address_with_a_rule_shows_it_and_runs_nothing(open_page: Open) -> None:
-    page = open_page(TWO)
-    run_own(page, HALVING)
-    expect(page.locator(".lane")).to_have_count(3)
-    settled(page)
-    address, path = page.evaluate("written(state)"), lanes(page)[2]["path"]
-    other = open_page(address, fresh=True, run=False)
-    expect(other.locator("#stranger")).to_be_visible()
-    assert other.get_by_label("Text of the rule").input_value() == HALVING
-    expect(other.locator(".lane .said").nth(2)).to_contain_text("Not run")
-    expect(other.locator(".lane .said").nth(0)).to_contain_text("f − f*")
-    for name in ("Step", "Reset", "Play"):
-        other.get_by_role("button", name=name).click()
-    assert other.evaluate("[...runners.keys()].some((text) => text.includes('Halving'))") is False
-    other.get_by_role("button", name="Run this rule").click()
-    expect(other.locator("#stranger")).to_be_hidden()
-    until(other, "state.lanes[2].run")
-    assert lanes(other)[2]["path"] == path
-
-
-def test_a_text_in_an_address_is_no_markup(open_page: Open) -> None:
-    text = '{ name: "<img src=x onerror=alert(1)>", </textarea><script>window.hurt = 1</script> }'
-    own = base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-    page = open_page(f"{TWO}&rule=your%20own&own={own}", run=False)
-    assert page.get_by_label("Text of the rule").input_value() == text
-    assert page.evaluate("window.hurt") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("{ name: 'x', scalars: () => [", "SyntaxError"),
-        ("({})", "a rule has a function scalars"),
-        ("{\n scalars: () => [],\n update: nobody }", "nobody is not defined (line 3)"),
-        (
-            "{ scalars: () => [], update: (p) => [p], hyperparameters: { lr: 'a' } }",
-            "hyperparameters are numbers",
-        ),
-    ],
-)
-def test_a_mistake_is_told_and_the_page_goes_on(open_page: Open, text: str, expected: str) -> None:
-    page = open_page(TWO)
-    run_own(page, text)
-    expect(page.locator("#own-said")).to_contain_text(expected)
-    expect(page.locator(".lane")).to_have_count(2)
-
-
-@pytest.mark.parametrize(
-    ("update", "expected"),
-    [
-        ("(p) => { while (true); }", "a loop without end?"),
-        ("(p, g) => { throw new Error('as you wish') }", "as you wish"),
-        ("(p) => p", "update must return an array"),
-    ],
-)
-def test_a_rule_that_fails_harms_nothing_else(open_page: Open, update: str, expected: str) -> None:
-    page = open_page(TWO)
-    page.evaluate("void (Runner.prototype.patience = 400)")
-    run_own(page, f"{{ scalars: () => [], update: {update} }}")
-    expect(page.locator(".lane .said").nth(2)).to_contain_text(expected)
-    assert page.locator(".lane .said").nth(2).evaluate("(each) => each.classList.contains('bad')")
-    page.get_by_role("button", name="Step").click()
-    expect(page.locator("#time-shown")).to_have_text("t = 41 of 300")
-    assert lanes(page)[0]["path"]
-
-
-def test_a_rule_is_under_the_policy_of_the_page(open_page: Open) -> None:
-    """The policy of the page is that of its workers; an attempt would be told on the console."""
-    page = open_page(TWO)
-    policy = str(page.locator("meta[http-equiv]").get_attribute("content"))
-    assert "default-src 'none'" in policy
-    assert "connect-src" not in policy
-    text = "{ scalars: () => [], update: () => [], name: (() => { try { return eval('1') } catch (e) { return e.name } })() }"
-    assert page.evaluate("(text) => runner(text).ask(null).then((known) => known.name)", text) == "EvalError"
-    page.said.clear()  # type: ignore[attr-defined]
-
-
-# Rules from Python.
-
-
-@dataclass(frozen=True)
-class Drift(Rule):
-    lr: float = 0.25
-    slots = {"b": SIGNED}
-
-    def scalars(self, t):
-        return (self.lr,)
-
-    @staticmethod
-    def update(p, g, b, lr):
-        return p - lr, b
-
-
-@dataclass(frozen=True)
-class Adams(AMSGrad):
-    lr: float = 0.5
-
-
-Adams.__name__ = "Adam"
-
-
-def test_rules_of_ones_own_come_first(open_page: Open, tmp_path: Path) -> None:
-    path = tmp_path / "own.html"
-    path.write_text(playground.page(rules=[Drift, Drift(lr=0.125), Adams]), encoding="utf-8")
-    page = open_page("", path=path)
-    found = lanes(page)
-    assert [lane["rule"] for lane in found] == ["Drift", "Drift 2", "Adam (yours)", "Adam"]
-    assert [found[0]["path"][2], found[1]["path"][2]] == [-2.25, -2.125]
-    assert page.get_by_label("Text of the rule").input_value() == emit(Drift)
+    assert lanes(page)[0]["path"][:2] == pytest.approx([0, -0.75], abs=0.03)
+    assert page.evaluate("scrollY") == 0

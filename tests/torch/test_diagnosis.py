@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import pytest
-from panel_support import FAULTS, PROBLEMS, experiment, healthy, kinds, training
+from panel_support import FAULTS, PROBLEMS, VARIANTS, experiment, healthy, kinds, training
 
 from adamas.torch import DiagnosisWarning
-from adamas.torch.report.diagnosis import _CHECKS
+from adamas.torch.report.remedies import REMEDIES
 
 every_fault = pytest.mark.parametrize("kind", FAULTS)
 
@@ -26,7 +28,14 @@ def test_a_healthy_training_is_not_warned_of(seed: int) -> None:
 
 
 def test_every_kind_is_planted() -> None:
-    assert len(FAULTS) == len(_CHECKS) >= 10
+    assert FAULTS.keys() == REMEDIES.keys()
+
+
+@pytest.mark.filterwarnings("ignore::adamas.torch.DiagnosisWarning")
+@pytest.mark.parametrize(("kind", "train"), VARIANTS, ids=lambda x: getattr(x, "__name__", x))
+def test_other_ways_to_a_fault(kind: str, train: Callable[[int], Any]) -> None:
+    for seed in range(2):
+        assert [found.kind for found in train(seed).report().warnings][:1] == [kind], seed
 
 
 @every_fault

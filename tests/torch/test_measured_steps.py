@@ -273,3 +273,51 @@ def test_a_copy_of_an_optimizer_that_is_watched_steps() -> None:
     train(opt, [p], [1])
     other = copy.deepcopy(opt)
     train(other, other.param_groups[0]["params"], [2])
+
+
+class Rare:
+    """Watches one step in three."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.oldest: Any = None
+
+    def due(self, optimizer: Any) -> bool:
+        self.asked += 1
+        return self.asked % 3 == 0
+
+    def take(self, optimizer: Any, measured: dict[Tensor, Measured]) -> None:
+        (found,) = measured.values()
+        self.oldest = found.oldest_row
+
+
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "NAdam", "SGD-momentum"])
+def test_rows_age_while_they_have_no_gradient(name: str, backend: str) -> None:
+    generator = torch.Generator().manual_seed(3)
+    p = leaf(randn(12, 5))
+    opt = OPTIMIZERS[name]([p], lr=1e-2, backend=backend)
+    opt._watch = watch = Rare()  # type: ignore[attr-defined]
+    last = torch.zeros(12, dtype=torch.int64)
+    for step in range(1, 121):
+        # Rows 0 to 5 are common, the others rare; row 11 comes first at step 50.
+        touched = torch.rand(12, generator=generator) < torch.tensor([0.9] * 6 + [0.05] * 6)
+        touched[11] &= step > 50
+        touched |= torch.tensor(step == 50)
+        last[touched] = step
+        p.grad = randn(12, 5, seed=step) * touched[:, None]
+        opt.step()
+        if step % 3 == 0:
+            wanted = step - int(last.min())
+            # A row touched between two measured steps counts from the last of these.
+            assert watch.oldest is None if wanted == 0 else abs(watch.oldest - wanted) <= 2
+
+
+def test_a_rule_that_does_not_say_how_rows_coast_has_no_ages() -> None:
+    p = leaf(randn(12, 5))
+    opt = adamas.torch.Lion([p])
+    watch = watched(opt)
+    p.grad = torch.zeros(12, 5)
+    p.grad[:3] = 1
+    opt.step()
+    assert watch.found[-1][p].oldest_row == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -14,8 +13,9 @@ from typing import Any
 import pandas
 import pytest
 import torch
+from browser_support import chromium
 from panel_support import FAULTS
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 from state_support import FORMATS, fits
 from torch import nn
 from torch_support import OPTIMIZERS, Make, assorted, everything, give_gradients, leaf, randn, simple, train
@@ -268,17 +268,8 @@ def test_names_cannot_break_the_page() -> None:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium is installed: apt-get install chromium")
-    quiet = ("no-sandbox", "disable-gpu", "no-first-run", "disable-sync", "disable-component-update")
-    with sync_playwright() as driver:
-        browser = driver.chromium.launch(
-            executable_path=program,
-            args=[f"--{name}" for name in (*quiet, "disable-background-networking")],
-        )
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

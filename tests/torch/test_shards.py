@@ -13,6 +13,7 @@ pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch has 
 IN_FOUR = [
     shard_support.shards_are_the_same_bits,
     shard_support.extras_are_the_same_bits,
+    shard_support.measured_steps_are_of_the_whole,
     shard_support.meshes_of_all_kinds,
     shard_support.real_training_is_as_torch_has_it,
 ]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from ._app import Json, app
 from ._output import FAILED, console, ending, progress_console, say, show_json
@@ -67,8 +68,9 @@ def try_(
 @contextlib.contextmanager
 def _progress(out: Console) -> Iterator[Callable[[float, str], None]]:
     """A bar with the time that is left on a terminal, and a line for each part elsewhere."""
-    columns = (TextColumn("{task.percentage:3.0f} %"), BarColumn(20), TimeRemainingColumn())
-    bar = Progress(*columns, TextColumn("{task.description}"), console=out, transient=True)
+    label_column = TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True))
+    columns = (TextColumn("{task.percentage:3.0f} %"), BarColumn(10), TimeRemainingColumn(), label_column)
+    bar = Progress(*columns, console=out, transient=True, expand=True)
     said: set[str] = set()
 
     def listen(done: float, label: str) -> None:
@@ -134,14 +136,14 @@ def _show_contests(out: Console, name: str, contests: Sequence[Contest]) -> None
     rows: list[dict[str, Any]] = [
         {
             "on": each.problem,
+            "wins": names[each.winner],
             "its α": _alpha(each.mine),
             "Adam's α": _alpha(each.adam),
             "its cost": each.mine.cost,
             "Adam's": each.adam.cost,
-            "ratio": each.ratio,
-            "from": each.low,
-            "to": each.high,
-            "wins": names[each.winner],
+            "ratio": _short(each.ratio),
+            "from": _short(each.low),
+            "to": _short(each.high),
         }
         for each in contests
     ]
@@ -167,3 +169,7 @@ def _show_contests(out: Console, name: str, contests: Sequence[Contest]) -> None
 
 def _alpha(side: Any) -> str:
     return f"{side.lr:g}{'*' if side.at_edge else ''}"
+
+
+def _short(ratio: float) -> float:
+    return float(f"{ratio:.2g}")

@@ -18,16 +18,7 @@ from ._rules import variants
 
 __all__ = ["page"]
 
-_SCRIPTS = (
-    "format.js",
-    "rules.js",
-    "address.js",
-    "stage.js",
-    "charts.js",
-    "editor.js",
-    "lanes.js",
-    "main.js",
-)
+_SCRIPTS = ["format", "rules", "address", "stage", "charts", "editor", "lanes", "clock", "main"]
 
 
 def page(rules: Sequence[Rule | type[Rule]] | None = None) -> str:
@@ -54,7 +45,7 @@ def page(rules: Sequence[Rule | type[Rule]] | None = None) -> str:
         "shared": "\n".join([RUNTIME, _functions(), _read("shared.js")]),
         "worker": _read("worker.js"),
         "rules": _rule_script(found, first),
-        "script": "\n".join(map(_read, _SCRIPTS)),
+        "script": "\n".join(_read(f"{name}.js") for name in _SCRIPTS),
     }
     text = _read("page.html")
     for name, part in parts.items():

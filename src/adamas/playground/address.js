@@ -2,8 +2,15 @@
 
 const STEPS = [100, 300, 400, 600, 1000, 3000];
 
-const packed = (text) => btoa(String.fromCharCode(...new TextEncoder().encode(text))).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
-const unpacked = (text) => new TextDecoder().decode(Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)));
+const packed = (text) =>
+  btoa(String.fromCharCode(...new TextEncoder().encode(text)))
+    .replaceAll("+", "-")
+    .replaceAll("/", "_")
+    .replace(/=+$/, "");
+const unpacked = (text) =>
+  new TextDecoder().decode(
+    Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (c) => c.charCodeAt(0)),
+  );
 
 function written(state) {
   const parts = [`f=${state.f}`, `at=${state.start.map((each) => +each.toPrecision(6)).join(",")}`];
@@ -12,7 +19,9 @@ function written(state) {
   if (state.axis) parts.push("axis=y");
   for (const each of state.lanes) {
     const values = Object.entries({ ...each.h, ...each.options }).map(([name, value]) => `${name}=${value}`);
-    parts.push(`rule=${[each.rule, ...values].map((said) => encodeURIComponent(said).replace("%3D", "=")).join(";")}`);
+    parts.push(
+      `rule=${[each.rule, ...values].map((said) => encodeURIComponent(said).replace("%3D", "=")).join(";")}`,
+    );
   }
   if (state.lanes.some((each) => each.rule === OWN)) parts.push(`own=${packed(own.text)}`);
   return parts.join("&");
@@ -20,7 +29,10 @@ function written(state) {
 
 // The view that an address is of; whatever it says that makes no sense is as at first.
 function read(hash) {
-  const parts = hash.replace(/^#/, "").split("&").map((each) => each.split(/=(.*)/s, 2));
+  const parts = hash
+    .replace(/^#/, "")
+    .split("&")
+    .map((each) => each.split(/=(.*)/s, 2));
   const given = (name) => parts.find(([key]) => key === name)?.[1];
   const number = (name, low, high, otherwise) => {
     const value = Number(given(name) ?? NaN);
@@ -61,9 +73,15 @@ function laneOf(value, f, text) {
   if (name === OWN ? !text : !Object.hasOwn(RULES, name)) return null;
   const made = lane(name, f);
   for (const [key, said] of pairs.map((each) => each.split("="))) {
-    const option = (Object.hasOwn(made.options, key) ? fields(name).options[key] : []).find((each) => String(each) === said);
+    const option = (Object.hasOwn(made.options, key) ? fields(name).options[key] : []).find(
+      (each) => String(each) === said,
+    );
     if (option !== undefined) made.options[key] = option;
-    else if (Number.isFinite(Number(said)) && (Object.hasOwn(made.h, key) || (name === OWN && key !== "__proto__"))) made.h[key] = Number(said);
+    else if (
+      Number.isFinite(Number(said)) &&
+      (Object.hasOwn(made.h, key) || (name === OWN && key !== "__proto__"))
+    )
+      made.h[key] = Number(said);
   }
   return made;
 }
@@ -77,9 +95,14 @@ function opening(f) {
 }
 
 const EXAMPLES = {
-  "A ravine": "f=quadratic&at=-2,1.1&steps=300&rule=Adam;lr=0.05&rule=RMSprop;lr=0.05&rule=SGD;lr=0.008;momentum=0.9&rule=SGD;lr=0.015",
-  "Bias correction": "f=quadratic&at=-2,1.1&steps=300&rule=Adam;lr=0.05;beta2=0.999&rule=Adam;lr=0.05;beta2=0.999;bias_correction=false",
-  "Noise": "f=rosenbrock&at=-1.2,1&noise=0.5&seed=3&steps=1000&rule=Adam;lr=0.03&rule=AMSGrad;lr=0.03&rule=Lion;lr=0.005&rule=SGD;lr=0.001",
-  "Off the saddle": "f=saddle&at=-1.8,0.001&steps=400&axis=y&rule=Adam;lr=0.03&rule=SGD;lr=0.05;momentum=0.9&rule=SGD;lr=0.05&rule=Lion;lr=0.01",
-  "Where Adam fails": "f=reddi&at=0.4,0.8&steps=600&rule=Adam;lr=0.02;beta1=0;beta2=0.1&rule=AMSGrad;lr=0.02;beta1=0;beta2=0.1&rule=SGD;lr=0.01",
+  "A ravine":
+    "f=quadratic&at=-2,1.1&steps=300&rule=Adam;lr=0.05&rule=RMSprop;lr=0.05&rule=SGD;lr=0.008;momentum=0.9&rule=SGD;lr=0.015",
+  "Bias correction":
+    "f=quadratic&at=-2,1.1&steps=300&rule=Adam;lr=0.05;beta2=0.999&rule=Adam;lr=0.05;beta2=0.999;bias_correction=false",
+  Noise:
+    "f=rosenbrock&at=-1.2,1&noise=0.5&seed=3&steps=1000&rule=Adam;lr=0.03&rule=AMSGrad;lr=0.03&rule=Lion;lr=0.005&rule=SGD;lr=0.001",
+  "Off the saddle":
+    "f=saddle&at=-1.8,0.001&steps=400&axis=y&rule=Adam;lr=0.03&rule=SGD;lr=0.05;momentum=0.9&rule=SGD;lr=0.05&rule=Lion;lr=0.01",
+  "Where Adam fails":
+    "f=reddi&at=0.4,0.8&steps=600&rule=Adam;lr=0.02;beta1=0;beta2=0.1&rule=AMSGrad;lr=0.02;beta1=0;beta2=0.1&rule=SGD;lr=0.01",
 };

@@ -3,11 +3,14 @@
 const own = { text: "", known: null };
 
 const editor = (() => {
-  const area = at("#text"), template = at("#template"), said = at("#own-said");
+  const area = at("#text"),
+    template = at("#template"),
+    said = at("#own-said");
 
   // `run` is called once the rule is known to be one.
   function setUp(text, run) {
-    for (const name of Object.keys(TEXTS)) template.append(element("option", { textContent: name, value: name }));
+    for (const name of Object.keys(TEXTS))
+      template.append(element("option", { textContent: name, value: name }));
     template.value = FIRST[0] ?? "Adam";
     template.addEventListener("change", () => put(TEXTS[template.value][0]));
     at("#run-own").addEventListener("click", () => tried(run));
@@ -41,6 +44,7 @@ const editor = (() => {
     say("…", false);
     try {
       const known = await runner(text).ask(null);
+      if (own.text !== text) forget(own.text);
       own.text = text;
       own.known = known;
       at("#stranger").hidden = true;

@@ -1,118 +1,4 @@
-// The view as it is, and the one loop that draws it.
-
-let state = null;
-let playing = false, asleep = true, told = 0, changedAt = 0, saving = 0, previous = 0;
-const still = matchMedia("(prefers-reduced-motion: reduce)");
-
-// Everything of a lane is computed at once, whenever something of it changes; playing only uncovers it.
-async function compute(lane) {
-  if (lane.busy) {
-    lane.again = true;
-    return;
-  }
-  lane.busy = true;
-  do {
-    lane.again = false;
-    await computed(lane).then(
-      (run) => Object.assign(lane, { run, error: null }),
-      (error) => Object.assign(lane, { run: null, error: error.message }),
-    );
-    changedAt = performance.now();
-    charts.stale();
-    wake();
-  } while (lane.again);
-  lane.busy = false;
-}
-
-async function computed(lane) {
-  const { f, start, noise, seed, steps } = state;
-  const known = lane.rule === OWN ? own.known : RULES[lane.rule][variant(lane)];
-  if (!known) throw new Error(lane.rule === OWN ? "Not run: see the text below, and run it there." : "These options do not go together.");
-  lane.moments = moments(known);
-  lane.bound = Number(lane.rule === OWN ? NaN : (BOUNDS[lane.rule]?.(lane.h) ?? NaN));
-  const text = lane.rule === OWN ? own.text : TEXTS[lane.rule][variant(lane)];
-  return runner(text).ask({ f, start, noise, seed, steps, h: lane.h });
-}
-
-function computeAll() {
-  state.lanes.forEach(compute);
-  save();
-}
-
-function save() {
-  clearTimeout(saving);
-  saving = setTimeout(saveNow, 250);
-}
-
-function saveNow() {
-  clearTimeout(saving);
-  try {
-    history.replaceState(null, "", `#${written(state)}`);
-  } catch {
-    // A page inside of another may have no address of its own.
-  }
-}
-
-function wake() {
-  if (!asleep) return;
-  asleep = false;
-  previous = 0;
-  requestAnimationFrame(frame);
-}
-
-function frame(now) {
-  const passed = previous ? Math.min(now - previous, 100) : 0;
-  previous = now;
-  if (playing) {
-    // A run takes eight seconds, and a short one less.
-    state.t += (passed / 1000) * Math.max(state.steps / 8, 30);
-    if (state.t >= state.steps) [state.t, playing] = [state.steps, false];
-    if (!playing) pause();
-  }
-  const t = Math.floor(state.t);
-  stage.show(state.lanes.map((lane) => lane.run ?? null), t);
-  charts.show(t, state.steps);
-  const left = (now - changedAt > 90 || !dragging()) && charts.drawOne(state, state.lanes);
-  if (!playing || now - told > 100) {
-    tell(t);
-    told = now;
-  }
-  const waiting = left || now - changedAt < 150;
-  if (playing || waiting) requestAnimationFrame(frame);
-  else asleep = true;
-}
-
-const dragging = () => Boolean(document.querySelector(".dragging, input[type=range]:active"));
-
-function tell(t) {
-  at("#time").value = t;
-  at("#time-shown").textContent = `t = ${t} of ${state.steps}`;
-  cards.show(state.lanes, state, t);
-}
-
-function play() {
-  if (state.t >= state.steps) state.t = 0;
-  if (still.matches) {
-    state.t = state.steps;
-    pause();
-  } else {
-    playing = true;
-    at("#play").textContent = "Pause";
-  }
-  wake();
-}
-
-function pause() {
-  playing = false;
-  at("#play").textContent = "Play";
-  save();
-  wake();
-}
-
-function goTo(t) {
-  state.t = Math.min(Math.max(t, 0), state.steps);
-  pause();
-}
+// What a visitor does, by mouse, finger and keys, and what follows from it.
 
 function move(start) {
   state.start = typeof start === "function" ? start(state.start) : start;
@@ -125,11 +11,13 @@ const actions = {
     compute(state.lanes[k]);
     save();
   },
-  choose: (k, name) => replaceLanes(state.lanes.map((each, place) => (place === k ? lane(name, state.f) : each))),
+  choose: (k, name) =>
+    replaceLanes(state.lanes.map((each, place) => (place === k ? lane(name, state.f) : each))),
   remove: (k) => replaceLanes(state.lanes.filter((_, place) => place !== k)),
   add: () => {
     const used = state.lanes.map((each) => each.rule);
-    const next = ["AMSGrad", "Lion", "NAdam", ...Object.keys(RULES)].find((name) => !used.includes(name)) ?? "Adam";
+    const next =
+      ["AMSGrad", "Lion", "NAdam", ...Object.keys(RULES)].find((name) => !used.includes(name)) ?? "Adam";
     replaceLanes([...state.lanes, lane(next, state.f)]);
   },
 };
@@ -143,8 +31,13 @@ function replaceLanes(lanes) {
 
 // A rule that was typed in: a lane gets it, the one that has it already or a new one or the last.
 function runOwn() {
-  const fresh = lane(OWN, state.f), had = state.lanes.findIndex((each) => each.rule === OWN);
-  if (had >= 0) Object.assign(fresh.h, Object.fromEntries(Object.entries(state.lanes[had].h).filter(([key]) => key in fresh.h)));
+  const fresh = lane(OWN, state.f),
+    had = state.lanes.findIndex((each) => each.rule === OWN);
+  if (had >= 0)
+    Object.assign(
+      fresh.h,
+      Object.fromEntries(Object.entries(state.lanes[had].h).filter(([key]) => key in fresh.h)),
+    );
   const place = had >= 0 ? had : Math.min(state.lanes.length, COLORS - 1);
   const lanes = [...state.lanes];
   lanes[place] = fresh;
@@ -166,18 +59,27 @@ function show() {
   at("#function").value = state.f;
   showNoise();
   const steps = at("#steps");
-  steps.replaceChildren(...[...new Set([...STEPS, state.steps])].sort((a, b) => a - b).map((each) => element("option", { textContent: String(each), value: each })));
+  steps.replaceChildren(
+    ...[...new Set([...STEPS, state.steps])]
+      .sort((a, b) => a - b)
+      .map((each) => element("option", { textContent: String(each), value: each })),
+  );
   steps.value = state.steps;
   at("#time").max = state.steps;
   at(`#axis [value="${state.axis}"]`).checked = true;
-  at("#formula").replaceChildren(element("b", { textContent: f.formula }), " ", element("span", { textContent: f.note }));
+  at("#formula").replaceChildren(
+    element("b", { textContent: f.formula }),
+    " ",
+    element("span", { textContent: f.note }),
+  );
   stage.draw(state);
   replaceLanes(state.lanes);
 }
 
 function showNoise() {
   at("#noise").value = state.noise;
-  at("#noise-shown").textContent = state.noise > 0 ? `σ = ${shown(state.noise * FUNCTIONS[state.f].noise, 3)}` : "none";
+  at("#noise-shown").textContent =
+    state.noise > 0 ? `σ = ${shown(state.noise * FUNCTIONS[state.f].noise, 3)}` : "none";
   at("#seed").value = state.seed;
   at("#seed-label").hidden = state.noise === 0;
 }
@@ -192,7 +94,9 @@ function open(hash) {
 
 async function share() {
   saveNow();
-  const box = at("#link"), input = box.querySelector("input"), said = box.querySelector("output");
+  const box = at("#link"),
+    input = box.querySelector("input"),
+    said = box.querySelector("output");
   box.hidden = false;
   input.value = location.href;
   input.select();
@@ -205,8 +109,10 @@ async function share() {
 }
 
 function setUp() {
-  for (const [name, f] of Object.entries(FUNCTIONS)) at("#function").append(element("option", { textContent: f.name, value: name }));
-  for (const [name, hash] of Object.entries(EXAMPLES)) at("#examples").append(element("li", {}, element("a", { href: `#${hash}`, textContent: name })));
+  for (const [name, f] of Object.entries(FUNCTIONS))
+    at("#function").append(element("option", { textContent: f.name, value: name }));
+  for (const [name, hash] of Object.entries(EXAMPLES))
+    at("#examples").append(element("li", {}, element("a", { href: `#${hash}`, textContent: name })));
   for (const link of at("#examples").querySelectorAll("a")) {
     link.addEventListener("click", (event) => {
       event.preventDefault();
@@ -254,13 +160,22 @@ function setUp() {
     charts.stale();
     wake();
   };
+  let size = "";
+  const resized = () => {
+    // A card that grows makes the page longer, and nothing else.
+    const now = `${at("#plot").clientWidth} ${at("#plot").clientHeight} ${rem()}`;
+    if (size && size !== now) again();
+    size = now;
+  };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", again);
-  new ResizeObserver(again).observe(document.body);
+  new ResizeObserver(resized).observe(document.body);
   addEventListener("hashchange", () => open(location.hash));
 }
 
 function keys(event) {
-  const typing = event.target.closest("textarea, select, input:not([type=range]):not([type=radio]):not([type=checkbox])");
+  const typing = event.target.closest(
+    "textarea, select, input:not([type=range]):not([type=radio]):not([type=checkbox])",
+  );
   if (typing || event.ctrlKey || event.metaKey || event.altKey) return;
   const pressed = event.target.closest("button:not(#handle), a, input[type=checkbox], input[type=radio]");
   if (event.key === " " && !pressed) (playing ? pause : play)();

@@ -52,6 +52,12 @@ Runner.prototype.patience = 3000;
 
 const runners = new Map();
 
+// Ends the worker of a text that is not needed any more.
+function forget(text) {
+  if (runners.get(text)?.worker) runners.get(text).end("it was replaced");
+  runners.delete(text);
+}
+
 function runner(text) {
   if (!runners.has(text)) runners.set(text, new Runner(text));
   return runners.get(text);
@@ -61,7 +67,9 @@ function runner(text) {
 function variant(lane) {
   return RULES[lane.rule].findIndex(
     (rule) =>
-      Object.entries(rule.variant).every(([name, value]) => typeof value === "number" || lane.options[name] === value) &&
+      Object.entries(rule.variant).every(
+        ([name, value]) => typeof value === "number" || lane.options[name] === value,
+      ) &&
       (!rule.holds || rule.holds(lane.h)),
   );
 }
@@ -69,7 +77,8 @@ function variant(lane) {
 // The options of a rule, each with its values, and its numbers, each with the first value.
 function fields(name) {
   if (name === OWN) return { options: {}, numbers: own.known?.hyperparameters ?? {} };
-  const options = {}, numbers = {};
+  const options = {},
+    numbers = {};
   for (const rule of RULES[name]) {
     for (const [key, value] of Object.entries(rule.variant)) {
       if (typeof value !== "number") options[key] = [...new Set([...(options[key] ?? []), value])];
@@ -80,7 +89,8 @@ function fields(name) {
 }
 
 // The α at which a rule shows something on a function.
-const rate = (name, f, initial) => (FIRST.includes(name) || name === OWN ? initial : (FUNCTIONS[f].rates[name] ?? FUNCTIONS[f].rates[""]));
+const rate = (name, f, initial) =>
+  FIRST.includes(name) || name === OWN ? initial : (FUNCTIONS[f].rates[name] ?? FUNCTIONS[f].rates[""]);
 
 function lane(name, f) {
   const { options, numbers } = fields(name);
@@ -90,9 +100,10 @@ function lane(name, f) {
   return made;
 }
 
-// The bound that papers print on |Δ| / α, for the rules that have one; a rule's own text may have `bound(h)`.
+// The bounds that papers print on |Δ| / α. Adam's, of section 2.1, is of the corrected moments.
 const BOUNDS = {
-  Adam: (h) => Math.max(1, (1 - h.beta1) / Math.sqrt(1 - h.beta2)),
+  Adam: ({ h, options }) =>
+    options.bias_correction ? Math.max(1, (1 - h.beta1) / Math.sqrt(1 - h.beta2)) : NaN,
   AdaMax: () => 1,
   Lion: () => 1,
 };

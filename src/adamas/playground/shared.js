@@ -1,6 +1,6 @@
 // What the page and its workers share: a run of a rule on a function, all of it at once.
 
-// Normal numbers from a seed and the step, so that a shared address shows the same path (mulberry32, Box-Muller).
+// Normal numbers from a seed, so that a shared address shows the same path (mulberry32, Box-Muller).
 function normals(seed) {
   let state = seed >>> 0;
   const uniform = () => {
@@ -12,7 +12,7 @@ function normals(seed) {
   return () => Math.sqrt(-2 * Math.log(1 - uniform())) * Math.cos(2 * Math.PI * uniform());
 }
 
-// The names of the slots that stand for m and for v: the first that can be negative, and the first that cannot.
+// The slots that stand for m and for v: the first that can be negative, and the first that cannot.
 function moments(rule) {
   const names = Object.keys(rule.slots ?? {});
   const signed = (name) => rule.slots[name].signed !== false;
@@ -24,10 +24,21 @@ function moments(rule) {
  * `end` is the last step whose point is finite.
  */
 function simulate(rule, job) {
-  const f = FUNCTIONS[job.f], normal = normals(job.seed), { m, v } = moments(rule);
-  const names = Object.keys(rule.slots ?? {}), size = job.steps + 1;
-  const run = { p: new Float64Array(2 * size), value: new Float64Array(size), step: new Float64Array(2 * size).fill(NaN) };
-  for (const [key, name] of [["m", m], ["v", v]]) run[key] = name === undefined ? null : new Float64Array(2 * size).fill(NaN);
+  const f = FUNCTIONS[job.f],
+    normal = normals(job.seed),
+    { m, v } = moments(rule);
+  const names = Object.keys(rule.slots ?? {}),
+    size = job.steps + 1;
+  const run = {
+    p: new Float64Array(2 * size),
+    value: new Float64Array(size),
+    step: new Float64Array(2 * size).fill(NaN),
+  };
+  for (const [key, name] of [
+    ["m", m],
+    ["v", v],
+  ])
+    run[key] = name === undefined ? null : new Float64Array(2 * size).fill(NaN);
   const gradient = (t, p) => {
     const g = f.gradient(p, t);
     return job.noise > 0 ? g.map((each) => each + job.noise * f.noise * normal()) : g;
@@ -55,11 +66,13 @@ function simulate(rule, job) {
 // What a page has to know of a rule; functions cannot be sent.
 function description(rule) {
   for (const part of ["scalars", "update"]) {
-    if (typeof rule?.[part] !== "function") throw new TypeError(`a rule has a function ${part}(...); see the text of Adam`);
+    if (typeof rule?.[part] !== "function")
+      throw new TypeError(`a rule has a function ${part}(...); see the text of Adam`);
   }
   const { name = "own", hyperparameters = {}, slots = {} } = rule;
   for (const [key, value] of Object.entries(hyperparameters)) {
-    if (typeof value !== "number") throw new TypeError(`hyperparameters are numbers, and ${key} is ${JSON.stringify(value)}`);
+    if (typeof value !== "number")
+      throw new TypeError(`hyperparameters are numbers, and ${key} is ${JSON.stringify(value)}`);
   }
   return JSON.parse(JSON.stringify({ name: String(name), hyperparameters, slots, variant: {} }));
 }

@@ -1,9 +1,17 @@
-// The contours, the start that is dragged, and the paths. Plotly draws what stays; a canvas above it, what moves.
+// The contours, the start that is dragged, and the paths. Plotly draws what stays, and a canvas above it what
+// moves.
 
 const stage = (() => {
-  const plot = at("#plot"), figure = plot.querySelector(".figure"), area = plot.querySelector(".area");
-  const canvas = area.querySelector("canvas"), handle = at("#handle"), POINTS = 90;
-  let view = null, dots = [], drawn = [], ratio = 1;
+  const plot = at("#plot"),
+    figure = plot.querySelector(".figure"),
+    area = plot.querySelector(".area");
+  const canvas = area.querySelector("canvas"),
+    handle = at("#handle"),
+    POINTS = 90;
+  let view = null,
+    dots = [],
+    drawn = [],
+    ratio = 1;
 
   const margins = () => ({ l: 2.9 * rem(), r: 4.3 * rem(), t: 0.5 * rem(), b: 2.6 * rem() });
   const line = (low, high, n) => Array.from({ length: n }, (_, k) => low + ((high - low) * k) / (n - 1));
@@ -19,39 +27,80 @@ const stage = (() => {
   ];
 
   function contours(f) {
-    const x = line(...view.x, POINTS), y = line(...view.y, POINTS);
+    const x = line(...view.x, POINTS),
+      y = line(...view.y, POINTS);
     const above = y.map((each) => x.map((other) => Math.max(f.value(other, each) - f.least, 0)));
-    const high = Math.ceil(2 * Math.log10(Math.max(...above.flat()))) / 2, low = high - 4.5;
+    const high = Math.ceil(2 * Math.log10(Math.max(...above.flat()))) / 2,
+      low = high - 4.5;
     const z = above.map((row) => row.map((each) => Math.max(Math.log10(each), low)));
     const decades = line(Math.ceil(low), Math.floor(high), Math.floor(high) - Math.ceil(low) + 1);
     return {
-      type: "contour", x, y, z, hoverinfo: "skip",
+      type: "contour",
+      x,
+      y,
+      z,
+      hoverinfo: "skip",
       contours: { start: low, end: high, size: 0.5, coloring: "fill" },
       line: { width: 0.07 * rem(), color: color("contour"), smoothing: 0.8 },
       colorscale: matchMedia("(prefers-color-scheme: dark)").matches
-        ? [[0, "#4a6a8c"], [0.5, "#2a3a4c"], [1, "#191e27"]]
-        : [[0, "#8fb0d0"], [0.5, "#d3e0ec"], [1, "#fbfaf5"]],
+        ? [
+            [0, "#4a6a8c"],
+            [0.5, "#2a3a4c"],
+            [1, "#191e27"],
+          ]
+        : [
+            [0, "#8fb0d0"],
+            [0.5, "#d3e0ec"],
+            [1, "#fbfaf5"],
+          ],
       colorbar: {
-        title: { text: "f − f*", side: "top" }, thickness: 0.8 * rem(), outlinewidth: 0, len: 1, xpad: 0.6 * rem(),
-        tickvals: decades, ticktext: decades.map((each) => shown(10 ** each)), ticks: "",
+        title: { text: "f − f*", side: "top" },
+        thickness: 0.8 * rem(),
+        outlinewidth: 0,
+        len: 1,
+        xpad: 0.6 * rem(),
+        tickvals: decades,
+        ticktext: decades.map((each) => shown(10 ** each)),
+        ticks: "",
       },
     };
   }
 
   function draw(state) {
-    const f = FUNCTIONS[state.f], margin = margins();
+    const f = FUNCTIONS[state.f],
+      margin = margins();
     view = f.view;
-    Object.assign(area.style, { left: `${margin.l}px`, right: `${margin.r}px`, top: `${margin.t}px`, bottom: `${margin.b}px` });
-    const axis = { fixedrange: true, zeroline: false, showgrid: false, ticks: "outside", tickcolor: color("soft"), nticks: 7 };
+    Object.assign(area.style, {
+      left: `${margin.l}px`,
+      right: `${margin.r}px`,
+      top: `${margin.t}px`,
+      bottom: `${margin.b}px`,
+    });
+    const axis = {
+      fixedrange: true,
+      zeroline: false,
+      showgrid: false,
+      ticks: "outside",
+      tickcolor: color("soft"),
+      nticks: 7,
+    };
     const best = { type: "scatter", mode: "markers", x: f.best.map(([x]) => x), y: f.best.map(([, y]) => y) };
     const marker = { symbol: "star", size: 0.85 * rem(), color: color("ink") };
-    Plotly.react(figure, [contours(f), { ...best, marker, showlegend: false }], {
-      margin, width: plot.clientWidth, height: plot.clientHeight,
-      paper_bgcolor: "transparent", plot_bgcolor: "transparent",
-      font: { family: "system-ui, sans-serif", size: 0.8 * rem(), color: color("ink") },
-      xaxis: { ...axis, range: view.x, title: { text: "x", standoff: 0.3 * rem() } },
-      yaxis: { ...axis, range: view.y, title: { text: "y", standoff: 0.3 * rem() } },
-    }, { staticPlot: true });
+    Plotly.react(
+      figure,
+      [contours(f), { ...best, marker, showlegend: false }],
+      {
+        margin,
+        width: plot.clientWidth,
+        height: plot.clientHeight,
+        paper_bgcolor: "transparent",
+        plot_bgcolor: "transparent",
+        font: { family: "system-ui, sans-serif", size: 0.8 * rem(), color: color("ink") },
+        xaxis: { ...axis, range: view.x, title: { text: "x", standoff: 0.3 * rem() } },
+        yaxis: { ...axis, range: view.y, title: { text: "y", standoff: 0.3 * rem() } },
+      },
+      { staticPlot: true },
+    );
     ratio = Math.min(devicePixelRatio || 1, 2);
     canvas.width = area.clientWidth * ratio;
     canvas.height = area.clientHeight * ratio;
@@ -69,7 +118,11 @@ const stage = (() => {
   function lanes(count) {
     for (const dot of dots) dot.remove();
     dots = Array.from({ length: count }, (_, k) => {
-      const dot = element("div", { className: "dot", textContent: LETTERS[k], style: `background: var(--c${k})` });
+      const dot = element("div", {
+        className: "dot",
+        textContent: LETTERS[k],
+        style: `background: var(--c${k})`,
+      });
       area.append(dot);
       return dot;
     });
@@ -89,7 +142,8 @@ const stage = (() => {
       if (last > drawn[k].t) trail(run, drawn[k].t, last, k);
       drawn[k].t = t;
       const [left, top] = place([run.p[2 * last], run.p[2 * last + 1]]);
-      dots[k].style.transform = `translate(${Math.max(Math.min(left, 1e5), -1e5)}px, ${Math.max(Math.min(top, 1e5), -1e5)}px)`;
+      dots[k].style.transform =
+        `translate(${Math.max(Math.min(left, 1e5), -1e5)}px, ${Math.max(Math.min(top, 1e5), -1e5)}px)`;
     });
   }
 
@@ -108,13 +162,20 @@ const stage = (() => {
 
   // Calls `moved` with each new start, while it is dragged, put somewhere, or moved by keys.
   function onMove(moved) {
-    const inside = ([x, y]) => [Math.min(Math.max(x, view.x[0]), view.x[1]), Math.min(Math.max(y, view.y[0]), view.y[1])];
+    const inside = ([x, y]) => [
+      Math.min(Math.max(x, view.x[0]), view.x[1]),
+      Math.min(Math.max(y, view.y[0]), view.y[1]),
+    ];
     const follow = (event) => {
       const box = area.getBoundingClientRect();
       moved(inside(point(event.clientX - box.left, event.clientY - box.top)));
     };
+    // A finger drags the start alone, so that it can scroll the page; a tap puts the start elsewhere.
+    let touched = false;
+    area.addEventListener("click", (event) => touched && event.target !== handle && follow(event));
     area.addEventListener("pointerdown", (event) => {
-      if (event.button !== 0) return;
+      touched = event.pointerType === "touch";
+      if (event.button !== 0 || (touched && event.target !== handle)) return;
       area.setPointerCapture(event.pointerId);
       area.classList.add("dragging");
       event.preventDefault();
@@ -122,14 +183,20 @@ const stage = (() => {
       follow(event);
     });
     area.addEventListener("pointermove", (event) => area.classList.contains("dragging") && follow(event));
-    for (const name of ["pointerup", "pointercancel"]) area.addEventListener(name, () => area.classList.remove("dragging"));
+    for (const name of ["pointerup", "pointercancel"])
+      area.addEventListener(name, () => area.classList.remove("dragging"));
     const steps = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] };
     handle.addEventListener("keydown", (event) => {
       const step = steps[event.key];
       if (!step) return;
       event.preventDefault();
       const part = event.shiftKey ? 0.1 : 0.01;
-      moved((now) => inside([now[0] + step[0] * part * (view.x[1] - view.x[0]), now[1] + step[1] * part * (view.y[1] - view.y[0])]));
+      moved((now) =>
+        inside([
+          now[0] + step[0] * part * (view.x[1] - view.x[0]),
+          now[1] + step[1] * part * (view.y[1] - view.y[0]),
+        ]),
+      );
     });
   }
 

@@ -10,6 +10,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -60,6 +61,14 @@ class Exchange:
                 f"reason that they give; no process has"
             )
         return found[:LENGTH], bool(found[_SKIPS])
+
+    def total(self, sums: NDArray[Any], largest: NDArray[Any]) -> NDArray[Any]:
+        """Sums over all processes, and behind them the largest numbers, of rows that all processes have."""
+        sent = [torch.from_numpy(np.array(x)).to(self._device) for x in (sums, largest)]
+        torch.distributed.all_reduce(sent[0], group=self._group)
+        torch.distributed.all_reduce(sent[1], op=torch.distributed.ReduceOp.MAX, group=self._group)
+        added, most = (x.numpy(force=True) for x in sent)
+        return np.concatenate([added, most[:, None]], axis=1)
 
     def fail(self) -> None:
         """Tell the others, if they wait, that this process cannot take the step."""

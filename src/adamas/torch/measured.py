@@ -40,7 +40,7 @@ _AT_BOUND = 0.9
 
 @dataclass(frozen=True)
 class Measured:
-    """What one step did to one parameter: to the elements that this process has of it.
+    """What one step did to one parameter; of a DTensor to the whole, but for `signal` and `oldest_row`.
 
     Attributes:
         step: the number of the step, of those that the parameter has taken.
@@ -78,7 +78,7 @@ class Measured:
     hidden: int | None
     mean_square: float | None
     signal: tuple[float, ...] | None
-    oldest_row: int | None = None
+    oldest_row: int | None
 
 
 def _unit(lr: float) -> float:
@@ -110,13 +110,14 @@ def measured_of(
     elements: int,
     unscale: float,
     signal: tuple[float, ...] | None,
+    oldest_row: int | None,
 ) -> Measured:
     """The value of one parameter.
 
     Args:
         sums: `MEASURES`.
         gauge: how its state is read.
-        step, lr, elements, signal: as of `Measured`.
+        step, lr, elements, signal, oldest_row: as of `Measured`.
         unscale: the factor on its gradient, one over the loss scale.
     """
     gradient, parameter, update, root, nonfinite, zeros, unmoved, far, hidden, largest = sums
@@ -136,6 +137,7 @@ def measured_of(
         hidden=int(hidden) if divides else None,
         mean_square=root * gauge.root_factor / elements if divides and gauge.rooted else None,
         signal=signal,
+        oldest_row=oldest_row,
     )
 
 
@@ -155,7 +157,8 @@ def signals_of(
             alike.setdefault((each[0].numel(), each[0].device), []).append(k)
     for (n, _), places in alike.items():
         values = [torch.stack([samples[k][side] for k in places]) for side in (0, 1)]  # type: ignore[index]
-        m, v = (x.to("cpu", torch.float64).numpy() for x in values)
+        # By NumPy: so few numbers are not worth waking torch's threads for.
+        m, v = (x.cpu().numpy().astype(np.float64) for x in values)
         mean, root = (np.array([[getattr(gauges[k], name)] for k in places]) for name in _FACTORS)
         rooted = np.array([[gauges[k].rooted] for k in places])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):

@@ -15,12 +15,16 @@ from ..rules import Gauge, Rule
 from .gradients import dense_grad
 from .launchers import IDLE, Launcher, MeasuringLauncher, ParamState, StepScalars
 from .measured import NO_LIMITS, Measured, limits_of, measured_of, sample, samples_of, signals_of, sums_of
+from .mesh import Spread
 from .options import Groups
+from .shard_sums import add_up
 from .slots import find
+from .untouched import Untouched
 
 __all__ = ["Observer"]
 
 _GRADIENT, _PARAMETER = MEASURES.index("squared_gradient"), MEASURES.index("squared_parameter")
+_ZEROS = MEASURES.index("zeros")
 
 
 class _Reading(NamedTuple):
@@ -33,6 +37,14 @@ class _Reading(NamedTuple):
     keys: Mapping[str, str]
 
 
+class _Found(NamedTuple):
+    """What was summed up of one parameter, in this process."""
+
+    member: ParamState
+    reading: _Reading
+    sums: NDArray[Any]
+
+
 class Observer:
     """What measures one step of a plan.
 
@@ -40,14 +52,23 @@ class Observer:
         groups: of the optimizer.
         rule_of: the rule of a parameter, with the options of this step.
         unscale: the factor on all gradients, one over the loss scale.
+        untouched: what remembers rows from one measured step to the next.
 
     Attributes:
-        measured: what was found, of each parameter that the step has taken.
+        measured: what was found, of each parameter that the step has taken, once it is finished.
     """
 
-    def __init__(self, groups: Groups, rule_of: Callable[[ParamState], Rule], unscale: float) -> None:
+    def __init__(
+        self,
+        groups: Groups,
+        rule_of: Callable[[ParamState], Rule],
+        unscale: float,
+        untouched: Untouched,
+    ) -> None:
         self._groups, self._rule_of, self._unscale = groups, rule_of, unscale
+        self._untouched = untouched
         self.measured: dict[Tensor, Measured] = {}
+        self._found: list[_Found] = []
 
     def launch(
         self,
@@ -84,7 +105,10 @@ class Observer:
             for k in np.flatnonzero(~inside).tolist():
                 if readings[k] is not None:
                     sums[k, place] = _squares(members[k], place)
-        self._note(members, readings, sums)
+        for k, member in enumerate(members):  # each process has the whole of these, and one counts
+            if member.whole_grad is not None and member.spread is not None and any(member.spread.place or ()):
+                sums[k] = 0
+        self._found += _taken_by(members, readings, sums)
 
     def around(self, step: Callable[[], object], members: Sequence[ParamState]) -> None:
         """Take a step of members by a function, and measure it."""
@@ -107,7 +131,7 @@ class Observer:
                 for (member, reading), old in zip(active, before, strict=True)
             ]
         # One copy to the host for each device, after all that is computed there has been launched.
-        self._note([m for m, _ in active], [reading for _, reading in active], _on_host(sums))
+        self._found += [_Found(*each, numbers) for each, numbers in zip(active, _on_host(sums), strict=True)]
 
     def _sums(self, member: ParamState, reading: _Reading, before: Tensor) -> Tensor:
         p, g = member.local.detach(), dense_grad(_grad(member), takes_sparse=True)
@@ -132,34 +156,46 @@ class Observer:
         assert some is not None
         return some, member.layout.numel() / max(1, some.numel())
 
-    def _note(
-        self,
-        members: Sequence[ParamState],
-        readings: Sequence[_Reading | None],
-        sums: Sequence[NDArray[Any]] | NDArray[Any],
-    ) -> None:
-        """Make values of what was summed up."""
-        active = [(k, reading) for k, reading in enumerate(readings) if reading is not None]
-        samples = [
-            None
-            if members[k].whole_grad is not None
-            else samples_of(self._state(members[k]), reading.keys, reading.gauge, members[k].layout)
-            for k, reading in active
-        ]
-        signals = signals_of(samples, [reading.gauge for _, reading in active])
-        numbers = np.asarray(sums).tolist()
-        for (k, reading), signal in zip(active, signals, strict=True):
-            member = members[k]
-            p = member.layout if member.whole_grad is None else member.local
-            self.measured[member.p] = measured_of(
-                numbers[k],
+    def finish(self, shards: Sequence[tuple[Tensor, Spread]]) -> None:
+        """Make values of what was summed up, in all processes that have parts of a parameter.
+
+        Args:
+            shards: every DTensor of the optimizer and where it is, in the same order in each process.
+        """
+        sums = {found.member.p: found.sums for found in self._found}
+        add_up(sums, shards)
+        samples = [self._sampled(found) for found in self._found]
+        signals = signals_of(samples, [found.reading.gauge for found in self._found])
+        numbers = np.array([sums[found.member.p] for found in self._found]).tolist()
+        for found, signal, row in zip(self._found, signals, numbers, strict=True):
+            p, reading = found.member.p, found.reading
+            self.measured[p] = measured_of(
+                row,
                 reading.gauge,
                 step=reading.step,
                 lr=reading.lr,
                 elements=p.numel() * (2 if p.is_complex() else 1),
                 unscale=self._unscale,
                 signal=signal,
+                oldest_row=self._oldest(found),
             )
+
+    def _sampled(self, found: _Found) -> tuple[Tensor, Tensor] | None:
+        """Values of the mean and of the slot that is divided by; None for a shard with state of the whole."""
+        member, reading = found.member, found.reading
+        if member.whole_grad is not None:
+            return None
+        return samples_of(self._state(member), reading.keys, reading.gauge, member.layout)
+
+    def _oldest(self, found: _Found) -> int | None:
+        """As of `Measured.oldest_row`; a row's worth of zeros is what it takes to look."""
+        member, reading = found.member, found.reading
+        shape, zeros = member.local.shape, found.sums[_ZEROS]
+        if len(shape) < 2 or not shape[0] or zeros < shape[1:].numel() or member.whole_grad is not None:
+            return None
+        g = dense_grad(_grad(member).detach(), takes_sparse=True)
+        rule, state = self._rule_of(member), self._state(member)
+        return self._untouched.oldest(member.p, g, rule, reading.step, state, reading.keys)
 
     def _reading(self, member: ParamState, t: int) -> _Reading:
         rule = self._rule_of(member)
@@ -179,6 +215,14 @@ class Observer:
 
     def _state(self, member: ParamState) -> Mapping[str, Any]:
         return member.state or self._groups.state.get(member.p) or {}
+
+
+def _taken_by(
+    members: Sequence[ParamState], readings: Sequence[_Reading | None], sums: NDArray[Any]
+) -> list[_Found]:
+    """The members that took the step."""
+    rows = zip(members, readings, sums, strict=True)
+    return [_Found(member, reading, row) for member, reading, row in rows if reading is not None]
 
 
 def _on_host(sums: Sequence[Tensor]) -> list[NDArray[Any]]:

@@ -27,6 +27,7 @@ from .options import Groups, RuleOf, StepInfo
 from .skips import WINDOW_KEY
 from .slots import fault
 from .step import Plan
+from .untouched import Untouched
 
 __all__ = ["Offloaded", "Worker", "check_offloaded", "order", "plan_of", "stand_in"]
 
@@ -158,10 +159,12 @@ class Offloaded(Plan):
     def _is_as_it_was(self, host: Host) -> bool:
         return self._own.state.get(host.p) is self._state.get(host.master) and host.holds()
 
-    def run(self, unscale: float = 1.0, found_inf: bool | None = None, measured: bool = False) -> StepInfo:
+    def run(
+        self, unscale: float = 1.0, found_inf: bool | None = None, measured: Untouched | None = None
+    ) -> StepInfo:
         """As of `Plan`; parameters are being copied back when it returns."""
         info = super().run(unscale, found_inf, measured)
-        if measured:
+        if measured is not None:
             owners: dict[Tensor, Tensor] = {host.master: host.p for host in self._hosts}
             self.measured = {owners[master]: found for master, found in self.measured.items()}
         if not info.skipped:

@@ -31,6 +31,7 @@ from .skips import WINDOW_KEY, keep_window
 from .state import check_fit
 from .step import Plan
 from .tracking import Tracking
+from .untouched import Untouched
 
 __all__ = ["FusedOptimizer"]
 
@@ -59,6 +60,7 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
     # What asks for steps to be measured, and what was measured last.
     _watch: Any = None
     _measured: Mapping[torch.Tensor, Measured] = {}
+    _untouched: Untouched | None = None
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = {name: kwargs.pop(name) for name in STEP_OPTIONS if name in kwargs}
@@ -160,7 +162,9 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
             if plan is None or not plan.bind(self):
                 plan = self._make_plan()
             scaled = not self.__dict__.keys().isdisjoint(OF_SCALER)
-            measured = self._watch is not None and self._watch.due(self)
+            measured = None
+            if self._watch is not None and self._watch.due(self):
+                measured = self._untouched = self._untouched or Untouched()
             if plan.on_device:
                 self._last_step = self._run_on_device(plan, measured)
             else:
@@ -177,7 +181,7 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
                 self._plan.rollback()
                 self._plan = None
             raise
-        if measured and plan.measured:
+        if measured is not None and plan.measured:
             self._measured = plan.measured
             self._watch.take(self, plan.measured)
         return loss

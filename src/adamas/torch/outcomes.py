@@ -12,6 +12,7 @@ from .keywords import StepOptions
 from .options import Groups, StepInfo
 from .skips import NONFINITE, told
 from .step import Plan
+from .untouched import Untouched
 
 __all__ = ["OF_SCALER", "Outcomes"]
 
@@ -52,13 +53,13 @@ class Outcomes(torch.optim.Optimizer):
             self._info.kept_before = before
         return self._info
 
-    def _run_scaled(self, plan: Plan, measured: bool) -> StepInfo:
+    def _run_scaled(self, plan: Plan, measured: Untouched | None) -> StepInfo:
         """A step that unscales and skips for a GradScaler; a scale of 0 has lost the gradients."""
         scale, found_inf = getattr(self, "grad_scale", None), getattr(self, "found_inf", None)
         factor = 1.0 if scale is None else float(scale)
         return plan.run(1 / factor if factor else 1.0, bool(found_inf) or factor == 0, measured)
 
-    def _run_on_device(self, plan: Plan, measured: bool) -> DeviceInfo:
+    def _run_on_device(self, plan: Plan, measured: Untouched | None) -> DeviceInfo:
         """A step that this thread does not wait for; how many were skipped it hears of a little later."""
         # A GradScaler has found the number 0 for an optimizer without gradients.
         given = (getattr(self, name, None) for name in ("grad_scale", "found_inf"))

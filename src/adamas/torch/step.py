@@ -27,6 +27,7 @@ from .placement import Made, place
 from .rows import Rows
 from .selections import Selections
 from .skips import reason_to_skip, record
+from .untouched import Untouched
 
 __all__ = ["Plan"]
 
@@ -93,6 +94,7 @@ class Plan:
             raise
         self._members = placed.states
         self._group_of = {id(member.p): k for k, member in found}
+        self._all_shards = [(each.p, each.spread) for _, each in found if each.spread is not None]
         self._params: list[Tensor] = [each.p for each in placed.states]
         self._shards = [(n, each) for n, each in enumerate(placed.states) if each.spread is not None]
         self._idle = placed.idle
@@ -213,16 +215,20 @@ class Plan:
         self._options[k] = options if is_constant(options) else None
         return True
 
-    def run(self, unscale: float = 1.0, found_inf: bool | None = None, measured: bool = False) -> StepInfo:
+    def run(
+        self, unscale: float = 1.0, found_inf: bool | None = None, measured: Untouched | None = None
+    ) -> StepInfo:
         """Execute the step that `bind` prepared; a scalar that cannot be computed raises before any change.
 
         Args:
             unscale: the factor on all gradients, one over the loss scale.
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
-            measured: whether it is measured.
+            measured: what remembers rows between measured steps, if this is one.
         """
         self._rules_now = self._rules
-        observer = Observer(self.groups, self._rule_of_member, unscale) if measured else None
+        observer = None
+        if measured is not None:
+            observer = Observer(self.groups, self._rule_of_member, unscale, measured)
         words = None
         if self._measures or found_inf is not None:
             words, found_inf = self._measure(found_inf)
@@ -244,6 +250,8 @@ class Plan:
                     members = self._members[self._slices[k]]
                     observer.launch(self._launchers[k], members, self._places[k], rows, scale)
                 self._made = []
+            if observer is not None:
+                observer.finish(self._all_shards)
             self._counters.advance(rows)
             self._made = []
         for launcher in self._launchers:
@@ -253,24 +261,26 @@ class Plan:
         return StepInfo(norm, factor, reason is not None, reason)
 
     def run_on_device(
-        self, scale: Tensor | None, found_inf: Tensor | None, measured: bool = False
+        self, scale: Tensor | None, found_inf: Tensor | None, measured: Untouched | None = None
     ) -> DeviceInfo:
         """Launch the step that `bind` prepared, without waiting for the device.
 
         Args:
             scale: the loss scale by which gradients are to be divided.
             found_inf: not 0 where a gradient was found not to be finite.
-            measured: whether it is measured, which does wait.
+            measured: as of `run`; a measured step does wait.
         """
         on_device = self._on_device
         assert on_device is not None
         for member in self._whole:
             member.gather_grad()
         self.measured = {}
-        if measured:
+        if measured is not None:
             self._rules_now = list(map(self._rule_of, self.groups.param_groups))
-            observer = Observer(self.groups, self._rule_of_member, 1.0 if scale is None else 1 / float(scale))
+            unscale = 1.0 if scale is None else 1 / float(scale)
+            observer = Observer(self.groups, self._rule_of_member, unscale, measured)
             observer.around(lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members)
+            observer.finish(self._all_shards)
             info, self.measured = on_device.info, observer.measured
         else:
             info = on_device.run(self._needs_grad_norm, scale, found_inf)

@@ -1,6 +1,6 @@
 "use strict";
-// What the text of a rule needs: its functions `xp`, and `trajectory`, the loop around it. JavaScript rounds every
-// operation to float64 once, as Python does; only powers need care, for each browser has another Math.pow.
+// What the text of a rule needs: its functions `xp`, and `trajectory`, the loop around it. JavaScript rounds
+// every operation to float64 once, as Python does; only powers need care: each browser has another Math.pow.
 
 const xp = (() => {
   // Pairs are a number and what its rounding has lost: twice the digits.
@@ -12,14 +12,18 @@ const xp = (() => {
   function product([x, x_rest], [y, y_rest]) {
     // Each number in two of half as many digits (Veltkamp), whose products are exact (Dekker).
     const split = 2 ** 27 + 1;
-    const x_upper = x * split - (x * split - x), y_upper = y * split - (y * split - y);
-    const x_lower = x - x_upper, y_lower = y - y_upper, high = x * y;
+    const x_upper = x * split - (x * split - x),
+      y_upper = y * split - (y * split - y);
+    const x_lower = x - x_upper,
+      y_lower = y - y_upper,
+      high = x * y;
     const lost = x_upper * y_upper - high + x_upper * y_lower + x_lower * y_upper + x_lower * y_lower;
     return sum(high, lost + (x * y_rest + x_rest * y));
   }
 
   function added([x, x_rest], [y, y_rest]) {
-    const total = x + y, back = total - x;
+    const total = x + y,
+      back = total - x;
     return sum(total, x - (total - back) + (y - back) + (x_rest + y_rest));
   }
 
@@ -47,7 +51,9 @@ const xp = (() => {
 
   // By repeated squaring, which is exact as long as a pair holds all digits.
   function whole_power(x, n) {
-    let [square, exponent] = parts(x), result = [1, 0], power = 0;
+    let [square, exponent] = parts(x),
+      result = [1, 0],
+      power = 0;
     square = [square, 0];
     for (let left = n; left > 0; left = Math.floor(left / 2)) {
       if (left % 2 === 1) {
@@ -71,7 +77,8 @@ const xp = (() => {
     let [near, exponent] = parts(x);
     if (near > Math.SQRT2) [near, exponent] = [near / 2, exponent + 1];
     // 2 artanh z, of which z^45 is the first term left out.
-    const z = quotient([near - 1, 0], added([near, 0], [1, 0])), square = product(z, z);
+    const z = quotient([near - 1, 0], added([near, 0], [1, 0])),
+      square = product(z, z);
     let series = [0, 0];
     for (let k = 43; k > 0; k -= 2) series = added(product(series, square), quotient([1, 0], [k, 0]));
     series = product(series, z);
@@ -115,7 +122,14 @@ const xp = (() => {
 
   const sign = (x) => Math.sign(x) + 0;
   return {
-    sqrt: Math.sqrt, abs: Math.abs, maximum: Math.max, minimum: Math.min, sign, pow, remainder, floor_quotient,
+    sqrt: Math.sqrt,
+    abs: Math.abs,
+    maximum: Math.max,
+    minimum: Math.min,
+    sign,
+    pow,
+    remainder,
+    floor_quotient,
   };
 })();
 
@@ -131,13 +145,16 @@ const xp = (() => {
  */
 function* trajectory(rule, h, start, gradient, steps, project = (p) => p) {
   const slots = Object.values(rule.slots ?? {});
-  let p = [...start], state = slots.map((slot) => start.map(() => slot.initial ?? 0));
+  let p = [...start],
+    state = slots.map((slot) => start.map(() => slot.initial ?? 0));
   let carried = Object.values(rule.carried ?? {});
   yield { t: 0, p, slots: state };
   for (let t = 1; t <= steps; t += 1) {
     if (rule.carry) carried = rule.carry(h, t, ...carried);
-    const scalars = rule.scalars(h, t, ...carried), g = gradient(t, p);
-    const moved = [], next = slots.map(() => []);
+    const scalars = rule.scalars(h, t, ...carried),
+      g = gradient(t, p);
+    const moved = [],
+      next = slots.map(() => []);
     for (let k = 0; k < p.length; k += 1) {
       const result = rule.update(p[k], g[k], ...state.map((each) => each[k]), ...scalars);
       moved.push(result[0]);

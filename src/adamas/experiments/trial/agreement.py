@@ -23,6 +23,8 @@ from adamas.rules import Rule
 from adamas.torch import Optimizer
 from adamas.torch.launchers import all_launchers
 
+from .source import with_lr
+
 __all__ = ["Agreement", "Course", "by_javascript", "by_optax", "by_torch", "plan", "why_slow"]
 
 Array = NDArray[np.float64]
@@ -83,7 +85,7 @@ Run = Callable[[Rule, NDArray[np.float32], NDArray[np.float32]], Any]
 
 def _judge(rule: Rule, backend: str, state: str, run: Run, course: Course) -> Agreement:
     """Run, and compare with the reference; a refusal is a ValueError of the library."""
-    rule = dataclasses.replace(rule, lr=_LR)  # type: ignore[type-var]
+    rule = with_lr(rule, _LR) or rule
     start, grads = course.start, course.gradients
     try:
         found = np.asarray(run(rule, start, grads), np.float64)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +21,7 @@ from adamas.rules import Adam, Rule
 from .. import problems
 from ..runs.training import Training
 from .functions import FUNCTIONS, Function
+from .source import with_lr
 
 __all__ = ["ALPHAS", "DIGITS", "Contest", "Side", "contests", "count"]
 
@@ -131,10 +131,14 @@ def _on_function(rule: Rule, function: Function, lr: float) -> Costs:
     random = [np.random.default_rng(seed) for seed in range(CHOOSING + FRESH)]
     start = np.array([function.start + 0.3 * each.standard_normal(2) for each in random])
     noise = np.stack([function.noise * each.standard_normal((_STEPS, 2)) for each in random], axis=1)
-    rule = dataclasses.replace(rule, lr=lr)  # type: ignore[type-var]
+    changed = with_lr(rule, lr)
+    if changed is None:
+        return np.full(len(random), np.inf)
     values = []
     with np.errstate(all="ignore"):
-        states = reference.trajectory(rule, start, lambda t, p: function.gradient(p) + noise[t - 1], _STEPS)
+        states = reference.trajectory(
+            changed, start, lambda t, p: function.gradient(p) + noise[t - 1], _STEPS
+        )
         for state in states:
             if state.t > _STEPS * 4 // 5:
                 values.append(function.value(state.p))
@@ -145,11 +149,13 @@ def _on_function(rule: Rule, function: Function, lr: float) -> Costs:
 def _on_digits(rule: Rule, tell: Callable[[str], object]) -> Side:
     def trained(lr: float, seed: int) -> tuple[float, float]:
         options, data = problems.fields("images_mlp", _OPTIONS)  # type: ignore[arg-type]
-        changed = dataclasses.replace(rule, lr=lr)  # type: ignore[type-var]
+        changed = with_lr(rule, lr)
+        tell(DIGITS)
+        if changed is None:
+            return math.inf, 1.0
         run = Training("images_mlp", options, data, changed, "constant", 0.0, _BATCH, _EPOCHS, seed)
         done = run.execute()
         last = done.epochs[-1]
-        tell(DIGITS)
         lost = done.status == "diverged" or last["cost"] is None
         return (math.inf, 1.0) if lost else (float(last["cost"] or 0), float(last["test_error"] or 0))
 

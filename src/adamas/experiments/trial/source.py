@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import sys
 import traceback
@@ -14,7 +15,7 @@ from adamas.rules import Rule
 
 from .. import ExperimentError
 
-__all__ = ["TrialError", "mistake", "opened"]
+__all__ = ["TrialError", "mistake", "opened", "with_lr"]
 
 _counter = itertools.count()
 
@@ -50,6 +51,14 @@ def opened(path: Path, only: Sequence[str] = ()) -> Iterator[list[Rule]]:
             file = getattr(sys.modules[module], "__file__", None)
             if module == name or (file and Path(file).parent == Path(folder)):
                 del sys.modules[module]
+
+
+def with_lr(rule: Rule, lr: float) -> Rule | None:
+    """The rule with another stepsize; None where that is out of its range."""
+    try:
+        return dataclasses.replace(rule, lr=lr)  # type: ignore[type-var]
+    except ValueError:
+        return None
 
 
 def mistake(path: Path, error: BaseException) -> str:

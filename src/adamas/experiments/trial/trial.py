@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from . import page as pages
 from .agreement import Agreement, plan, why_slow
 from .contest import Contest, contests, count
 from .probes import signature, steps_are_sound
-from .source import TrialError, opened
+from .source import TrialError, mistake, opened
 
 __all__ = ["Trial", "run"]
 
@@ -108,6 +109,15 @@ def run(
     ]
 
 
+def _met(rule: Rule, path: Path, tell: Callable[[str], object]) -> list[Contest]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `fallback` says it
+        try:
+            return contests(rule, tell)
+        except Exception as error:
+            raise TrialError(f"{type(rule).__name__} fails beside Adam: {mistake(path, error)}") from error
+
+
 def _within(listen: Listener, k: int, n: int, done: float, label: str) -> None:
     listen((k + done) / n, label)
 
@@ -130,7 +140,7 @@ def _tried(rule: Rule, path: Path, about: Mapping[str, Any], compare: bool, list
             done += 1
             listen(done / total, f"{name} and Adam: {label}")
 
-        met = contests(rule, tell) if compare else []
+        met = _met(rule, path, tell) if compare else []
         if interpreted is not None:
             listen(done / total, f"{name}: Triton's interpreter")
             agreements += interpreted.result()

@@ -4,7 +4,7 @@
   formula: "f(x, y) = (1.5 − x + xy)² + (2.25 − x + xy²)² + (2.625 − x + xy³)²",
   note: "Plateaus between steep walls: gradients of very different sizes on one path.",
   view: { x: [-1.5, 4.5], y: [-2, 2] },
-  start: [0.6, 1.6],
+  start: [0, -1.5],
   best: [[3, 0.5]],
   least: 0,
   noise: 2,

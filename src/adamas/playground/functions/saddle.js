@@ -2,7 +2,7 @@
 {
   name: "Saddle",
   formula: "f(x, y) = x² / 2 + y⁴ / 4 − y² / 2",
-  note: "Along y = 0 everything leads to the saddle at the origin; start a little off it.",
+  note: "Along y = 0 all paths lead to the saddle at the origin.",
   view: { x: [-2.2, 2.2], y: [-1.6, 1.6] },
   start: [-1.8, 0.001],
   best: [[0, 1], [0, -1]],

@@ -5,39 +5,13 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..measured import Measured
+from .totals import Total
 from .values import ParamReport, Report
 
-__all__ = ["Evidence", "Total", "listed", "second_decay"]
-
-
-@dataclass(frozen=True)
-class Total:
-    """One measured step, over all parameters that had a gradient.
-
-    Attributes:
-        step: its number, from the start of the watch.
-        grad, param, update: 2-norms.
-        elements: those whose gradient was not 0.
-        bound, hidden, unmoved: the shares of these at the bound, with √v̂ < ε, and that did not move; None
-            where the rules do not say.
-        shortfall: the mean squared gradient, clipped, over the mean of v̂; None where the rules do not say.
-        signal: the median of |m̂|/√v̂, a mean over elements; None where the rules do not say.
-    """
-
-    step: int
-    grad: float
-    param: float
-    update: float
-    elements: int
-    bound: float | None
-    hidden: float | None
-    unmoved: float
-    shortfall: float | None
-    signal: float | None
+__all__ = ["Evidence", "listed", "second_decay"]
 
 
 class Evidence:
@@ -57,8 +31,12 @@ class Evidence:
     @functools.cached_property
     def totals(self) -> list[Total]:
         """Those of `measured`."""
+        return [report.total for report in self.measured if report.total is not None]
+
+    def since(self, total: Total) -> int:
+        """The steps from the beginning of the watch to one that was measured."""
         began = 0 if self.start is None else max((p.steps or 0 for p in self.start.params), default=0)
-        return [_total(report, began) for report in self.measured]
+        return total.step - began
 
     def last(self, n: int) -> list[Total]:
         """The last so many, or none where there are not so many."""
@@ -89,7 +67,7 @@ class Evidence:
         ]
         if not pairs:
             return None
-        before, after = (_norm(each) for each in zip(*pairs, strict=True))
+        before, after = (math.hypot(*each) for each in zip(*pairs, strict=True))
         return after / before
 
     def option(self, name: str) -> str:
@@ -112,40 +90,3 @@ def second_decay(options: Mapping[str, Any]) -> float | None:
         betas[-1] if betas else next((options[k] for k in ("beta2", "alpha", "rho") if k in options), None)
     )
     return None if found is None else float(found)
-
-
-def _total(report: Report, began: int) -> Total:
-    found = [param.measured for param in report.params if param.measured is not None]
-    elements = sum(m.elements - m.zeros for m in found)
-
-    def share(counts: Sequence[int | None], less: int = 0) -> float | None:
-        known = [count for count in counts if count is not None]
-        return (sum(known) - less) / elements if known and elements else None
-
-    hidden = [m for m in found if m.hidden is not None]
-    squares = [m for m in found if m.mean_square is not None]
-    second = sum((m.mean_square or 0.0) * m.elements for m in squares)
-    return Total(
-        step=(report.step or 0) - began,
-        grad=_norm([m.grad_norm for m in found]),
-        param=_norm([m.param_norm for m in found]),
-        update=_norm([m.update_norm for m in found]),
-        elements=elements,
-        bound=share([m.at_bound for m in found]),
-        # Where the gradient is 0 now, v is often 0, and nothing is lost.
-        hidden=share([m.hidden for m in hidden], sum(m.zeros for m in hidden)),
-        unmoved=share([m.unmoved for m in found]) or 0.0,
-        signal=_mean([(m.signal[2], m.elements) for m in found if m.signal is not None]),
-        shortfall=report.clip_factor**2 * sum(m.grad_norm**2 for m in squares) / second
-        if second > 0
-        else None,
-    )
-
-
-def _mean(weighted: Sequence[tuple[float, int]]) -> float | None:
-    weight = sum(n for _, n in weighted)
-    return sum(x * n for x, n in weighted) / weight if weight else None
-
-
-def _norm(values: Sequence[float]) -> float:
-    return math.hypot(*values)

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
+from .._compat import is_fake
 from ..launchers import Request
-from ..measured import sample, samples_of, signals_of
+from ..measured import sample, signals_of
 from ..mesh import local
 from .values import Reading
 
@@ -16,7 +17,7 @@ __all__ = ["read"]
 
 def read(p: Tensor, request: Request, count: int | None) -> Reading:
     """Read a parameter that has taken so many steps, and its state, as far as they are in this process."""
-    if is_lazy(p) or p.is_meta or not p.numel():
+    if is_lazy(p) or p.is_meta or is_fake(p) or not p.numel():
         return Reading()
     here = local(p).detach()
     norm = float(torch.linalg.vector_norm(here, dtype=torch.promote_types(p.dtype, torch.float32)))
@@ -26,9 +27,10 @@ def read(p: Tensor, request: Request, count: int | None) -> Reading:
         return Reading(norm)
     keys = dict(zip(request.rule.form().slots, request.slot_keys, strict=True))
     gauge = request.rule.gauge(count or 1)
-    (signal,) = signals_of([samples_of(state, keys, gauge, here)], [gauge])
-    root = None if gauge.root is None else sample(state, keys[gauge.root], here, signed=False)
-    hidden = (
-        None if root is None or not root.numel() else float((root < gauge.hidden_below()).double().mean())
+    m, v = (
+        None if slot is None else sample(state, keys[slot], here, signed)
+        for slot, signed in ((gauge.mean, True), (gauge.root, False))
     )
+    (signal,) = signals_of([None if m is None or v is None else (m, v)], [gauge])
+    hidden = None if v is None else float((v.double() < gauge.hidden_below()).double().mean())
     return Reading(norm, signal, hidden)

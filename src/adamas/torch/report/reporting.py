@@ -49,6 +49,8 @@ class Reporting(torch.optim.Optimizer):
         found = self._reported(model, self._measured, reads=True)
         if watch is None:
             return dataclasses.replace(found, warnings=diagnose([found]))
+        if watch.seen and watch.seen[-1].step == found.step:  # the factor of that step, not of the last one
+            found = dataclasses.replace(found, clip_factor=watch.seen[-1].clip_factor)
         past = [report for report in watch.seen if report.step != found.step]
         return dataclasses.replace(found, warnings=diagnose([*past, found], watch.start))
 

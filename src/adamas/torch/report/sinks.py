@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..._tools.files import append_lines
-from .values import QUANTITIES, Report, plain
+from .plain import plain
+from .values import QUANTITIES, Report
 
 __all__ = ["Sink", "sink_of"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -9,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from torch import Tensor
-
 from ..measured import Measured
+from .plain import plain
+from .totals import Total, total_of
 
-__all__ = ["QUANTITIES", "Diagnosis", "GroupReport", "ParamReport", "Reading", "Report", "plain"]
+__all__ = ["QUANTITIES", "Diagnosis", "GroupReport", "ParamReport", "Reading", "Report"]
 
 # What is measured of a parameter, in the order of a row.
 QUANTITIES = (
@@ -240,6 +241,12 @@ class Report:
         """The backends that step the parameters, joined by "and"."""
         return " and ".join(sorted({param.backend or "none" for param in self.params})) or "none"
 
+    @functools.cached_property
+    def total(self) -> Total | None:
+        """What the measured step did to all parameters together; None before one."""
+        found = [param.measured for param in self.params if param.measured is not None]
+        return None if self.step is None else total_of(found, self.step, self.clip_factor)
+
     @property
     def first_nonfinite(self) -> str | None:
         """The first parameter whose gradient was not finite."""
@@ -284,18 +291,3 @@ class Report:
         from .html import page
 
         return page(self)
-
-
-def plain(value: Any) -> Any:
-    """A value as JSON has it: no number is NaN or infinite, and what JSON does not know is a string."""
-    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta:
-        value = value.item()
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if value is None or isinstance(value, (bool, int, str)):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): plain(each) for key, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(each) for each in value]
-    return str(value)

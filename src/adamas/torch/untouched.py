@@ -1,0 +1,89 @@
+"""For how long rows of a parameter have had no gradient, from its state: no step has to keep count.
+
+While a row has no gradient, a slot such as Adam's m decays by a known factor a step, and nothing else. Two
+measured steps apart, the sum of its magnitudes in a row then is what it was times a power of that factor; had
+the row been touched, it would be more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..backends import host_carry, host_scalars
+from ..rules import Rule
+from .slots import find
+
+__all__ = ["Untouched"]
+
+# How much of a sum may be rounding: of many steps, each of which rounds once.
+_ROUNDING = 1e-3
+
+
+@dataclass(eq=False)
+class _Rows:
+    """What is remembered of one parameter: the step, sums of the slot in rows, and the last touch of each."""
+
+    step: int
+    sums: Tensor
+    touched: Tensor
+
+
+class Untouched:
+    """The rows of all parameters of an optimizer, as measured steps have found them."""
+
+    def __init__(self) -> None:
+        self._rows: dict[Tensor, _Rows] = {}
+
+    def oldest(
+        self, p: Tensor, g: Tensor, rule: Rule, t: int, state: Mapping[str, Any], keys: Mapping[str, str]
+    ) -> int | None:
+        """The steps since the row that has longest had no gradient had one; None where all have one now.
+
+        Args:
+            p: the parameter.
+            g: its gradient, dense.
+            rule: its rule, with the options of this step.
+            t: the number of this step, of those that it has taken.
+            state, keys: its state after the step, and the key of each slot.
+        """
+        if g.dim() < 2 or g.shape[0] < 2 or g.shape[1:].numel() == 0:
+            return None
+        idle = (g == 0).flatten(1).all(1)
+        slot = _decaying(rule, t, state, keys)
+        if slot is None or not bool(idle.any()):
+            self._rows.pop(p, None)
+            return int(bool(idle.any())) or None
+        values, factor = slot
+        sums = values.detach().abs().flatten(1).sum(1, dtype=torch.float64)
+        before = self._rows.get(p)
+        if before is None or before.step >= t or before.sums.shape != sums.shape:
+            # What has never been touched has state of zeros; of the others no more is known than this step.
+            touched = torch.where(sums == 0, 0, t - 1)
+        else:
+            left = before.sums * factor ** (t - before.step) * (1 + _ROUNDING)
+            touched = torch.where(sums <= left, before.touched, t - 1)
+        touched = torch.where(idle, touched, t)
+        self._rows[p] = _Rows(t, sums, touched)
+        return t - int(touched.min())
+
+
+def _decaying(
+    rule: Rule, t: int, state: Mapping[str, Any], keys: Mapping[str, str]
+) -> tuple[Tensor, float] | None:
+    """A slot that decays where there is no gradient, the fastest first, in a type that shows it."""
+    carried = host_carry(rule, t, *rule.carried.values())
+    form = rule.coast(*host_scalars(rule, t, *carried))
+    if form is None:
+        return None
+    for name, factor in sorted(form.factors.items(), key=lambda each: each[1]):
+        held = find(state, keys[name])
+        plain = held is not None and held.name == "" and held.codes.dtype in (torch.float32, torch.float64)
+        if plain and 0 < factor < 1 and name not in form.offsets and name not in form.least:
+            assert held is not None
+            return held.codes, factor
+    return None
