@@ -8,8 +8,9 @@ from pathlib import Path
 os.environ.setdefault("TRITON_INTERPRET", "1")
 sys.path.insert(0, str(Path(__file__).parent / "_ext"))
 
-import adamas
 import explained
+
+import adamas
 
 project = "Adamas"
 author = "The Adamas authors"

@@ -19,12 +19,13 @@ _STYLE = {
     "svg.fonttype": "none", "svg.hashsalt": "adamas", "font.family": "sans-serif", "font.size": 10,
     "axes.edgecolor": GREY, "axes.labelcolor": GREY, "text.color": GREY, "axes.titlecolor": GREY,
     "xtick.color": GREY, "ytick.color": GREY, "axes.spines.top": False, "axes.spines.right": False,
-    "axes.prop_cycle": mpl.cycler(color=COLOURS), "legend.frameon": False, "grid.color": GREY, "grid.alpha": 0.25,
+    "axes.prop_cycle": mpl.cycler(color=COLOURS), "legend.frameon": False,
+    "grid.color": GREY, "grid.alpha": 0.25,
 }  # fmt: skip
 
 
 @contextmanager
-def figure(path: Path, columns: int = 1, size: tuple[float, float] = (6.4, 3.6)) -> Iterator[list[Axes]]:
+def figure(path: Path, columns: int = 1, size: tuple[float, float] = (5.4, 3.2)) -> Iterator[list[Axes]]:
     """The axes of a figure, which is written as SVG with a transparent ground."""
     with mpl.rc_context(_STYLE):
         made = Figure(figsize=size, layout="constrained")

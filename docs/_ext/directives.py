@@ -69,7 +69,7 @@ class Playground(SphinxDirective):
     """A frame with the playground, and a link to its whole page."""
 
     def run(self) -> list[nodes.Node]:
-        frame = '<iframe class="playground-frame" src="playground-page.html" title="The playground" loading="lazy"></iframe>'
+        frame = '<iframe class="playground-frame" src="playground-page.html" title="The playground"></iframe>'
         link = '<p><a href="playground-page.html">Open the playground on a page of its own</a></p>'
         return [nodes.raw("", frame + link, format="html")]
 

@@ -22,14 +22,15 @@ from adamas.backends._symbols import Symbol, Trace
 from adamas.backends._trace import trace
 from adamas.rules import Rule
 
-__all__ = ["formula_of", "formula_lines"]
+__all__ = ["formula_lines", "formula_of"]
 
 # An expression: ("number", x), ("symbol", its LaTeX), or an operation and its operands.
 Expression = tuple[Any, ...]
 
 _LETTERS = {
     "p": r"\theta", "eps": r"\varepsilon", "lr": r"\alpha", "momentum": r"\mu", "rho": r"\rho", "mu": r"\mu",
-    "step": r"\alpha", "delta": r"\Delta", "dampening": r"\tau", "lr_decay": r"\eta", "momentum_decay": r"\psi",
+    "step": r"\alpha", "delta": r"\Delta", "dampening": r"\tau", "lr_decay": r"\eta",
+    "momentum_decay": r"\psi",
     "mean": r"\bar g", "v_max": r"\bar v", "mu_product": r"\Pi", "rho_inf": r"\rho^\infty", "ahead": r"\mu^+",
     "eps_inside": r"\varepsilon^\mathrm{in}", "step_g": r"\alpha^{g}", "step_m": r"\alpha^{m}",
     "correction1": "c_1", "correction2": "c_2",
@@ -42,7 +43,7 @@ _CONNECTIVES = {"&": r"\wedge", "|": r"\vee", "^": r"\oplus"}
 def formula_of(rule: Rule) -> str:
     """The formula of a rule as one aligned block of LaTeX."""
     lines = [f"{left} &= {right}" for left, right in formula_lines(rule)]
-    return "\\begin{aligned}\n" + " \\\\\n".join(lines) + "\n\\end{aligned}"
+    return "\\begin{split}\n" + " \\\\\n".join(lines) + "\n\\end{split}"
 
 
 def formula_lines(rule: Rule) -> list[tuple[str, str]]:

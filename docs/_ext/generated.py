@@ -54,7 +54,7 @@ _VALUES = {
     "__version__": "The version of the package, a string.",
     "xp": "The array namespace of a rule: `xp.sqrt`, `abs`, `maximum`, `minimum`, `where`, `sign`.",
     "SIGNED": "A slot whose values may be negative, of the parameter's shape; zero before the first step.",
-    "NONNEGATIVE": "A slot whose values are never negative, of the parameter's shape; zero before the first step.",
+    "NONNEGATIVE": "A slot whose values are at least 0, of the parameter's shape; zero before the first step.",
     "BLOCK": "The elements that share a scale in float8 and float4: 128.",
     "HOST": "The functions of a rule for plain floats.",
     "app": "The command `adamas`, an application of typer; `adamas --help` lists its commands.",
@@ -74,11 +74,15 @@ def methods_page() -> str:
     """What all optimizers have beside torch's own methods."""
     classes = [c for c in FusedOptimizer.__mro__ if c.__module__.startswith("adamas.")]
     parts = [_title("What every optimizer has")]
-    parts.append("Beside the methods of `torch.optim.Optimizer`, all classes of :doc:`adamas.torch <adamas.torch>` have:\n")
+    parts.append("Beside torch's own methods, all classes of :doc:`adamas.torch <adamas.torch>` have:\n")
     seen: set[str] = {"rule_of"}
     for cls in classes:
         for name, value in vars(cls).items():
-            if name.startswith("_") or name in seen or not (inspect.isroutine(value) or isinstance(value, property)):
+            if (
+                name.startswith("_")
+                or name in seen
+                or not (inspect.isroutine(value) or isinstance(value, property))
+            ):
                 continue
             if not inspect.getdoc(value):
                 continue
@@ -92,7 +96,7 @@ def methods_page() -> str:
 def api_index(modules: list[str]) -> str:
     """The list of the reference's pages."""
     listed = "\n".join(f"   {name}" for name in [*modules, "optimizer", "step-options"])
-    text = "Every public name, with its arguments, units, errors and sources. Rules have :doc:`pages of their own </rules/index>`.\n"
+    text = "Every public name. Rules have :doc:`pages of their own </rules/index>`.\n"
     return "\n".join([_title("Reference"), text, f".. toctree::\n   :maxdepth: 1\n\n{listed}\n"])
 
 

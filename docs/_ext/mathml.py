@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 from typing import Any
 
@@ -12,13 +11,12 @@ from sphinx.application import Sphinx
 
 __all__ = ["setup"]
 
-_SEVERAL_LINES = re.compile(r"\\\\")
-
 
 def _mathml(latex: str, display: str) -> str:
-    # Lines of a docstring's formula are lines of an aligned block.
-    if display == "block" and _SEVERAL_LINES.search(latex) and r"\begin" not in latex:
-        latex = rf"\begin{{aligned}}{latex}\end{{aligned}}"
+    # Lines of a docstring's formula are aligned at their first equals signs.
+    if display == "block" and r"\\" in latex and r"\begin" not in latex:
+        lines = [line.replace("=", "&=", 1) for line in latex.split(r"\\")]
+        latex = "\\begin{split}" + r"\\".join(lines) + "\\end{split}"
     return convert(latex, display=display)
 
 

@@ -44,13 +44,19 @@ def best(rule: Rule) -> tuple[Rule, np.ndarray[Any, Any]]:
 def draw_path(rule: Rule, path: Path) -> tuple[float, float]:
     """Write the figure of a rule; the stepsize of it, and the cost at the end."""
     chosen, points = best(rule)
-    with charts.figure(path, 2, (7.6, 3.1)) as (plane, curve):
+    with charts.figure(path, 2, (6.8, 3.0)) as (plane, curve):
         x, y = np.meshgrid(np.linspace(-2.1, 1.2, 120), np.linspace(-1.2, 1.2, 120))
         levels = 10.0 ** np.arange(-2, 1.6, 0.4)
         plane.contour(x, y, cost(np.stack([x, y], -1)), levels, colors=charts.GREY, linewidths=0.6, alpha=0.6)
         plane.plot(*points.T, marker=".", markersize=4, linewidth=1.2)
         plane.plot(0, 0, "+", color=charts.GREY, markersize=9)
-        plane.set(title=f"{STEPS} steps at α = {chosen.lr:g}", xlabel="x", ylabel="y", xlim=(-2.1, 1.2), ylim=(-1.2, 1.2))
+        plane.set(
+            title=f"{STEPS} steps at α = {chosen.lr:g}",
+            xlabel="x",
+            ylabel="y",
+            xlim=(-2.1, 1.2),
+            ylim=(-1.2, 1.2),
+        )
         curve.semilogy(np.maximum(cost(points), 1e-12))
         curve.set(title="cost (x² + 20 y²) / 2", xlabel="step")
         curve.grid(True, axis="y")

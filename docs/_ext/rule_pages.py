@@ -33,7 +33,7 @@ def rule_page(cls: type[Rule], figures: Path) -> str:
         f"{name}\n{'=' * len(name)}\n",
         paper + "\n",
         _heading("Formula and source"),
-        "The formula is made by running the source beside it on symbols. θ is the parameter, g its gradient, t the step.\n",
+        "The formula is made by running its source on symbols: θ is the parameter, g its gradient, t the step.\n",
         ".. container:: two-columns\n",
         _indented(".. container:: formula\n\n" + _indented(_math(formula_of(rule)))),
         _indented(_code(sources(rule))),
@@ -42,8 +42,8 @@ def rule_page(cls: type[Rule], figures: Path) -> str:
         f".. autoclass:: adamas.rules.{name}\n",
         _heading("Path"),
         f"{STEPS} steps on (x² + 20 y²) / 2 in float64, by the reference, at the best of 15 stepsizes.\n",
-        f".. image:: /figures/rule-{name.lower()}.svg\n   :alt: {STEPS} steps of {name} with stepsize {lr:g}; "
-        f"the cost at the end is {cost:.2g}\n",
+        f".. image:: /figures/rule-{name.lower()}.svg\n   :alt: {STEPS} steps of {name} with stepsize {lr:g}"
+        f"; the cost at the end is {cost:.2g}\n",
         _heading("Kernel"),
         "The loop that Numba compiles for CPUs, float32. :doc:`/explain/generator` reads one line by line.\n",
         _folded(f"{name} for CPUs (Numba)", numba_text(rule)),

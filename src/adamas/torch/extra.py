@@ -79,12 +79,11 @@ class AMSGrad(Adam):
     Arguments as those of `torch.optim.Adam`, less `amsgrad`.
     """
 
+    __signature__ = with_step_options(inspect.signature(torch.optim.Adam), without="amsgrad")
+
     def __init__(self, params: ParamsT, *args: Any, **options: Any) -> None:
         super().__init__(params, *args, amsgrad=True, **options)
         self.__dict__.pop("_step_supports_amp_scaling", None)  # which torch sets where fused=True
-
-
-AMSGrad.__signature__ = with_step_options(inspect.signature(torch.optim.Adam), without="amsgrad")
 
 
 class AdaBelief(FusedOptimizer):
