@@ -172,7 +172,10 @@ def simplified(operation: str, *x: Expression) -> Expression:
 def render(x: Expression, above: int = 0) -> str:
     """An expression as LaTeX; in parentheses where it binds less than `above`."""
     strength, text = _rendered(x)
-    return rf"\left({text}\right)" if strength < above else text
+    if strength >= above:
+        return text
+    tall = r"\frac" in text or r"\begin" in text
+    return rf"\left({text}\right)" if tall else f"({text})"
 
 
 def _rendered(x: Expression) -> tuple[int, str]:
@@ -226,7 +229,7 @@ def _where(condition: Expression, yes: Expression, no: Expression) -> tuple[int,
 
 
 def _call(name: str) -> Callable[..., tuple[int, str]]:
-    return lambda *x: (5, rf"{name}\left({', '.join(map(render, x))}\right)")
+    return lambda *x: (5, f"{name}({', '.join(map(render, x))})")
 
 
 _FUNCTIONS: Mapping[str, Callable[..., tuple[int, str]]] = {

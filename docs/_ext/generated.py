@@ -54,7 +54,7 @@ _VALUES = {
     "__version__": "The version of the package, a string.",
     "xp": "The array namespace of a rule: `xp.sqrt`, `abs`, `maximum`, `minimum`, `where`, `sign`.",
     "SIGNED": "A slot whose values may be negative, of the parameter's shape; zero before the first step.",
-    "NONNEGATIVE": "A slot whose values are at least 0, of the parameter's shape; zero before the first step.",
+    "NONNEGATIVE": "A slot of values of at least 0, of the parameter's shape; zero before the first step.",
     "BLOCK": "The elements that share a scale in float8 and float4: 128.",
     "HOST": "The functions of a rule for plain floats.",
     "app": "The command `adamas`, an application of typer; `adamas --help` lists its commands.",

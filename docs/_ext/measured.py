@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -27,15 +28,13 @@ def readme_table(record: Record) -> str:
 
 
 def long_table(record: Record) -> str:
-    """The machines, then every ratio beside the whole command."""
-    machines = "".join(f"- **{name}**: {text}\n" for name, text in record["machines"].items())
-    head = "| workload | beside | Intel | quartiles | AMD | command |\n|---|---|---|---|---|---|\n"
-    rows = []
-    for row in record["rows"]:
-        _, _, *rest = _numbers(row)
-        title = row["workload"] + (f": {row['time']}" if row["time"] else "")
-        rows.append(f"| {title} | {' | '.join(rest)} | `{row['command']}` |\n")
-    return f"{machines}\n{head}{''.join(rows)}"
+    """The machines, then a table under each command."""
+    parts = ["".join(f"- **{name}**: {text}\n" for name, text in record["machines"].items())]
+    head = "| workload | beside | Intel | quartiles | AMD |\n|---|---|---:|---:|---:|\n"
+    for command, rows in itertools.groupby(record["rows"], key=lambda row: row["command"]):
+        lines = [f"| {' | '.join(_numbers(row)[1:])} |\n" for row in rows]
+        parts.append(f"```sh\n{command}\n```\n\n{head}{''.join(lines)}")
+    return "\n".join(parts)
 
 
 def _cells(record: Record) -> Iterator[tuple[str, ...]]:

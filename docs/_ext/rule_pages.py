@@ -33,7 +33,7 @@ def rule_page(cls: type[Rule], figures: Path) -> str:
         f"{name}\n{'=' * len(name)}\n",
         paper + "\n",
         _heading("Formula and source"),
-        "The formula is made by running its source on symbols: θ is the parameter, g its gradient, t the step.\n",
+        "Made by running the source on symbols; θ is the parameter, g its gradient, t the step.\n",
         ".. container:: two-columns\n",
         _indented(".. container:: formula\n\n" + _indented(_math(formula_of(rule)))),
         _indented(_code(sources(rule))),

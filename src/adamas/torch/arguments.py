@@ -11,7 +11,7 @@ TORCH_ARGUMENTS = {
     "params": "tensors, named tensors, or groups (dicts with `params` and options), as in torch.optim.",
     "lr": "the stepsize α, a float or a tensor of one element.",
     "betas": "decays β1, β2 of the first and of the second moment, each in [0, 1).",
-    "eps": "ε, beside the root of the second moment, in the unit of a gradient (Adadelta: inside the root, in "
+    "eps": "ε, beside the root of the second moment, in the unit of a gradient (Adadelta: inside it, in "
     "the unit of its square).",
     "weight_decay": "λ, at least 0: λ p is added to the gradient, or, decoupled, p is scaled by 1 - lr λ.",
     "decoupled_weight_decay": "shrink p by 1 - lr λ instead of adding λ p to the gradient, as AdamW does.",
