@@ -65,6 +65,21 @@ def test_runs_of_one_problem_are_a_table_below_what_they_share(store: Store) -> 
     assert second.split()[1:5] == ["Adam", "lr", "1", "diverged"]
 
 
+def test_rows_are_in_the_order_of_their_numbers(store: Store) -> None:
+    for lr in (31.6, 3.16, 10.0):
+        store.write(
+            {**ADAM, "rule": {**ADAM["rule"], "lr": lr}}, {"status": "done", "epochs": [], "seconds": 1.0}
+        )
+    _, out, _ = results(store)
+    assert [line.split()[3] for line in out.splitlines() if " Adam lr " in line] == [
+        "0.1",
+        "1",
+        "3.16",
+        "10",
+        "31.6",
+    ]
+
+
 def test_a_run_is_shown_whole_with_its_file(store: Store) -> None:
     for configuration, folder in ((ADAM, "runs"), (BROKEN, "failures")):
         name = key(configuration)

@@ -91,7 +91,10 @@ def test_every_backend_is_compared_in_every_format(write: Callable[[str], Path])
     assert found["numba", "float64"].error == pytest.approx(0, abs=1e-12)
 
 
-def test_a_helper_beside_the_file_can_be_imported(write: Callable[[str], Path]) -> None:
+def test_a_helper_beside_the_file_can_be_imported(
+    write: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     path = write("from helper_of_mine import SIZE\n" + changed("lr: float = 1e-3", "lr: float = SIZE"))
     helper = path.with_name("helper_of_mine.py")
     helper.write_text("SIZE = 0.25\n")
@@ -118,6 +121,13 @@ def test_a_fallback_is_explained(write: Callable[[str], Path]) -> None:
     assert "no kernel: " in said
     assert "np.tanh is unknown" in said
     assert "numba: Mine.update" in said or "numba float64, " in said
+
+
+def test_a_format_that_is_not_used_agrees_with_nothing() -> None:
+    few = agreement.Course(rows=4)
+    found = agreement.by_torch(Lion(), "numba", "float8", course=few)
+    assert (found.error, found.agrees) == (None, None)
+    assert "float8" in found.note or "float32" in found.note
 
 
 def test_a_backend_that_computes_something_else_is_found(

@@ -38,6 +38,13 @@ def test_a_rule_typed_in_runs_and_is_shared(open_page: Open) -> None:
     assert lanes(page)[2]["path"][:6] == [-2, 1.1, -1, 0.55, -0.5, 0.275]
     expect(page.get_by_role("slider", name="part (part) of rule C")).to_be_visible()
     assert "own=" in page.evaluate("written(state)")
+    open_page(TWO)
+    assert page.get_by_label("Text of the rule").input_value() == HALVING
+    page.get_by_label("Rule B", exact=True).first.get_by_role("combobox").first.select_option(
+        label="Halving (typed here)"
+    )
+    settled(page)
+    assert lanes(page)[1]["path"][:6] == [-2, 1.1, -1, 0.55, -0.5, 0.275]
 
 
 def test_an_address_with_a_rule_shows_it_and_runs_nothing(open_page: Open) -> None:

@@ -291,12 +291,19 @@ class Rare:
         self.oldest = found.oldest_row
 
 
-@pytest.mark.parametrize("backend", ["numba", "reference"])
-@pytest.mark.parametrize("name", ["Adam", "AdamW", "RMSprop", "NAdam", "SGD-momentum"])
-def test_rows_age_while_they_have_no_gradient(name: str, backend: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in ("Adam", "AdamW", "RMSprop", "NAdam", "SGD-momentum")),
+        ("Adam", {"backend": "reference"}),
+        *(("Adam", {"state_format": name}) for name in STATE_FORMATS if name not in (None, "float16")),
+    ],
+    ids=str,
+)
+def test_rows_age_while_they_have_no_gradient(name: str, options: dict[str, Any]) -> None:
     generator = torch.Generator().manual_seed(3)
-    p = leaf(randn(12, 5))
-    opt = OPTIMIZERS[name]([p], lr=1e-2, backend=backend)
+    p = leaf(randn(12, 512))
+    opt = OPTIMIZERS[name]([p], lr=1e-2, **options)
     opt._watch = watch = Rare()  # type: ignore[attr-defined]
     last = torch.zeros(12, dtype=torch.int64)
     for step in range(1, 121):
@@ -305,7 +312,7 @@ def test_rows_age_while_they_have_no_gradient(name: str, backend: str) -> None:
         touched[11] &= step > 50
         touched |= torch.tensor(step == 50)
         last[touched] = step
-        p.grad = randn(12, 5, seed=step) * touched[:, None]
+        p.grad = randn(12, 512, seed=step) * touched[:, None]
         opt.step()
         if step % 3 == 0:
             wanted = step - int(last.min())

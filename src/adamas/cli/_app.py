@@ -46,12 +46,12 @@ class Program(TyperGroup):
                 message = " ".join(error.format_message().split())  # type: ignore[attr-defined]
                 say(progress_console(), f"adamas: {message}{help}")
             status = BAD_INPUT
-        except BrokenPipeError:  # the reader has left, as `head` does: nothing is flushed at the end either
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            status = FAILED
         except OSError as error:  # as of a full disk
-            say(progress_console(), f"adamas: {error}")
+            if not isinstance(error, BrokenPipeError):  # else the reader has left, as `head` does
+                say(progress_console(), f"adamas: {error}")
             status = FAILED
+            # What is still in the buffer would fail again at the end of the process.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(status or 0)
 
 

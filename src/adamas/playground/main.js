@@ -86,7 +86,7 @@ function showNoise() {
 
 function open(hash) {
   const { state: found, text } = read(hash);
-  if (text !== own.text) editor.bring(text);
+  if (text && text !== own.text) editor.bring(text);
   state = found;
   pause();
   show();

@@ -14,14 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import formats
 from ..backends import host_carry, host_scalars
 from ..rules import Rule
+from .conversion import widened
 from .slots import find
 
 __all__ = ["Untouched"]
 
-# How much of a sum may be rounding: of many steps, each of which rounds once.
-_ROUNDING = 1e-3
+# How much of a sum may be rounding, of many steps each of which rounds once, by the bits of an element.
+_ROUNDING = {64: 1e-3, 32: 1e-3, 16: 0.02}
+_COARSE = 0.1
 
 
 @dataclass(eq=False)
@@ -54,18 +57,18 @@ class Untouched:
         if g.dim() < 2 or g.shape[0] < 2 or g.shape[1:].numel() == 0:
             return None
         idle = (g == 0).flatten(1).all(1)
-        slot = _decaying(rule, t, state, keys)
+        slot = _decaying(p, rule, t, state, keys)
         if slot is None or not bool(idle.any()):
             self._rows.pop(p, None)
             return int(bool(idle.any())) or None
-        values, factor = slot
+        values, factor, rounding = slot
         sums = values.detach().abs().flatten(1).sum(1, dtype=torch.float64)
         before = self._rows.get(p)
         if before is None or before.step >= t or before.sums.shape != sums.shape:
             # What has never been touched has state of zeros; of the others no more is known than this step.
             touched = torch.where(sums == 0, 0, t - 1)
         else:
-            left = before.sums * factor ** (t - before.step) * (1 + _ROUNDING)
+            left = before.sums * factor ** (t - before.step) * (1 + rounding)
             touched = torch.where(sums <= left, before.touched, t - 1)
         touched = torch.where(idle, touched, t)
         self._rows[p] = _Rows(t, sums, touched)
@@ -73,17 +76,20 @@ class Untouched:
 
 
 def _decaying(
-    rule: Rule, t: int, state: Mapping[str, Any], keys: Mapping[str, str]
-) -> tuple[Tensor, float] | None:
-    """A slot that decays where there is no gradient, the fastest first, in a type that shows it."""
+    p: Tensor, rule: Rule, t: int, state: Mapping[str, Any], keys: Mapping[str, str]
+) -> tuple[Tensor, float, float] | None:
+    """A slot that decays where there is no gradient, the fastest first; its factor, and its rounding."""
     carried = host_carry(rule, t, *rule.carried.values())
     form = rule.coast(*host_scalars(rule, t, *carried))
     if form is None:
         return None
     for name, factor in sorted(form.factors.items(), key=lambda each: each[1]):
         held = find(state, keys[name])
-        plain = held is not None and held.name == "" and held.codes.dtype in (torch.float32, torch.float64)
-        if plain and 0 < factor < 1 and name not in form.offsets and name not in form.least:
-            assert held is not None
-            return held.codes, factor
+        if held is None or not 0 < factor < 1 or name in form.offsets or name in form.least:
+            continue
+        if held.name == "" and held.codes.dtype.is_floating_point:
+            return held.codes, factor, _ROUNDING[8 * held.codes.dtype.itemsize]
+        if p.device.type == "cpu":
+            wide = formats.get("float32")
+            return widened(held, p, wide, rule.form().slots[name].signed), factor, _COARSE
     return None

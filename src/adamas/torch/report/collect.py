@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from ...rules import SIGNED
+from .._compat import is_fake
 from ..groups import names_of
 from ..keywords import StepOptions
 from ..launchers import Request, choose, why_slow
@@ -69,7 +70,7 @@ def report_of(
         params = []
         for p, name, index in zip(group["params"], names, places, strict=False):
             here = (measured or {}).get(p)
-            count = steps[index] if here is None or not groups.keeps_steps else here.step
+            count = steps[index]
             fields = _of_group(group) | {
                 "group": k,
                 "steps": count,
@@ -105,7 +106,8 @@ def _steps(p: Tensor, groups: Groups) -> int | None:
     if not groups.keeps_steps:
         return None
     taken = groups.state.get(p, {}).get("step", 0)
-    return None if isinstance(taken, Tensor) and taken.is_meta else int(taken)
+    unknown = isinstance(taken, Tensor) and (taken.is_meta or is_fake(taken))
+    return None if unknown else int(taken)
 
 
 def _of_group(group: Mapping[str, Any]) -> dict[str, Any]:

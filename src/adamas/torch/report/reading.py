@@ -6,24 +6,22 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import is_lazy
 
-from .._compat import is_fake
+from .._compat import is_distributed, is_fake
 from ..launchers import Request
 from ..measured import sample, signals_of
-from ..mesh import local
 from .values import Reading
 
 __all__ = ["read"]
 
 
 def read(p: Tensor, request: Request, count: int | None) -> Reading:
-    """Read a parameter that has taken so many steps, and its state, as far as they are in this process."""
-    if is_lazy(p) or p.is_meta or is_fake(p) or not p.numel():
+    """Read a parameter that has taken so many steps, and its state; of shards nothing is read."""
+    if is_lazy(p) or p.is_meta or is_fake(p) or is_distributed(p) or not p.numel():
         return Reading()
-    here = local(p).detach()
+    here = p.detach()
     norm = float(torch.linalg.vector_norm(here, dtype=torch.promote_types(p.dtype, torch.float32)))
     state = request.groups.state.get(p)
-    # The state of a shard may be of the whole.
-    if not state or count == 0 or here.shape != p.shape:
+    if not state or count == 0:
         return Reading(norm)
     keys = dict(zip(request.rule.form().slots, request.slot_keys, strict=True))
     gauge = request.rule.gauge(count or 1)

@@ -68,7 +68,7 @@ def heading(report: Report) -> str:
 
 
 def _static(report: Report) -> Iterator[str]:
-    groups = [_rows(group.params) for group in report.groups]
+    groups = _numbered([_rows(group.params) for group in report.groups])
     marks = {note: "" for *_, note in itertools.chain(*groups) if note}
     marks = {note: f"[{k}]" for k, note in enumerate(marks, 1)}
     rows = [[(*cells, marks.get(note, "")) for *cells, note in group] for group in groups]
@@ -133,7 +133,8 @@ def _dynamic(report: Report) -> Iterator[str]:
         return
     read = "read from parameters and state now"
     yield from ("", read if report.step is None else f"measured at step {report.step:,}")
-    rows = [row for group in report.groups for row in _measured_rows(group.params, shown)]
+    groups = [list(_measured_rows(group.params, shown)) for group in report.groups]
+    rows = [row for group in _numbered(groups) for row in group]
     head = ("parameter", *(column[0] for column in shown))
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     widths[0] = min(widths[0], _WIDTH - sum(widths[1:]) - 2 * len(widths))
@@ -145,6 +146,18 @@ def _dynamic(report: Report) -> Iterator[str]:
 
 
 _UP_TO = "up to"
+
+
+def _numbered(groups: Sequence[Sequence[tuple[str, ...]]]) -> list[list[tuple[str, ...]]]:
+    """Rows with numbers before their names, by which those of both tables are told where names are cut."""
+    numbers = itertools.count(1)
+    most = sum(row[0] != _UP_TO for row in itertools.chain(*groups))
+
+    def numbered(row: tuple[str, ...]) -> tuple[str, ...]:
+        name, *cells = row
+        return row if name == _UP_TO else (f"{next(numbers):{len(str(most))}} {name}", *cells)
+
+    return [list(map(numbered, group)) for group in groups]
 
 
 def shown_columns(params: Sequence[ParamReport]) -> list[Column]:
@@ -203,8 +216,11 @@ def _percent(x: float) -> str:
 
 
 def _end(text: str, width: int) -> str:
-    """The end of a text, which tells names of parameters apart, where the whole is too long."""
-    return text if len(text) <= width else "..." + text[len(text) + 3 - width :]
+    """The end of a text, which tells names of parameters apart, where it is too long; and its number."""
+    number = re.match(r" *\d+ |", text)
+    start = "" if number is None else number[0]
+    cut = len(text) + 3 - width + len(start)
+    return text if len(text) <= width else f"{start}...{text[cut:]}"
 
 
 def _elements(params: Iterable[ParamReport]) -> int:
