@@ -21,7 +21,7 @@ demo: $(VENV)/.installed-experiments ## install, then reproduce Figure 1 on bund
 	$(BIN)/adamas reproduce fig1 --preset demo
 
 .PHONY: test
-test: $(VENV)/.installed-all,dev ## install, then run the whole test suite
+test: $(VENV)/.installed-all,dev,docs ## install, then run the whole test suite
 	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile \
 	  --ignore tests/integrations
 
@@ -31,7 +31,7 @@ test-integrations: $(VENV)/.installed-integrations,dev ## install the trainers t
 	  tests/integrations
 
 .PHONY: check
-check: $(VENV)/.installed-all,dev ## format, lint, types, and imports that point down only
+check: $(VENV)/.installed-all,dev,docs ## format, lint, types, and imports that point down only
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
@@ -41,9 +41,15 @@ check: $(VENV)/.installed-all,dev ## format, lint, types, and imports that point
 bench: $(VENV)/.installed-experiments ## time the optimizer step beside torch's
 	$(BIN)/adamas bench step --workload rl-mlp --workload mnist-mlp --workload one-81m
 
+# Nothing is fetched, and a warning is an error. Pages that did not change since the last build are kept.
+.PHONY: docs
+docs: $(VENV)/.installed-all,dev,docs ## install, then build the documentation into build/docs
+	$(BIN)/python -m sphinx --builder html --fail-on-warning --nitpicky --doctree-dir build/doctrees --quiet docs build/docs
+	@echo "build/docs/index.html"
+
 .PHONY: clean
 clean: ## remove the environment, caches and build outputs
-	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist docs/api docs/figures docs/rules
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamp names the extras. It is written last, so a failed installation leaves none.

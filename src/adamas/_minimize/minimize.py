@@ -49,8 +49,8 @@ def minimize(
 
     A run converged (`success`) when the gradient was within `tol` for three iterations in a row, or when it
     gets nowhere any more at this step size: over the last third or quarter of the run the gradient has no
-    direction (the signal |Σ g|² / Σ g² is below that of pure noise) and `fun` no downward trend (its slope is
-    not below -2.5 standard errors), at each check while the run grows by 1 + 0.2 / n, or twofold where no
+    direction (the signal `|Σ g|² / Σ g²` is below that of pure noise) and `fun` no downward trend (its slope
+    is not below -2.5 standard errors), at each check while the run grows by 1 + 0.2 / n, or twofold where no
     direction was ever seen. A noisy run is then about as near to a minimum as steps of this size come.
 
     Args:

@@ -79,12 +79,11 @@ class AMSGrad(Adam):
     Arguments as those of `torch.optim.Adam`, less `amsgrad`.
     """
 
+    __signature__ = with_step_options(inspect.signature(torch.optim.Adam), without="amsgrad")
+
     def __init__(self, params: ParamsT, *args: Any, **options: Any) -> None:
         super().__init__(params, *args, amsgrad=True, **options)
         self.__dict__.pop("_step_supports_amp_scaling", None)  # which torch sets where fused=True
-
-
-AMSGrad.__signature__ = with_step_options(inspect.signature(torch.optim.Adam), without="amsgrad")
 
 
 class AdaBelief(FusedOptimizer):
@@ -96,7 +95,7 @@ class AdaBelief(FusedOptimizer):
         betas: decays of the mean and of the variance around it, in [0, 1).
         eps: ε, in the variance and outside its root.
         weight_decay: λ.
-        decoupled_weight_decay, maximize, differentiable, **step_options: as for `Optimizer`.
+        decoupled_weight_decay, maximize, differentiable, step_options: as for `Optimizer`.
     """
 
     state_names = {"m": "exp_avg", "s": "exp_avg_var"}
@@ -137,7 +136,7 @@ class Lion(FusedOptimizer):
         lr: the stepsize α, a float or a tensor of one element; about a tenth of Adam's.
         betas: weight of the momentum in the step, and its decay, in [0, 1).
         weight_decay: λ; three to ten times AdamW's.
-        decoupled_weight_decay, maximize, differentiable, **step_options: as for `Optimizer`.
+        decoupled_weight_decay, maximize, differentiable, step_options: as for `Optimizer`.
     """
 
     state_names = {"m": "exp_avg"}

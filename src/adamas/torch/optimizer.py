@@ -15,6 +15,7 @@ from .. import rules
 from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
+from .arguments import arguments_doc
 from .checkpoint import Checkpoints
 from .exchange import exchange_of
 from .host import Hosts
@@ -78,14 +79,15 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
     def __init_subclass__(cls, **options: Any) -> None:
         """Show torch's constructor to editors and `inspect` where a class takes it; document our keywords."""
         super().__init_subclass__(**options)
-        cls.__signature__ = None  # a base class's would hide the constructor of this one
+        cls.__signature__ = cls.__dict__.get("__signature__")  # a base class's is not that of this one
         if cls.__init__ is FusedOptimizer.__init__:
             cls.__signature__ = with_step_options(inspect.signature(cls.upstream or torch.optim.Optimizer))
         elif "step_options" in inspect.signature(cls).parameters:
             cls.__signature__ = with_step_options(inspect.signature(cls))
         names = ", ".join(f'"{name}"' for name in launchers.names())
         own = inspect.cleandoc(cls.__dict__.get("__doc__") or "")
-        cls.__doc__ = own + "\n" + OPTIONS_DOC.format(backends=names)
+        arguments = arguments_doc(inspect.signature(cls), own)
+        cls.__doc__ = own + "\n" + arguments + OPTIONS_DOC.format(backends=names)
 
     def rule_of(self, group: Mapping[str, Any], checked: bool = False) -> Rule:
         """The rule that a parameter group's options stand for.
