@@ -20,6 +20,8 @@ __all__ = ["COLUMNS", "Column", "amount", "extremes", "fold", "heading", "lines"
 _WIDTH = 80
 _HEAD = ("parameter", "count", "shape", "elements", "state", "")
 _INDENT = "    "
+# The room for names beside the usual columns of what is measured.
+_ROOM = 24
 
 # What a column shows: its head, the quantity, whether that is a share, and what it is, in words.
 Column = tuple[str, str, bool, str]
@@ -150,12 +152,14 @@ _UP_TO = "up to"
 
 def _numbered(groups: Sequence[Sequence[tuple[str, ...]]]) -> list[list[tuple[str, ...]]]:
     """Rows with numbers before their names, by which those of both tables are told where names are cut."""
+    names = [row[0] for row in itertools.chain(*groups) if row[0] != _UP_TO]
+    if max(map(len, names), default=0) <= _ROOM:
+        return [list(group) for group in groups]
     numbers = itertools.count(1)
-    most = sum(row[0] != _UP_TO for row in itertools.chain(*groups))
 
     def numbered(row: tuple[str, ...]) -> tuple[str, ...]:
         name, *cells = row
-        return row if name == _UP_TO else (f"{next(numbers):{len(str(most))}} {name}", *cells)
+        return row if name == _UP_TO else (f"{next(numbers):{len(str(len(names)))}} {name}", *cells)
 
     return [list(map(numbered, group)) for group in groups]
 

@@ -25,7 +25,9 @@ SEED = Term(
     "a curve is one run, with one start and one order of the examples. Another seed would move it a little, so "
     "small differences mean nothing.",
 )
-SEEDS = Term("Seeds", "a curve is the mean over runs that differ by chance alone, and its band is their range.")
+SEEDS = Term(
+    "Seeds", "a curve is the mean over runs that differ by chance alone, and its band is their range."
+)
 LOG = Term("Log", "on a logarithmic axis, equal steps are equal factors.")
 EXCESS = Term(
     "Mean excess cost",
