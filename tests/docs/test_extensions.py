@@ -90,6 +90,13 @@ def test_fences_become_directives() -> None:
     )
 
 
+def test_bars_are_those_of_absolute_values() -> None:
+    from docstrings import barred
+
+    text = "Adds to |g|, `|g|`.\n\n.. math::\n    |g|\n\nAnd |m|."
+    assert barred(text) == text.replace("to |g|", r"to \|g\|").replace("|m|", r"\|m\|")
+
+
 OPTIMIZERS = {
     name: cls
     for name in adamas.torch.__all__
