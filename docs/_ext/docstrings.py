@@ -31,7 +31,7 @@ def unfenced(text: str) -> str:
 
 
 def barred(text: str) -> str:
-    """A text whose bars are those of absolute values and name no substitution; directives stay as they are."""
+    """A text whose bars mean absolute values, and name no substitution; directives stay as they are."""
     lines, inside = [], None
     for line in text.splitlines():
         indent = len(line) - len(line.lstrip())
