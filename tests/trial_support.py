@@ -34,8 +34,8 @@ def changed(old: str, new: str) -> str:
 
 # Each with what its message has to say.
 BROKEN = {
-    "a syntax error": (changed("return p -", "return p - -* "), "line 19: invalid syntax"),
-    "no rule": ("import numpy\n", "has no rule: write a class of `adamas.rules.Rule`"),
+    "a syntax error": (changed("return p -", "return p - -* "), "line 19: SyntaxError: invalid syntax"),
+    "no rule": ("import numpy\n", "has no rule: write a class of adamas.rules.Rule"),
     "an empty file": ("", "has no rule"),
     "no Python": ("\0", "null bytes"),
     "an import that is missing": (

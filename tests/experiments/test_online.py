@@ -320,7 +320,7 @@ def test_the_corollary_tells_all_that_it_is_judged_by() -> None:
     figure, records = small("counterexample", rounds=4_000)
     measured = figure.tables("demo", records)[1].findings[1].measured
     assert "0.667 of staying at x = 1" in measured
-    assert re.search(r"R\(T\)/T ∝ T\^-?\d\.\d+ .*\(at most -0.45 expected\)", measured)
+    assert re.search(r"R\(T\)/T ∝ T\^-?\d\.\d+ .*\(our threshold: at most -0.45\)", measured)
 
 
 @pytest.mark.parametrize("preset", findings.PRESETS)

@@ -17,7 +17,7 @@ pytest.importorskip("sklearn", reason="it trains on digits")
 
 from adamas import formats
 from adamas.cli import app
-from adamas.experiments.trial import TrialError, _interpreted, agreement, contest, run
+from adamas.experiments.trial import RuleFileError, _interpreted, agreement, contest, run
 from adamas.experiments.trial.functions import FUNCTIONS, Function
 from adamas.rules import Adam, Lion, Rule
 
@@ -63,7 +63,7 @@ def test_a_broken_file_is_one_line_and_leaves_nothing(name: str, write: Callable
     assert said in line
     assert "mine.py" in line or "Mine" in line
     assert list(path.parent.iterdir()) == [path]
-    assert not [module for module in set(sys.modules) - modules if "trial_" in module]
+    assert not [module for module in set(sys.modules) - modules if "adamas_file_" in module]
     assert sys.path == folders
     assert sys.dont_write_bytecode == bool(sys.flags.dont_write_bytecode)
 
@@ -109,7 +109,7 @@ def test_several_rules_are_all_tried_or_those_that_are_named(write: Callable[[st
     path = write(RIGHT + other)
     assert [trial.name for trial in run(path, compare=False)] == ["Mine", "Other"]
     assert [trial.name for trial in run(path, ["Other"], compare=False)] == ["Other"]
-    with pytest.raises(TrialError, match="has no rule 'Third'; there are Mine, Other"):
+    with pytest.raises(RuleFileError, match="has no rule 'Third'; there are Mine, Other"):
         run(path, ["Third"])
 
 

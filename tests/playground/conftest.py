@@ -67,6 +67,8 @@ def open_page(desk: Page, watched: Callable[..., Page], written: Path) -> Iterat
             page.goto(address)
         else:
             page = desk
+            # A busy machine is no loop without end.
+            page.evaluate("void (Runner.prototype.patience = 60000)")
             page.evaluate(
                 "(view) => { open(`#${view}`); scrollTo(0, 0); document.activeElement.blur(); }", view
             )

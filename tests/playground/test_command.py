@@ -72,7 +72,7 @@ def test_rules_of_a_file_are_in_the_page(tmp_path: Path, opened: list[str]) -> N
         ("x = (", "line 1: SyntaxError"),
         ("x = 1\nraise RuntimeError('no')", "line 2: RuntimeError: no"),
         (OWN.replace("(self.lr,)", "(self.lr if t > 2 else 0.0,)"), "Signs.scalars"),
-        (OWN.replace("lr: float = 0.01", "lr: float"), "missing 1 required positional argument: 'lr'"),
+        (OWN.replace("lr: float = 0.01", "lr: float"), "give every hyperparameter a default"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told_in_one_line(

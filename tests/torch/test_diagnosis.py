@@ -19,7 +19,7 @@ every_fault = pytest.mark.parametrize("kind", FAULTS)
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_a_healthy_experiment_is_not_warned_of(problem: str) -> None:
     for rule, schedule, l2 in healthy(problem):
-        assert kinds(experiment(problem, rule, schedule, l2, steps=36, every=2)) == set(), rule
+        assert kinds(experiment(problem, rule, schedule, l2, steps=30, every=2)) == set(), rule
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -191,7 +191,7 @@ def test_a_folded_line_has_the_smallest_and_the_largest_value() -> None:
     assert high[:2] == ["up", "to"]
     values = [param.quantities()["grad_norm"] for param in same]
     column = head.index("grad")
-    assert float(low[column]) == pytest.approx(min(values), rel=0.05)  # type: ignore[type-var, arg-type]
+    assert float(low[column + 1]) == pytest.approx(min(values), rel=0.05)  # type: ignore[type-var, arg-type]
     assert float(high[column + 1]) == pytest.approx(max(values), rel=0.05)  # type: ignore[type-var, arg-type]
 
 

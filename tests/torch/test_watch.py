@@ -356,3 +356,16 @@ def test_steps_in_the_backward_pass_are_not_watched() -> None:
     opt.step_in_backward()
     with pytest.raises(RuntimeError, match="not measured"):
         opt.watch()
+
+
+def test_what_is_frozen_on_the_way_is_not_called_unused() -> None:
+    model = classifier(0, uses_spare=False)
+    opt = SGD(model.named_parameters(), lr=0.1)
+    seen: list[Report] = []
+    opt.watch(every=1, to=seen.append)
+    fit(model, opt, 0, steps=1)
+    for p in model.spare.parameters():
+        p.requires_grad_(False)
+    fit(model, opt, 0, steps=4)
+    assert [sum(param.frozen for param in report.params) for report in seen] == [0, 2, 2, 2, 2]
+    assert seen[-1].warnings == ()

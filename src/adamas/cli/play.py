@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import webbrowser
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -31,10 +32,11 @@ def play(
     """
     from adamas._tools.files import write_atomically
     from adamas.playground import page
-    from adamas.playground._file import rules_of
+    from adamas.rules._file import opened
 
     with ending(progress_console(), ValueError, TypeError, OSError, ModuleNotFoundError):
-        text = page(rules_of(file) if file else None)
+        with opened(file) if file else nullcontext() as rules:
+            text = page(rules)
         write_atomically(output, text.encode())
     say(console(), str(output))
     if not no_open:

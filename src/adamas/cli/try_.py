@@ -51,10 +51,10 @@ def try_(
     Exit status: 0 the rule works, whoever wins; 1 a backend that takes it does not agree with the reference;
     2 the file has no rule, or one that cannot be tried; 130 interrupted.
     """
-    from adamas.experiments.trial import TrialError, run
+    from adamas.experiments.trial import RuleFileError, run
 
     progress, target = progress_console(), page or Path(f"{file.stem}.html")
-    with ending(progress, TrialError), _progress(progress) as listen:
+    with ending(progress, RuleFileError), _progress(progress) as listen:
         found = run(file, rules or (), not no_compare, None if no_page else target, listen)
     if as_json:
         show_json([trial.plain() for trial in found])

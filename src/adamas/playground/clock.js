@@ -56,11 +56,13 @@ function save() {
 
 function saveNow() {
   clearTimeout(saving);
+  const view = `#${written(state)}`;
   try {
-    history.replaceState(null, "", `#${written(state)}`);
+    history.replaceState(null, "", view);
   } catch {
     // A page inside of another may have no address of its own.
   }
+  at("#link input").value = location.href.replace(/#.*/s, "") + view;
 }
 
 function wake() {

@@ -9,10 +9,13 @@ const editor = (() => {
 
   // `run` is called once the rule is known to be one.
   function setUp(text, run) {
+    template.append(element("option", { textContent: "…", value: "" }));
     for (const name of Object.keys(TEXTS))
       template.append(element("option", { textContent: name, value: name }));
-    template.value = FIRST[0] ?? "Adam";
-    template.addEventListener("change", () => put(TEXTS[template.value][0]));
+    template.addEventListener("change", () => {
+      if (template.value) put(TEXTS[template.value][0]);
+      template.value = "";
+    });
     at("#run-own").addEventListener("click", () => tried(run));
     area.addEventListener("keydown", (event) => {
       if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) tried(run);
@@ -31,7 +34,7 @@ const editor = (() => {
     own.known = null;
     own.text = text;
     at("#stranger").hidden = !text;
-    put(text || TEXTS[template.value][0]);
+    put(text || TEXTS[FIRST[0] ?? "Adam"][0]);
   }
 
   function say(text, bad) {

@@ -71,7 +71,7 @@ function decades(low, high, zero) {
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
-    if (name === "style" || name.includes("-")) made.setAttribute(name, value);
+    if (name === "style" || name === "role" || name.includes("-")) made.setAttribute(name, value);
     else made[name] = value;
   }
   made.append(...children);

@@ -98,7 +98,6 @@ async function share() {
     input = box.querySelector("input"),
     said = box.querySelector("output");
   box.hidden = false;
-  input.value = location.href;
   input.select();
   try {
     await navigator.clipboard.writeText(input.value);

@@ -48,7 +48,7 @@ class Runner {
 }
 
 // Milliseconds until a worker that does not answer is given up.
-Runner.prototype.patience = 3000;
+Runner.prototype.patience = 5000;
 
 const runners = new Map();
 

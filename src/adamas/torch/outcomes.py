@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class Outcomes(torch.optim.Optimizer):
     _last_step: StepInfo | DeviceInfo
     _skipped_steps: int
     _skips_in_a_row: int
+    rule_of: Any
     # What steps on a device leave there.
     _info: DeviceInfo | None = None
 
@@ -66,7 +68,7 @@ class Outcomes(torch.optim.Optimizer):
         scale, found_inf = (
             x if x is None or isinstance(x, Tensor) else torch.tensor(float(x)) for x in given
         )
-        info = plan.run_on_device(scale, found_inf, measured)
+        info = plan.run_on_device(scale, found_inf, self.rule_of, measured)
         limit = self.options.warn_after_skips
         if limit is None or not (self.options.skip_nonfinite or found_inf is not None):
             return info

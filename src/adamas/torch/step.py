@@ -57,7 +57,7 @@ class Plan:
         info_on: Callable[[torch.device], DeviceInfo] | None = None,
     ) -> None:
         """Place the parameters; `info_on` gives what a step on a device leaves there, if it may be there."""
-        self.groups, self._rule_of = groups, rule_of
+        self.groups = groups
         self._clip_factor = clip_factor or groups.options.clip_factor
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
@@ -261,13 +261,18 @@ class Plan:
         return StepInfo(norm, factor, reason is not None, reason)
 
     def run_on_device(
-        self, scale: Tensor | None, found_inf: Tensor | None, measured: Untouched | None = None
+        self,
+        scale: Tensor | None,
+        found_inf: Tensor | None,
+        rule_of: RuleOf,
+        measured: Untouched | None = None,
     ) -> DeviceInfo:
         """Launch the step that `bind` prepared, without waiting for the device.
 
         Args:
             scale: the loss scale by which gradients are to be divided.
             found_inf: not 0 where a gradient was found not to be finite.
+            rule_of: the rule that a group's options stand for; kept, it would keep the optimizer alive.
             measured: as of `run`; a measured step does wait.
         """
         on_device = self._on_device
@@ -276,7 +281,7 @@ class Plan:
             member.gather_grad()
         self.measured = {}
         if measured is not None:
-            self._rules_now = list(map(self._rule_of, self.groups.param_groups))
+            self._rules_now = list(map(rule_of, self.groups.param_groups))
             unscale = 1.0 if scale is None else 1 / float(scale)
             observer = Observer(self.groups, self._rule_of_member, unscale, measured)
             observer.around(lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members)

@@ -30,7 +30,7 @@ def measure(preset: Preset) -> Measured:
     return Measured(
         f"at t = {', '.join(map(str, STEPS))} the mean of m is {', '.join(shares[0])} × E[g], and of v "
         f"{', '.join(shares[1])} × E[g²]; the worst is {max(map(abs, errors)):.1f} standard errors "
-        f"from 1 - β^t (at most {CHANCE:g} expected)",
+        f"from 1 - β^t (our threshold: at most {CHANCE:g})",
         verdict([abs(error) <= CHANCE for error in errors]),
     )
 

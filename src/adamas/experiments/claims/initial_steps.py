@@ -43,7 +43,7 @@ def measure(preset: Preset) -> Measured:
     shown = [f"β2 = {beta2:g}: {first:.2f} × and {mean:.2f} ×" for beta2, (first, mean) in ratios.items()]
     return Measured(
         f"uncorrected over corrected, first step and mean |Δ| of {STEPS}, {SPARSITY:.0%} of gradients "
-        f"not 0: {'; '.join(shown)} (at least {LARGER:g} × expected from β2 = {NEAR_ONE[0]:g} on; "
+        f"not 0: {'; '.join(shown)} (our threshold: at least {LARGER:g} × from β2 = {NEAR_ONE[0]:g} on; "
         f"of a small β2, as the paper prints, it would be false)",
         verdict([ratio >= LARGER for beta2 in NEAR_ONE for ratio in ratios[beta2]]),
     )

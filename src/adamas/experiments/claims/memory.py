@@ -36,7 +36,7 @@ def measure(preset: Preset) -> Measured:
     kept, own = size(state), size(parameters)
     return Measured(
         f"{kept:,} bytes of state for {own:,} of parameters: {kept / own:.5f} ×, of which {size(counters)} "
-        f"bytes count the steps of {len(parameters)} tensors (at most {LITTLE:g} × expected)",
+        f"bytes count the steps of {len(parameters)} tensors (our threshold: at most {LITTLE:g} ×)",
         verdict([kept <= LITTLE * own]),
     )
 

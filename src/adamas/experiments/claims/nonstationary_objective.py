@@ -51,7 +51,7 @@ def measure(preset: Preset) -> Measured:
         shown.append(f"{name}: Adam {a:.2f} and {last:.2f}, AdaGrad {b:.2f} and {other:.2f}")
     return Measured(
         f"error after {FIRST:,} steps, where α is chosen, and after {steps:,}: {'; '.join(shown)} (of Adam "
-        f"expected: at most {KEEPS_UP:g} × the first, and less than AdaGrad's)",
+        f"our threshold: at most {KEEPS_UP:g} × the first, and less than AdaGrad's)",
         verdict(parts),
     )
 

@@ -54,7 +54,7 @@ def measure(preset: Preset) -> Measured:
     ]
     return Measured(
         f"at d = {', '.join(f'{each:,}' for each in DIMENSIONS)} and T = {ROUNDS:,} {'; '.join(shown)} "
-        f"(at most {GROWTH * log:.2f} × expected: log d grows {log:.2f} ×, √d {root:.0f} ×)",
+        f"(our threshold: at most {GROWTH * log:.2f} ×: log d grows {log:.2f} ×, √d {root:.0f} ×)",
         verdict([bool(growth <= GROWTH * log) for growth in growths]),
     )
 

@@ -33,7 +33,7 @@ def measure(preset: Preset) -> Measured:
     return Measured(
         f"at t = {', '.join(map(str, STEPS))} the mean of m̂ is {shown[0]} × E[g], and of "
         f"v̂ {shown[1]} × E[g²], over {coordinates:,} coordinates; the worst is off by "
-        f"{max(map(abs, errors)):.1f} standard errors (at most {CHANCE:g} expected)",
+        f"{max(map(abs, errors)):.1f} standard errors (our threshold: at most {CHANCE:g})",
         verdict([abs(error) <= CHANCE for error in errors]),
     )
 

@@ -84,7 +84,7 @@ class RegretCurves:
         if len(mean) < FEWEST:
             return Rate(None, f"R(T) is above 0 from T = {int(rounds[0]):,} on only", "not measured")
         steepness = float(np.polyfit(np.log(rounds), np.log(mean), 1)[0])
-        text = f"R(T)/T ∝ T^{steepness:.2f} from T = {int(rounds[0]):,} on (at most {FALLING} expected)"
+        text = f"R(T)/T ∝ T^{steepness:.2f} from T = {int(rounds[0]):,} on (our threshold: at most {FALLING})"
         return Rate(steepness, text, verdict([steepness <= FALLING]))
 
     def bound(self) -> Array:

@@ -210,10 +210,10 @@ def compare(claim: Claim, curves: Mapping[str, Curve], values: Mapping[str, floa
 
 def _wanted(comparison: Comparison) -> str:
     if comparison.low == 0:
-        return f"at most {comparison.high:.3g} expected"
+        return f"our threshold: at most {comparison.high:.3g}"
     if comparison.high == float("inf"):
-        return f"at least {comparison.low:.3g} expected"
-    return f"{comparison.low:.2f} to {comparison.high:.3g} expected"
+        return f"our threshold: at least {comparison.low:.3g}"
+    return f"our threshold: {comparison.low:.2f} to {comparison.high:.3g}"
 
 
 def rows(panel: TrainingPanel, curves: Mapping[str, Curve]) -> list[Mapping[str, Cell]]:

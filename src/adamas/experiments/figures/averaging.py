@@ -181,7 +181,7 @@ def judge(results: Mapping[Setting, Result], lacking: str) -> list[Finding]:
     calmer = verdict([ratio <= CALMER for ratio in ratios.values()])
     lower = verdict([bool(ours < last) for ours, last in losses.values()])
     return [
-        Finding(noisy, SOURCE, f"{'; '.join(rough)} (at most {CALMER:g} expected)", calmer),
+        Finding(noisy, SOURCE, f"{'; '.join(rough)} (our threshold: at most {CALMER:g})", calmer),
         Finding(better, SOURCE, "; ".join(lines), lower),
     ]
 

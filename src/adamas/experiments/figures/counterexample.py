@@ -156,7 +156,7 @@ def _corollary(claim: str, panel: CounterexamplePanel, adam: RegretCurves | Miss
         return Finding(claim, COROLLARY, adam.text, adam.rate)
     late, rate = late_regret(adam), adam.rate(DECADES)
     measured = (
-        f"{late:.3g} a round in the last nine tenths of {panel.rounds:,} rounds (less expected than the "
+        f"{late:.3g} a round in the last nine tenths of {panel.rounds:,} rounds (our threshold: less than the "
         f"{panel.worst:.3g} of staying at x = 1), and {rate.text}; "
         f"x ends at {adam.measure('x')[:, -1].mean():.2f}, the best is -1"
     )

@@ -125,7 +125,7 @@ def faster(paths: Mapping[str, LossCurve], by_time: bool) -> Finding:
     over = "the wall time that the faster one took" if by_time else "the epochs"
     until = f" until {diverged}" if diverged else ""
     said = f"SFO has {ratio:.2f} × the mean excess objective of Adam over {over}{until}"
-    measured = f"{said} (at least {SLOWER[0]:g} expected)"
+    measured = f"{said} (our threshold: at least {SLOWER[0]:g})"
     return Finding(claim, source, measured, verdict([SLOWER[0] <= ratio <= SLOWER[1]]))
 
 
@@ -157,7 +157,7 @@ def linear_memory(paths: Sequence[LossCurve], counts: int) -> Finding:
     each = np.array([path.memory / path.batches for path in done])
     listed = ", ".join(f"{path.memory / 2**20:.3g} MiB with {path.batches}" for path in done)
     spread = float(each.max() / each.min() - 1)
-    measured = f"{listed}: the same a mini-batch but for {spread:.0%} (at most {ALIKE:.0%} expected)"
+    measured = f"{listed}: the same a mini-batch but for {spread:.0%} (our threshold: at most {ALIKE:.0%})"
     return Finding(claim, source, measured, verdict([spread <= ALIKE]))
 
 
@@ -181,7 +181,7 @@ def fails_under_dropout(paths: Mapping[str, LossCurve]) -> Finding:
     measured = (
         f"from {start:.3g}, SFO's objective without noise went to {sfo.objective[-1]:.3g}, at its lowest "
         f"{sfo.objective.min():.3g}, and Adam's to {adam.objective[-1]:.3g}: {share:.0%} of Adam's way "
-        f"(under {WAY:.0%} expected)"
+        f"(our threshold: under {WAY:.0%})"
     )
     return Finding(claim, source, measured, verdict([share < WAY]))
 

@@ -232,7 +232,7 @@ def _vanishing(adam: Curve | None) -> Finding:
             f"after {epoch:g} epochs √v̂ < ε for {share:.2%} of the parameters, median √v̂ "
             f"{curve.last('median_root_v'):.1e}"
         )
-    measured = f"{'; '.join(dict.fromkeys(said))} (at least {VANISHED:.0%} expected; ε = {EPS:g})"
+    measured = f"{'; '.join(dict.fromkeys(said))} (our threshold: at least {VANISHED:.0%}; ε = {EPS:g})"
     return Finding(VANISHING, source, measured, verdict(held)).unless(adam.lacking())
 
 

@@ -14,7 +14,9 @@ from ..findings import Finding, Preset, Table, Verdict
 from ..records import Records
 from ..runs import Run
 
-__all__ = ["FindingRow", "Report", "count_verdicts"]
+__all__ = ["PLURAL", "FindingRow", "Report", "by_verdict", "count_verdicts"]
+
+PLURAL = {"holds": "hold", "holds here only partly": "hold here only partly", "fails": "fail"}
 
 
 class FindingRow(NamedTuple):
@@ -55,9 +57,14 @@ class Report:
         return [FindingRow(self.name, each, table.title) for table in self.tables for each in table.findings]
 
 
+def by_verdict(rows: Iterable[FindingRow]) -> dict[Verdict, int]:
+    """Return the number of claims with each verdict, those without any too."""
+    found = Counter(row.finding.verdict for row in rows)
+    return {verdict: found[verdict] for verdict in get_args(Verdict)}
+
+
 def count_verdicts(rows: Iterable[FindingRow]) -> str:
     """Return the number of claims with each verdict, in words."""
-    found = Counter(row.finding.verdict for row in rows)
-    plural = {"holds": "hold", "holds here only partly": "hold here only partly", "fails": "fail"}
-    parts = [f"{found[verdict]} {plural.get(verdict, verdict)}" for verdict in get_args(Verdict)]
-    return f"{found.total()} claims: {', '.join(parts)}"
+    found = by_verdict(rows)
+    parts = [f"{count} {PLURAL.get(verdict, verdict)}" for verdict, count in found.items()]
+    return f"{sum(found.values())} claims: {', '.join(parts)}"

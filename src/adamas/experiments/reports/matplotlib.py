@@ -3,46 +3,90 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib.axes
 import matplotlib.figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from adamas._tools.files import write_atomically
 
-from ..charts import Chart, Line, Style
+from .. import scales
+from ..charts import Chart, Line, Style, said_once
 
 __all__ = ["draw", "write"]
 
 WIDTH, HEIGHT = 5.6, 4.4  # a chart's, in inches
+WIDE = 62  # characters of a title
+EDGE = 0.97  # of the axis' height: where marks are
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 
 
 def write(title: str, rows: Sequence[Sequence[Chart]], stem: Path) -> list[Path]:
-    """Write the picture beside `stem` as PNG and SVG; return the files."""
-    picture = draw(title, rows)
+    """Write the picture beside `stem` as PNG and SVG, and one more on other axes that the charts offer.
+
+    Returns:
+        the files.
+    """
+    drawn = {stem.name: rows}
+    if any(chart.other for row in rows for chart in row):
+        drawn[f"{stem.name}-linear"] = [
+            [chart.in_view(chart.other) for chart in row if chart.other] for row in rows if row[0].other
+        ]
     files = []
-    for kind in ("png", "svg"):
-        content = io.BytesIO()
-        picture.savefig(content, format=kind, dpi=150)
-        files.append(stem.with_name(f"{stem.name}.{kind}"))
-        write_atomically(files[-1], content.getvalue())
+    for name, charts in drawn.items():
+        picture = draw(title, charts)
+        for kind in ("png", "svg"):
+            content = io.BytesIO()
+            picture.savefig(content, format=kind, dpi=150)
+            files.append(stem.with_name(f"{name}.{kind}"))
+            write_atomically(files[-1], content.getvalue())
     return files
 
 
 def draw(title: str, rows: Sequence[Sequence[Chart]]) -> matplotlib.figure.Figure:
-    """Draw the charts in rows, all of one length."""
+    """Draw the charts in rows; what all of them have in common is written once."""
     columns = max(map(len, rows))
-    size = (WIDTH * columns, HEIGHT * len(rows) + 0.5)
+    size = (WIDTH * columns, HEIGHT * len(rows) + 0.7)
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
-    figure.suptitle(title)
-    for places, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
-        for axes, chart in zip(places, row, strict=True):
+    once = said_once(rows)
+    figure.suptitle("\n".join(each for each in (title, _one_line(once.note)) if each))
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for at, row in enumerate(rows):
+        for axes in grid[at, len(row) :]:
+            axes.set_axis_off()
+        for column, (axes, chart) in enumerate(zip(grid[at], row, strict=False)):
             _draw(axes, chart)
+            above = rows[at - 1][column] if at and column < len(rows[at - 1]) else None
+            same = column > 0 and chart.span is not None and chart.span == row[column - 1].span
+            _write(axes, chart, above, same, bool(once.note))
+            if once.legend is None:
+                _legend(axes, chart)
+    if once.legend is not None:
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _write(axes: matplotlib.axes.Axes, chart: Chart, above: Chart | None, same: bool, noted: bool) -> None:
+    """Write the title unless the chart above has it, and the name of the y axis unless that to the left has."""
+    facts = (chart.title if chart.finding else "") if noted else chart.facts
+    lines = [] if above and above.headline == chart.headline else [chart.headline, _one_line(facts)]
+    if chart.row:
+        lines.insert(0, chart.row)
+    wrapped = [textwrap.fill(line, WIDE) for line in lines if line]
+    axes.set_title("\n".join(wrapped), fontsize="medium", loc="left")
+    axes.set_xlabel(chart.x)
+    if same:
+        axes.tick_params(labelleft=False)
+    else:
+        axes.set_ylabel(chart.y)
 
 
 def _draw(axes: matplotlib.axes.Axes, chart: Chart) -> None:
@@ -50,39 +94,63 @@ def _draw(axes: matplotlib.axes.Axes, chart: Chart) -> None:
         _draw_line(axes, line)
     for level in chart.levels:
         axes.axhline(level.value, label=level.name or "_", color=level.style.color, **_stroke(level.style))
-    axes.set_title(f"{chart.title}\n{chart.note}".rstrip(), fontsize="medium")
-    axes.set_xlabel(chart.x)
-    axes.set_ylabel(chart.y)
     axes.tick_params(labelsize="small")
     axes.grid(alpha=0.3)
-    if chart.log_x:
-        axes.set_xscale("log")
-    elif chart.whole_x:
+    across, up = scales.x_scale(chart, chart.log_x), scales.y_scale(chart, chart.log_y)
+    if chart.whole_x and not chart.log_x:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if chart.log_y:
-        axes.set_yscale("log")
-        _label_a_short_scale(axes)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="small")
+    _set(axes, "x", across)
+    _set(axes, "y", up)
+    for mark in scales.marks(chart, up):
+        place = (mark.x, EDGE - scales.GAP * mark.row)
+        axes.annotate(
+            mark.text,
+            place,
+            xycoords=("data", "axes fraction"),
+            color=mark.style.color,
+            ha="left" if scales.CLIPPED in mark.text else "center",
+            va="center",
+            fontsize="small",
+        )
+    for label in scales.labels(chart, up):
+        where = (1.015, label.y)
+        axes.annotate(
+            chart.lines[label.curve].name,
+            where,
+            xycoords="axes fraction",
+            color=label.style.color,
+            va="center",
+            fontsize="x-small",
+        )
+
+
+def _set(axes: matplotlib.axes.Axes, name: str, scale: scales.Scale) -> None:
+    axis = axes.xaxis if name == "x" else axes.yaxis
+    if scale.log:
+        (axes.set_xscale if name == "x" else axes.set_yscale)("log")
+        axis.set_minor_locator(NullLocator())
+        axis.set_ticks(list(scale.ticks), list(scale.texts))
+    (axes.set_xlim if name == "x" else axes.set_ylim)(scale.low, scale.high)
+
+
+def _legend(axes: matplotlib.axes.Axes, chart: Chart) -> None:
+    """Name the curves that have no label at their end."""
+    handles, names = axes.get_legend_handles_labels()
+    written = scales.labels(chart, scales.y_scale(chart, chart.log_y))
+    labelled = {chart.lines[label.curve].name for label in written}
+    rest = [(handle, name) for handle, name in zip(handles, names, strict=True) if name not in labelled]
+    if rest:
+        axes.legend(*zip(*rest, strict=True), fontsize="small")
 
 
 def _draw_line(axes: matplotlib.axes.Axes, line: Line) -> None:
-    stroke, color = _stroke(line.style), line.style.color
-    axes.plot(line.x, line.values.mean(axis=0), label=line.name, color=color, **stroke)
+    stroke, color = _stroke(line.style, line.marked), line.style.color
+    axes.plot(line.x, line.mean, label=line.name, color=color, **stroke)
     if len(line.values) > 1:
         low, high = line.values.min(axis=0), line.values.max(axis=0)
         axes.fill_between(line.x, low, high, color=color, alpha=0.2, linewidth=0)
 
 
-def _stroke(style: Style) -> dict[str, Any]:
-    marker = "o" if style.marked else ""
+def _stroke(style: Style, marked: bool = False) -> dict[str, Any]:
+    marker = "o" if marked or style.marked else ""
     return {"linestyle": _DASHES[style.dash], "linewidth": style.width, "marker": marker, "markersize": 4}
-
-
-def _label_a_short_scale(axes: matplotlib.axes.Axes) -> None:
-    """Label a logarithmic axis that spans less than two decades: powers of ten alone would leave it bare."""
-    low, high = axes.get_ylim()
-    if low > 0 and high / low < 50:
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 8)))
-        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.yaxis.set_minor_locator(NullLocator())

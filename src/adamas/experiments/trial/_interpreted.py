@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 from adamas import formats
+from adamas.rules._file import opened
 
 from .agreement import Agreement, Course, by_torch
-from .source import opened
 
 __all__ = ["Interpreted"]
 

@@ -23,9 +23,7 @@ from adamas.rules import Rule
 from adamas.torch import Optimizer
 from adamas.torch.launchers import all_launchers
 
-from .source import with_lr
-
-__all__ = ["Agreement", "Course", "by_javascript", "by_optax", "by_torch", "plan", "why_slow"]
+__all__ = ["Agreement", "Course", "by_javascript", "by_optax", "by_torch", "plan", "why_slow", "with_lr"]
 
 Array = NDArray[np.float64]
 _COLUMNS, _LR = 256, 1e-2
@@ -209,6 +207,14 @@ _SCRIPT = """
 const states = [...trajectory(rule, rule.hyperparameters, start, (t) => grads[t - 1], grads.length)];
 console.log(JSON.stringify(states.slice(1).map((state) => state.p)));
 """
+
+
+def with_lr(rule: Rule, lr: float) -> Rule | None:
+    """The rule with another stepsize; None where that is out of its range."""
+    try:
+        return dataclasses.replace(rule, lr=lr)  # type: ignore[type-var]
+    except ValueError:
+        return None
 
 
 def why_slow(rule: Rule) -> str | None:

@@ -20,8 +20,8 @@ from adamas.rules import Adam, Rule
 
 from .. import problems
 from ..runs.training import Training
+from .agreement import with_lr
 from .functions import FUNCTIONS, Function
-from .source import with_lr
 
 __all__ = ["ALPHAS", "DIGITS", "Contest", "Side", "contests", "count"]
 

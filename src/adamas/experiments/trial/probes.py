@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from adamas.backends import array_scalars, check_rule, reference
 from adamas.rules import Rule
-
-from .source import TrialError, mistake
+from adamas.rules._file import RuleFileError, mistake
 
 __all__ = ["signature", "steps_are_sound"]
 
@@ -40,17 +39,19 @@ def signature(rule: Rule, path: Path) -> dict[str, Any]:
     """Return what a rule stores and takes, once its definition has been found right.
 
     Raises:
-        TrialError: it is not; one sentence says what to write.
+        RuleFileError: it is not; one sentence says what to write.
     """
     title = type(rule).__name__
     try:
         form = check_rule(rule)
     except (TypeError, ValueError) as error:
-        raise TrialError(f"{path}: {error}") from error
+        raise RuleFileError(f"{path}: {error}") from error
     except Exception as error:
-        raise TrialError(f"{title} fails before its first step: {mistake(path, error)}") from error
+        raise RuleFileError(f"{title} fails before its first step: {mistake(path, error)}") from error
     if not hasattr(rule, "lr"):
-        raise TrialError(f"{path}: {title} has no hyperparameter lr, the stepsize: write `lr: float = 1e-3`")
+        raise RuleFileError(
+            f"{path}: {title} has no hyperparameter lr, the stepsize: write `lr: float = 1e-3`"
+        )
     _check_scalars(rule, path)
     slots = {name: "signed" if slot.signed else "non-negative" for name, slot in form.slots.items()}
     return {"slots": slots, "hyperparameters": {name: getattr(rule, name) for name in _fields(rule)}}
@@ -69,26 +70,26 @@ def _check_scalars(rule: Rule, path: Path) -> None:
             array_scalars(rule, t, *carried, xp=np)
     except ValueError as error:
         if "truth value" not in str(error):
-            raise TrialError(f"{title}.scalars fails: {mistake(path, error)}") from error
-        raise TrialError(
+            raise RuleFileError(f"{title}.scalars fails: {mistake(path, error)}") from error
+        raise RuleFileError(
             f"{title}.scalars has an `if` on t ({mistake(path, error).partition(': ')[0]}): write "
             "xp.where(t == 1, a, b), with xp from adamas.rules, so that it takes many steps at once"
         ) from error
     except Exception as error:
-        raise TrialError(f"{title}.scalars fails on an array of steps: {mistake(path, error)}") from error
+        raise RuleFileError(f"{title}.scalars fails on an array of steps: {mistake(path, error)}") from error
 
 
 def steps_are_sound(rule: Rule, path: Path) -> None:
     """Take steps of the float64 reference with gradients that turn, vanish and jump.
 
     Raises:
-        TrialError: a step raises, a number is no longer finite, or the gradient makes no difference.
+        RuleFileError: a step raises, a number is no longer finite, or the gradient makes no difference.
     """
     title, probes = type(rule).__name__, _probes()
     gradients = np.stack(list(probes.values()), axis=1)
     one, other = (_run(rule, path, sign * gradients, list(probes)) for sign in (1.0, -1.0))
     if np.array_equal(one, other):
-        raise TrialError(
+        raise RuleFileError(
             f"{title}.update does not use its gradient: it takes the same steps with g and with -g; "
             "return what depends on g, as in `return p - lr * g,`"
         )
@@ -101,10 +102,10 @@ def _run(rule: Rule, path: Path, gradients: Gradients, names: list[str]) -> Grad
         with np.errstate(all="ignore"):
             for state in reference.trajectory(rule, start, lambda t, _: gradients[t - 1], _STEPS):
                 _check_finite(title, state, labels, names)
-    except TrialError:
+    except RuleFileError:
         raise
     except Exception as error:
-        raise TrialError(f"{title} fails at step {state.t + 1}: {mistake(path, error)}") from error
+        raise RuleFileError(f"{title} fails at step {state.t + 1}: {mistake(path, error)}") from error
     return np.asarray(state.p)
 
 
@@ -114,7 +115,7 @@ def _check_finite(title: str, state: reference.State, labels: list[str], names: 
         bad = np.flatnonzero(~np.isfinite(value))
         if len(bad):
             found = float(np.asarray(value)[bad[0]])
-            raise TrialError(
+            raise RuleFileError(
                 f"{title}: {label} becomes {found} at step {state.t} where the gradient is {names[bad[0]]}; "
                 "keep denominators from zero, as with + eps, and roots from negative numbers"
             )

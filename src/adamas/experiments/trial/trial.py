@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from adamas.rules import Rule
+from adamas.rules._file import RuleFileError, mistake, opened
 
 from . import _interpreted
 from . import page as pages
 from .agreement import Agreement, plan, why_slow
 from .contest import Contest, contests, count
 from .probes import signature, steps_are_sound
-from .source import TrialError, mistake, opened
 
 __all__ = ["Trial", "run"]
 
@@ -86,11 +86,11 @@ def run(
         listen: hears what share is done, from 0 to 1, and what comes next.
 
     Raises:
-        TrialError: the file has no rule, or one that cannot be tried, or there is no folder for the page;
+        RuleFileError: the file has no rule, or one that cannot be tried, or there is no folder for the page;
             nothing is left behind.
     """
     if page is not None and not page.absolute().parent.is_dir():
-        raise TrialError(f"there is no folder {page.absolute().parent} for the page (--page)")
+        raise RuleFileError(f"there is no folder {page.absolute().parent} for the page (--page)")
     with opened(path, only) as rules, contextlib.redirect_stdout(sys.stderr):
         parts = []
         for rule in rules:  # all mistakes come before any work
@@ -115,7 +115,7 @@ def _met(rule: Rule, path: Path, tell: Callable[[str], object]) -> list[Contest]
         try:
             return contests(rule, tell)
         except Exception as error:
-            raise TrialError(f"{type(rule).__name__} fails beside Adam: {mistake(path, error)}") from error
+            raise RuleFileError(f"{type(rule).__name__} fails beside Adam: {mistake(path, error)}") from error
 
 
 def _within(listen: Listener, k: int, n: int, done: float, label: str) -> None:

@@ -199,17 +199,15 @@ class TableLauncher:
             self._tensors[2 * k + 1] = aligned
         return True
 
-    def launch(self, grad_scale: float | Tensor) -> None:
-        self._take(grad_scale, self._execute)
-
-    def _take(self, grad_scale: float | Tensor, execute: Callable[[], None]) -> None:
+    def launch(self, grad_scale: float | Tensor, execute: Callable[[], None] | None = None) -> None:
+        """Take the step; `execute` runs the kernel where that is to measure too."""
         if grad_scale is not self._grad_scale and grad_scale != self._grad_scale:
             self._write_grad_scale(float(grad_scale))
             self._grad_scale = grad_scale
         staged = self._selection.staged
         for member in staged:  # copies of what a kernel cannot read as it lies
             member.to_layout()
-        execute()
+        (execute or self._execute)()
         for member in staged:
             member.from_layout()
         torch.autograd.graph.increment_version(self._selection.params)

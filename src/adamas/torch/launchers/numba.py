@@ -88,7 +88,7 @@ class NumbaLauncher(TableLauncher):
             self._measured = MeasuredJob(self._job, self._rule)
         job, found = self._measured, list[NDArray[Any]]()
         job.write_limits(limits)
-        self._take(grad_scale, lambda: found.append(job.measure(self._pool)))
+        self.launch(grad_scale, lambda: found.append(job.measure(self._pool)))
         return found[0]
 
     def stage(self, rows: Sequence[StepScalars]) -> None:

@@ -79,7 +79,9 @@ def report_of(
                 "reading": read(p, request, count) if reads and here is None else Reading(),
             }
             if before:
-                params.append(dataclasses.replace(before[index], name=name, **fields))
+                params.append(
+                    dataclasses.replace(before[index], name=name, frozen=not p.requires_grad, **fields)
+                )
             else:
                 params.append(_param(p, index, name, request, fields))
         other = {key: value for key, value in mine.items() if key in differing}

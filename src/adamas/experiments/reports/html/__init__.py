@@ -13,10 +13,11 @@ import plotly.offline
 from adamas._tools.files import write_atomically
 from adamas._tools.text import format_value
 
+from ...charts import said_once
 from ...findings import Preset
 from ...records.store import Store
-from ..collect import FindingRow, Report, count_verdicts
-from . import _plot, _summary
+from ..collect import PLURAL, FindingRow, Report, by_verdict
+from . import _plot, _summary, _terms
 
 __all__ = ["Contents", "write"]
 
@@ -66,7 +67,11 @@ def write(path: Path, contents: Contents, store: Store) -> None:
     html = templates.get_template("page.html").render(
         contents=contents,
         note=PRESETS[contents.preset],
-        counts=count_verdicts(contents.findings),
+        counts=by_verdict(contents.findings),
+        terms={"charts": _terms.of_charts, "findings": _terms.of_findings(contents.findings)},
+        seeds=_terms.seeds,
+        said_once=said_once,
+        plural=PLURAL,
         summaries={each.name: _summary.summarize(each, store, path.parent) for each in contents.reports},
         made=datetime.datetime.now(datetime.UTC).date().isoformat(),
         plotly=plotly.offline.get_plotlyjs(),

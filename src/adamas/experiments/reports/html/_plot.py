@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import plotly.graph_objects as go
 
+from ... import scales
 from ...charts import Chart, Level, Line, Style
 
-FEW = 8  # curves whose values fit into one box under the pointer
 SHORT = 8  # an axis shorter than this would get ticks at halves
 PIXELS = 4 / 3  # a point, in pixels
+LETTER = 7  # pixels: a letter of a label
+FIRST = 0.97  # of the axis' height: where marks are
 
 
 class Entry(NamedTuple):
@@ -25,46 +27,105 @@ class Entry(NamedTuple):
 
 def entries(chart: Chart) -> list[Entry]:
     """Return the curves and levels of a chart that have a name."""
-    return [Entry(each.name, str(place), each.style) for place, each in enumerate(_drawn(chart)) if each.name]
-
-
-def _drawn(chart: Chart) -> list[Line | Level]:
-    return [*chart.lines, *chart.levels]
+    return [Entry(each.name, str(place), each.style) for place, each in enumerate(chart.curves) if each.name]
 
 
 def plain(chart: Chart) -> dict[str, Any]:
-    """Return traces and layout. A trace has the group of its `Entry`, a nameless level that of the last."""
+    """Return traces, layout and views.
+
+    A trace has the group of its `Entry`, a nameless level that of the last. A view is what another y axis
+    changes: the axis, and the annotations, each named by its group, with x as in the data.
+    """
     traces: list[go.Scatter] = []
-    ends = _ends(chart)
+    across = scales.x_scale(chart, chart.log_x)
     groups = iter(entries(chart))
     group = ""
-    for each in _drawn(chart):
+    for each in chart.curves:
         group = next(groups).group if each.name else group
         if isinstance(each, Level):
-            traces.append(_level(each, group, ends))
+            traces.append(_level(each, group, [across.low, across.high]))
         else:
             traces += _line(each, group)
-    figure = go.Figure(traces, _layout(chart))
-    return json.loads(figure.to_json())  # type: ignore[no-any-return]
+    figure = json.loads(go.Figure(traces, _layout(chart)).to_json())
+    return {**figure, "views": _views(chart), "across": {str(log): _x(chart, log) for log in (False, True)}}
 
 
-def _ends(chart: Chart) -> list[float]:
-    """Return the first and last x of all curves."""
-    places = [float(x) for line in chart.lines for x in (line.x[0], line.x[-1])] or [0.0, 1.0]
-    return [min(places), max(places)]
+def _views(chart: Chart) -> dict[str, Any]:
+    views = {"linear": _view(chart, False), "log": _view(chart, True)}
+    if chart.other is not None:
+        views["other"] = _view(chart.in_view(chart.other), False)
+    return views
+
+
+def _view(chart: Chart, log: bool) -> dict[str, Any]:
+    scale = scales.y_scale(chart, log)
+    return {"axis": _axis(scale), "annotations": _annotations(chart, scale)}
+
+
+def _x(chart: Chart, log: bool) -> dict[str, Any]:
+    axis = _axis(scales.x_scale(chart, log))
+    if chart.whole_x and not log and axis["range"][1] - axis["range"][0] < SHORT:
+        axis |= {"dtick": 1}
+    return axis
+
+
+def _axis(scale: scales.Scale) -> dict[str, Any]:
+    ends = [scale.low, scale.high]
+    if not scale.log:
+        return {"type": "linear", "range": ends, "tickmode": "auto"}
+    ticks = {"tickmode": "array", "tickvals": list(scale.ticks), "ticktext": list(scale.texts)}
+    return {"type": "log", "range": [float(end) for end in np.log10(ends)], **ticks}
+
+
+def _annotations(chart: Chart, scale: scales.Scale) -> list[dict[str, Any]]:
+    at_edge = [
+        {
+            "x": mark.x,
+            "xref": "x",
+            "y": FIRST - scales.GAP * mark.row,
+            "xanchor": "left" if scales.CLIPPED in mark.text else "center",
+            "hovertext": _said(chart, mark),
+            **_text(mark.text, mark.curve, mark.style, "middle"),
+        }
+        for mark in scales.marks(chart, scale)
+    ]
+    at_end = [
+        {
+            "x": 1,
+            "xref": "x domain",
+            "y": label.y,
+            "xanchor": "left",
+            "xshift": 6,
+            **_text(label.text, label.curve, label.style, "middle"),
+        }
+        for label in scales.labels(chart, scale)
+    ]
+    return [*at_edge, *at_end]
+
+
+def _said(chart: Chart, mark: scales.Mark) -> str:
+    name = chart.lines[mark.curve].name
+    if mark.text == scales.FAILED:
+        return f"{name}: failed at {chart.x} {mark.x:.3g}"
+    return f"{name}: {mark.text.removeprefix(scales.CLIPPED).strip()} at {chart.x} {mark.x:.3g}, beyond the axis"
+
+
+def _text(text: str, curve: int, style: Style, anchor: str) -> dict[str, Any]:
+    font = {"color": style.color, "size": 16 if text == scales.FAILED else 12}
+    fixed = {"yref": "y domain", "yanchor": anchor, "showarrow": False}
+    return {"text": text, "name": str(curve), "font": font, **fixed}
 
 
 def _line(line: Line, group: str) -> list[go.Scatter]:
     """Return the mean over seeds, on the band of their range."""
-    mean, low, high = line.values.mean(axis=0), line.values.min(axis=0), line.values.max(axis=0)
+    mean, low, high = line.mean, line.values.min(axis=0), line.values.max(axis=0)
     several = len(line.values) > 1
-    spread = " (seeds: %{customdata[0]:.4~g} to %{customdata[1]:.4~g})" if several else ""
     drawn = go.Scatter(
         x=line.x.tolist(),
         y=mean.tolist(),
         customdata=np.stack([low, high], axis=1).tolist() if several else None,
-        hovertemplate="%{y:.4~g}" + spread,
-        **_stroke(line.name, group, line.style),
+        hoverinfo="none",  # the page's script writes the values beside the names: no box covers the curves
+        **_stroke(line.name, group, line.style, line.marked),
     )
     there = np.isfinite(low) & np.isfinite(high)
     if not several or not there.any():
@@ -85,31 +146,31 @@ def _line(line: Line, group: str) -> list[go.Scatter]:
 
 
 def _level(level: Level, group: str, ends: list[float]) -> go.Scatter:
-    stroke = _stroke(level.name or "bound", group, level.style)
-    return go.Scatter(x=ends, y=[level.value] * 2, hovertemplate="%{y:.4~g}", **stroke)
+    stroke = _stroke(level.name or "bound", group, level.style, level.style.marked)
+    return go.Scatter(x=ends, y=[level.value] * 2, hoverinfo="none", **stroke)
 
 
-def _stroke(name: str, group: str, style: Style) -> dict[str, Any]:
+def _stroke(name: str, group: str, style: Style, marked: bool) -> dict[str, Any]:
     line = {"color": style.color, "dash": style.dash, "width": style.width * PIXELS}
-    mode = "lines+markers" if style.marked else "lines"
+    mode = "lines+markers" if marked else "lines"
     return {"name": name, "legendgroup": group, "mode": mode, "line": line}
 
 
 def _layout(chart: Chart) -> dict[str, Any]:
     axis = {"automargin": True, "gridcolor": "#e3e6ea", "linecolor": "#8a929c", "zeroline": False}
     ticks = {"showline": True, "ticks": "outside", "exponentformat": "power"}
-    x: dict[str, Any] = {"title": {"text": chart.x}}
-    y = {"title": {"text": chart.y}}
-    first, last = _ends(chart)
-    if chart.whole_x and last - first < SHORT:
-        x |= {"dtick": 1}
+    spike = {"showspikes": True, "spikemode": "across", "spikethickness": 1, "spikedash": "solid"}
+    x = {"title": {"text": chart.x}, **_x(chart, chart.log_x), **spike, "spikecolor": "#8a929c"}
+    view = _view(chart, chart.log_y)
+    y = {"title": {"text": chart.y}, **view["axis"]}
+    longest = max((len(line.label) for line in chart.lines), default=0)
     return {
         "template": "none",
-        "xaxis": {**axis, **ticks, **x, "type": "log" if chart.log_x else "linear"},
-        "yaxis": {**axis, **ticks, **y, "type": "log" if chart.log_y else "linear"},
+        "xaxis": {**axis, **ticks, **x},
+        "yaxis": {**axis, **ticks, **y},
         "showlegend": False,  # the page has its own list, which the keyboard reaches
-        "hovermode": "x unified" if len(chart.lines) <= FEW else "closest",
+        "hovermode": "x",
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1d2430"},
-        "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
-        "height": 380,
+        "margin": {"l": 10, "r": 10 + LETTER * longest, "t": 10, "b": 10},
+        "height": 340,
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ class Group:
     Args:
         name: the name of the problem.
         common: the fields that are the same in all of them.
-        rows: the values of all other fields, a row for each update rule.
+        varied: for each update rule, or "" where there is none, the values of those other fields that it has.
     """
 
     name: str
     common: Mapping[str, str]
-    rows: list[dict[str, str]]
+    varied: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -104,11 +104,16 @@ def _group(runs: list[Flat]) -> Group:
     rules: dict[Any, list[Flat]] = {}
     for run in runs:
         rules.setdefault(run.get("rule name"), []).append(run)
-    varied = [name for name in names if name not in common]
-    rows = [{name: _values(run.get(name) for run in alike) for name in varied} for alike in rules.values()]
+    varied = {str(rule or ""): _varied(alike, [n for n in names if n not in common]) for rule, alike in rules.items()}
     first = runs[0]
     title = first.get("problem", first.get("stream", first["kind"]))
-    return Group(str(title), {name: _text(first.get(name)) for name in common}, rows if varied else [])
+    return Group(str(title), {name: _text(first.get(name)) for name in common}, varied if len(names) > len(common) else {})
+
+
+def _varied(alike: Sequence[Flat], names: Iterable[str]) -> dict[str, str]:
+    """Return the values of these fields in the runs of a rule, without fields that none of them has."""
+    there = [name for name in names if name != "rule name" and any(run.get(name) is not None for run in alike)]
+    return {name: _values(run[name] for run in alike if run.get(name) is not None) for name in there}
 
 
 def _values(values: Iterable[Any]) -> str:

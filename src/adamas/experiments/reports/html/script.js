@@ -1,22 +1,97 @@
 "use strict";
+const NARROW = 480; // pixels: a chart narrower than this has no room for labels at the ends of curves
+const number = (value) => Number(value).toPrecision(4).replace(/(\.\d*?)0+($|e)/, "$1$2").replace(/\.($|e)/, "$1");
+
 for (const chart of document.querySelectorAll(".chart")) {
   const plot = chart.querySelector(".plot");
-  const { data, layout } = JSON.parse(chart.querySelector("script").textContent);
+  const { data, layout, views, across } = JSON.parse(chart.querySelector("script").textContent);
+  const list = (chart.closest("[data-one-list]") || chart).querySelector("fieldset");
+  const hidden = new Set();
+  const state = { view: layout.yaxis.type === "log" ? "log" : "linear", logX: layout.xaxis.type === "log", zoomed: false };
+  const narrow = plot.clientWidth < NARROW;
+  if (narrow) layout.margin.r = 10;
   // On a touch screen a finger on a chart scrolls the page.
   layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
+
+  const annotations = () => views[state.view].annotations
+    .filter((each) => !hidden.has(each.name) && (each.xref === "x" || !(narrow || state.zoomed)))
+    .map((each) => (each.xref === "x" && state.logX ? { ...each, x: Math.log10(each.x) } : { ...each }));
+  const axes = () => {
+    const change = {};
+    for (const [axis, value] of [["yaxis", views[state.view].axis], ["xaxis", across[state.logX ? "True" : "False"]]])
+      for (const [name, each] of Object.entries(value)) change[`${axis}.${name}`] = each;
+    return change;
+  };
+  const show = (change = axes()) => Plotly.relayout(plot, { ...change, annotations: annotations() });
+
+  layout.annotations = annotations();
   const buttons = ["lasso2d", "select2d", "autoScale2d"];
   Plotly.newPlot(plot, data, layout, { responsive: true, displaylogo: false, modeBarButtonsToRemove: buttons });
 
-  for (const box of chart.querySelectorAll("input")) {
+  // Fixed ticks suit the whole axis; one that was zoomed gets its own, and back again.
+  plot.on("plotly_relayout", (change) => {
+    const zoomed = Object.keys(change).some((name) => name.includes("range["));
+    const reset = Object.keys(change).some((name) => name.endsWith("autorange"));
+    if (reset) { state.zoomed = false; show(); }
+    else if (zoomed) { state.zoomed = true; show({ "xaxis.tickmode": "auto", "yaxis.tickmode": "auto" }); }
+  });
+
+  const readouts = () => list.querySelectorAll("output");
+  plot.on("plotly_hover", ({ points }) => {
+    for (const each of readouts()) each.textContent = "";
+    const at = list.querySelector(".at");
+    if (at) at.textContent = `${layout.xaxis.title.text} ${number(points[0].x)}`;
+    for (const point of points) {
+      const place = list.querySelector(`output[data-group="${point.data.legendgroup}"]`);
+      const ends = point.customdata ? ` (seeds: ${number(point.customdata[0])} to ${number(point.customdata[1])})` : "";
+      if (place) place.textContent = number(point.y) + ends;
+    }
+  });
+  plot.on("plotly_unhover", () => { for (const each of readouts()) each.textContent = ""; });
+
+  for (const box of list.querySelectorAll("input")) {
     const group = [...data.keys()].filter((place) => data[place].legendgroup === box.value);
-    box.addEventListener("change", () => Plotly.restyle(plot, { visible: box.checked }, group));
+    box.addEventListener("change", () => {
+      box.checked ? hidden.delete(box.value) : hidden.add(box.value);
+      Plotly.restyle(plot, { visible: box.checked }, group);
+      show({});
+    });
   }
+  const pressed = (name, on) => { const one = chart.querySelector(`[data-axis="${name}"]`); if (one) one.setAttribute("aria-pressed", on); };
   for (const button of chart.querySelectorAll("button")) {
-    const axis = button.dataset.axis;
     button.addEventListener("click", () => {
-      const log = button.getAttribute("aria-pressed") === "false";
-      button.setAttribute("aria-pressed", log);
-      Plotly.relayout(plot, { [`${axis}.type`]: log ? "log" : "linear", [`${axis}.autorange`]: true });
+      const on = button.getAttribute("aria-pressed") === "false";
+      const kind = button.dataset.axis;
+      if (kind === "xaxis") state.logX = on;
+      else if (kind === "other") state.view = on ? "other" : "log";
+      else state.view = on ? "log" : "linear";
+      state.zoomed = false;
+      pressed("xaxis", state.logX);
+      pressed("yaxis", state.view === "log");
+      pressed("other", state.view === "other");
+      show();
     });
   }
 }
+
+const claims = [...document.querySelectorAll(".claim")];
+const filters = [...document.querySelectorAll("[data-filter]")];
+function filter(verdict) {
+  for (const each of filters) each.setAttribute("aria-pressed", each.dataset.filter === verdict);
+  for (const each of claims) each.hidden = Boolean(verdict) && each.dataset.verdict !== verdict;
+}
+for (const each of filters)
+  each.addEventListener("click", () => filter(each.getAttribute("aria-pressed") === "true" ? "" : each.dataset.filter));
+
+for (const each of document.querySelectorAll("[data-jump]")) each.addEventListener("click", () => filter(each.dataset.jump));
+
+// A link to a claim opens it.
+function open() {
+  const claim = location.hash.startsWith("#claim-") && document.getElementById(location.hash.slice(1));
+  if (!claim) return;
+  filter("");
+  claim.open = true;
+  claim.scrollIntoView();
+}
+addEventListener("hashchange", open);
+open();

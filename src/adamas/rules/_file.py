@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 import sys
 import traceback
@@ -11,17 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
-from adamas.rules import Rule
+from ._base import Rule
 
-from .. import ExperimentError
-
-__all__ = ["TrialError", "mistake", "opened", "with_lr"]
+__all__ = ["RuleFileError", "mistake", "opened"]
 
 _counter = itertools.count()
 
 
-class TrialError(ExperimentError):
-    """A rule that cannot be tried; the message says where, what was found, and what to write."""
+class RuleFileError(ValueError):
+    """A file without rules, or with one that cannot be used; the message says where, and what to write."""
 
 
 @contextlib.contextmanager
@@ -35,9 +32,9 @@ def opened(path: Path, only: Sequence[str] = ()) -> Iterator[list[Rule]]:
         only: the names of classes to keep to; all of the file's rules by default.
 
     Raises:
-        TrialError: the file cannot be read or run, or has no such rule.
+        RuleFileError: the file cannot be read or run, or has no such rule.
     """
-    name = f"adamas_trial_{next(_counter)}"
+    name = f"adamas_file_{next(_counter)}"
     folder, kept = str(path.resolve().parent), sys.dont_write_bytecode
     before = set(sys.modules)
     sys.path.insert(0, folder)
@@ -51,14 +48,6 @@ def opened(path: Path, only: Sequence[str] = ()) -> Iterator[list[Rule]]:
             file = getattr(sys.modules[module], "__file__", None)
             if module == name or (file and Path(file).parent == Path(folder)):
                 del sys.modules[module]
-
-
-def with_lr(rule: Rule, lr: float) -> Rule | None:
-    """The rule with another stepsize; None where that is out of its range."""
-    try:
-        return dataclasses.replace(rule, lr=lr)  # type: ignore[type-var]
-    except ValueError:
-        return None
 
 
 def mistake(path: Path, error: BaseException) -> str:
@@ -76,19 +65,19 @@ def _run(path: Path, name: str) -> ModuleType:
     try:
         code = compile(path.read_bytes(), module.__file__, "exec")
     except OSError as error:
-        raise TrialError(f"{path} cannot be read: {error.strerror}") from error
+        raise RuleFileError(f"{path} cannot be read: {error.strerror}") from error
     except SyntaxError as error:
         line = f", line {error.lineno}" if error.lineno else ""
-        raise TrialError(f"{path}{line}: {error.msg}") from error
+        raise RuleFileError(f"{path}{line}: SyntaxError: {error.msg}") from error
     except ValueError as error:
-        raise TrialError(f"{path} is no Python file: {error}") from error
+        raise RuleFileError(f"{path} is no Python file: {error}") from error
     sys.modules[name] = module  # where dataclasses look for the names in annotations
     try:
         exec(code, module.__dict__)
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # a script may exit
-        raise TrialError(f"the file fails as it is run: {mistake(path, error)}") from error
+        raise RuleFileError(f"the file fails as it is run: {mistake(path, error)}") from error
     return module
 
 
@@ -103,13 +92,13 @@ def _chosen(path: Path, module: ModuleType, only: Sequence[str]) -> list[type[Ru
         name: rule for name, rule in found.items() if hasattr(rule, "update") or not _has_heirs(rule, found)
     }
     if not found:
-        raise TrialError(
-            f"{path} has no rule: write a class of `adamas.rules.Rule`, as in "
+        raise RuleFileError(
+            f"{path} has no rule: write a class of adamas.rules.Rule, as in "
             "`@dataclass(frozen=True) class Mine(Rule)`"
         )
     for name in only:
         if name not in found:
-            raise TrialError(f"{path} has no rule {name!r}; there are {', '.join(found)}")
+            raise RuleFileError(f"{path} has no rule {name!r}; there are {', '.join(found)}")
     return [found[name] for name in only or found]
 
 
@@ -124,4 +113,4 @@ def _made(path: Path, rule: type[Rule]) -> Rule:
         message = str(error)
         if "missing" in message and "argument" in message:
             message = f"{rule.__name__}: give every hyperparameter a default, as in `lr: float = 1e-3`"
-        raise TrialError(f"{path}: {message}") from error
+        raise RuleFileError(f"{path}: {message}") from error

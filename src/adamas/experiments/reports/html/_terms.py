@@ -1,0 +1,60 @@
+"""Words of the page that a reader cannot know, each with a sentence for where it is first used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from ..collect import FindingRow, Report
+
+
+class Term(NamedTuple):
+    """A word, and what it means here."""
+
+    word: str
+    meaning: str
+
+
+BEST = Term(
+    "Best α",
+    "each optimizer is drawn at the α of its grid with the lowest mean training cost over all epochs; one that "
+    "diverged is never the best. The paper gives no grids: these are ours.",
+)
+SEED = Term(
+    "One seed",
+    "a curve is one run, with one start and one order of the examples. Another seed would move it a little, so "
+    "small differences mean nothing.",
+)
+SEEDS = Term("Seeds", "a curve is the mean over runs that differ by chance alone, and its band is their range.")
+LOG = Term("Log", "on a logarithmic axis, equal steps are equal factors.")
+EXCESS = Term(
+    "Mean excess cost",
+    "the mean over the epochs of an optimizer's training cost, less the lowest cost that any optimizer of the "
+    "chart reached: the area between its curve and that floor, divided by the epochs.",
+)
+THRESHOLD = Term(
+    "Our threshold",
+    "the paper says “faster” or “alike” without a number. The number that we judge by is ours, chosen before "
+    "the runs; it is not what the paper expected.",
+)
+
+
+def of_charts(report: Report) -> list[Term]:
+    """Return the words that the charts of a figure use."""
+    charts = [chart for row in report.charts for chart in row]
+    names = [curve.name for chart in charts for curve in chart.curves]
+    found = [BEST] if any(", α = " in name for name in names) else []
+    found.append(SEED if seeds(report) == 1 else SEEDS)
+    return [*found, LOG]
+
+
+def of_findings(rows: Iterable[FindingRow]) -> list[Term]:
+    """Return the words that the measurements use."""
+    text = " ".join(row.finding.measured for row in rows)
+    words: Sequence[Term] = (EXCESS, THRESHOLD)
+    return [term for term in words if term.word.lower() in text.lower()]
+
+
+def seeds(report: Report) -> int:
+    """Return the number of different seeds of a figure's runs."""
+    return len({run.configuration().get("seed") for run in report.runs})
