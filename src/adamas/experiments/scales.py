@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -91,10 +92,11 @@ def marks(chart: Chart, scale: Scale) -> list[Mark]:
 
 def labels(chart: Chart, scale: Scale) -> list[Label]:
     """Return the labels of curves that end within the axis, moved apart where they would overlap."""
+    last = {place: line.mean[np.isfinite(line.mean)][-1:] for place, line in enumerate(chart.lines)}
     ends = [
-        (line.label, scale.share(float(line.mean[-1])), line.style, place)
+        (line.label, scale.share(float(last[place][0])), line.style, place)
         for place, line in enumerate(chart.lines)
-        if line.label and len(line.x) and scale.low <= line.mean[-1] <= scale.high
+        if line.label and len(last[place]) and scale.low <= last[place][0] <= scale.high
     ]
     places = spread([end[1] for end in ends], GAP)
     return [Label(text, y, style, place) for (text, _, style, place), y in zip(ends, places, strict=True)]
@@ -104,7 +106,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     """Move places in [0, 1] apart by a gap at least, in their order, and no farther than needed."""
     order = sorted(range(len(places)), key=lambda place: places[place])
     moved = list(places)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         moved[after] = max(moved[after], moved[before] + gap)
     limit = 1.0
     for place in reversed(order):
@@ -134,7 +136,8 @@ def _finite(arrays: Iterable[Values], log: bool) -> Values:
 
 
 def _scaled(values: Values, log: bool) -> Values:
-    return np.log10(values) if log else values
+    scaled: Values = np.log10(values) if log else values
+    return scaled
 
 
 def _without_outliers(values: Values, log: bool) -> Values:

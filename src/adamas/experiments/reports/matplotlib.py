@@ -75,7 +75,7 @@ def _one_line(text: str) -> str:
 
 
 def _write(axes: matplotlib.axes.Axes, chart: Chart, above: Chart | None, same: bool, noted: bool) -> None:
-    """Write the title unless the chart above has it, and the name of the y axis unless that to the left has."""
+    """Write the title and the name of the y axis, unless the chart above or that to the left has them."""
     facts = (chart.title if chart.finding else "") if noted else chart.facts
     lines = [] if above and above.headline == chart.headline else [chart.headline, _one_line(facts)]
     if chart.row:

@@ -107,7 +107,9 @@ def _said(chart: Chart, mark: scales.Mark) -> str:
     name = chart.lines[mark.curve].name
     if mark.text == scales.FAILED:
         return f"{name}: failed at {chart.x} {mark.x:.3g}"
-    return f"{name}: {mark.text.removeprefix(scales.CLIPPED).strip()} at {chart.x} {mark.x:.3g}, beyond the axis"
+    return (
+        f"{name}: {mark.text.removeprefix(scales.CLIPPED).strip()} at {chart.x} {mark.x:.3g}, beyond the axis"
+    )
 
 
 def _text(text: str, curve: int, style: Style, anchor: str) -> dict[str, Any]:

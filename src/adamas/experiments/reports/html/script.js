@@ -5,7 +5,8 @@ const number = (value) => Number(value).toPrecision(4).replace(/(\.\d*?)0+($|e)/
 for (const chart of document.querySelectorAll(".chart")) {
   const plot = chart.querySelector(".plot");
   const { data, layout, views, across } = JSON.parse(chart.querySelector("script").textContent);
-  const list = (chart.closest("[data-one-list]") || chart).querySelector("fieldset");
+  const home = chart.closest("[data-one-list]") || chart; // where its buttons and its list are
+  const list = home.querySelector("fieldset");
   const hidden = new Set();
   const state = { view: layout.yaxis.type === "log" ? "log" : "linear", logX: layout.xaxis.type === "log", zoomed: false };
   const narrow = plot.clientWidth < NARROW;
@@ -57,11 +58,12 @@ for (const chart of document.querySelectorAll(".chart")) {
       show({});
     });
   }
-  const pressed = (name, on) => { const one = chart.querySelector(`[data-axis="${name}"]`); if (one) one.setAttribute("aria-pressed", on); };
-  for (const button of chart.querySelectorAll("button")) {
+  const pressed = (name, on) => { const one = home.querySelector(`[data-axis="${name}"]`); if (one) one.setAttribute("aria-pressed", on); };
+  for (const button of home.querySelectorAll("[data-axis]")) {
     button.addEventListener("click", () => {
-      const on = button.getAttribute("aria-pressed") === "false";
       const kind = button.dataset.axis;
+      // From the state, not the button: it may belong to several charts, and each changes it.
+      const on = kind === "xaxis" ? !state.logX : state.view !== (kind === "other" ? "other" : "log");
       if (kind === "xaxis") state.logX = on;
       else if (kind === "other") state.view = on ? "other" : "log";
       else state.view = on ? "log" : "linear";
