@@ -199,7 +199,7 @@ def charts(comparison: SfoComparison, records: Records) -> list[Chart]:
         ),
         Chart(title, note, "wall time (s)", cost, times, log_y=True, finding=_ahead(rivals, by_time=True)),
         Chart(noise, note, "epoch", cost, under, log_y=True, whole_x=True, finding=_ends(noisy)),
-        _sweep(comparison, records, cost),
+        _sweep(comparison, records),
         _by_batches(comparison, records, "optimizer state (MiB)", lambda curve: curve.memory / 2**20),
         _by_batches(comparison, records, "an iteration (ms)", lambda curve: curve.step * 1e3),
     ]
@@ -242,7 +242,7 @@ def _ends(noisy: Mapping[str, LossCurve]) -> str:
     return f"Under dropout, {', '.join(said)}" if said else ""
 
 
-def _sweep(comparison: SfoComparison, records: Records, cost: str) -> Chart:
+def _sweep(comparison: SfoComparison, records: Records) -> Chart:
     """Return Adam's final objective by α, beside SFO's, which has no α."""
     found = [comparison.curve(comparison.adam(rule), records) for rule in comparison.rules]
     lrs = np.array([rule.lr for rule in comparison.rules], float)
@@ -250,7 +250,9 @@ def _sweep(comparison: SfoComparison, records: Records, cost: str) -> Chart:
     failed = [lr for lr, curve in zip(lrs.tolist(), found, strict=True) if curve and curve.diverged]
     sfo = comparison.rivals(records).get("SFO")
     finals = {"Adam": Finals(lrs, np.array([ends]), failed)}
-    chart = sweep_chart(f"{comparison.title}, by α", comparison.note, cost, finals, STYLES)
+    chart = sweep_chart(
+        f"{comparison.title}, by α", comparison.note, "final training objective", finals, STYLES
+    )
     level = [Level("SFO", float(sfo.objective[-1]), STYLES["SFO"])] if sfo and not sfo.diverged else []
     return replace(chart, levels=level)
 

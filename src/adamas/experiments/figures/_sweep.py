@@ -43,18 +43,16 @@ def sweep_chart(
         for name, each in finals.items()
         if np.isfinite(each.costs).any() or len(each.failed)
     ]
-    counts = [
-        f"{name} at {finals[name].near_best()} of {len(finals[name].lrs)} α"
-        for name in sorted(finals, key=lambda name: -finals[name].near_best())
-        if np.isfinite(finals[name].costs).any()
-    ]
-    finding = f"Within {NEAR:g} × its best final cost: {', '.join(counts)}" if counts else ""
+    near = {name: each.near_best() for name, each in finals.items()}
+    ranked = sorted((name for name in near if near[name]), key=lambda name: -near[name])
+    counts = ", ".join(f"{name} {near[name]} of {len(finals[name].lrs)}" for name in ranked)
+    finding = f"α within {NEAR:g} × the best final cost: {counts}" if counts else ""
     marks = f"{note}. × at the edge: diverged" if any(len(each.failed) for each in finals.values()) else note
     return Chart(
         title,
         marks,
         "stepsize α",
-        f"final {cost}",
+        cost,
         lines,
         log_x=True,
         log_y=True,

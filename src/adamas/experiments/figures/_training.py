@@ -200,7 +200,7 @@ class TrainingPanel:
     def sweep(self, records: Records, looks: Mapping[str, Style]) -> Chart:
         """Return the chart of the final cost by α, for each optimizer: how much tuning it asks for."""
         finals = {name: self._finals(grid, records) for name, grid in self.grids.items()}
-        return sweep_chart(f"{self.title}, by α", self.note, self.cost, finals, looks)
+        return sweep_chart(f"{self.title}, by α", self.note, "final training cost", finals, looks)
 
     def _finals(self, grid: Grid, records: Records) -> Finals:
         costs, failed = [], []
@@ -215,16 +215,16 @@ class TrainingPanel:
 
 
 def ranking(curves: Mapping[str, Curve]) -> str:
-    """Say which optimizers converge fastest and slowest, by mean excess cost; "" without two."""
+    """Say which optimizers have the lowest and the highest mean cost; "" without two."""
     excess = mean_excess(curves)
     if len(excess) < 2:
         return ""
     lowest, slowest = min(excess.values()), max(excess, key=lambda name: excess[name])
     leaders = [name for name, value in excess.items() if value <= ALIKE * lowest]
     if slowest in leaders:
-        return "All converge alike"
-    verb = "converges" if len(leaders) == 1 else "converge"
-    return f"{' and '.join(leaders)} {verb} fastest, {slowest} slowest"
+        return "All have about the same mean cost"
+    verb = "has" if len(leaders) == 1 else "have"
+    return f"{' and '.join(leaders)} {verb} the lowest mean cost, {slowest} the highest"
 
 
 def mean_excess(curves: Mapping[str, Curve]) -> dict[str, float]:

@@ -115,7 +115,7 @@ def _draw(axes: matplotlib.axes.Axes, chart: Chart) -> None:
     for label in scales.labels(chart, up):
         where = (1.015, label.y)
         axes.annotate(
-            chart.lines[label.curve].name,
+            chart.curves[label.curve].name,
             where,
             xycoords="axes fraction",
             color=label.style.color,
@@ -137,7 +137,7 @@ def _legend(axes: matplotlib.axes.Axes, chart: Chart) -> None:
     """Name the curves that have no label at their end."""
     handles, names = axes.get_legend_handles_labels()
     written = scales.labels(chart, scales.y_scale(chart, chart.log_y))
-    labelled = {chart.lines[label.curve].name for label in written}
+    labelled = {chart.curves[label.curve].name for label in written}
     rest = [(handle, name) for handle, name in zip(handles, names, strict=True) if name not in labelled]
     if rest:
         axes.legend(*zip(*rest, strict=True), fontsize="small")

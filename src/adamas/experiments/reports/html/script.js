@@ -7,10 +7,14 @@ for (const chart of document.querySelectorAll(".chart")) {
   const { data, layout, views, across } = JSON.parse(chart.querySelector("script").textContent);
   const home = chart.closest("[data-one-list]") || chart; // where its buttons and its list are
   const list = home.querySelector("fieldset");
+  const xName = layout.xaxis.title.text;
   const hidden = new Set();
   const state = { view: layout.yaxis.type === "log" ? "log" : "linear", logX: layout.xaxis.type === "log", zoomed: false };
   const narrow = plot.clientWidth < NARROW;
-  if (narrow) layout.margin.r = 10;
+  if (narrow) Object.assign(layout, { height: 260, margin: { ...layout.margin, r: 10 } });
+  // In a grid, an axis is named once: at the left, and at the bottom.
+  if (matchMedia("(min-width: 75rem)").matches)
+    for (const each of chart.dataset.inner || "") layout[`${each}axis`].title.text = "";
   // On a touch screen a finger on a chart scrolls the page.
   layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
 
@@ -41,7 +45,7 @@ for (const chart of document.querySelectorAll(".chart")) {
   plot.on("plotly_hover", ({ points }) => {
     for (const each of readouts()) each.textContent = "";
     const at = list.querySelector(".at");
-    if (at) at.textContent = `${layout.xaxis.title.text} ${number(points[0].x)}`;
+    if (at) at.textContent = `${xName} ${number(points[0].x)}`;
     for (const point of points) {
       const place = list.querySelector(`output[data-group="${point.data.legendgroup}"]`);
       const ends = point.customdata ? ` (seeds: ${number(point.customdata[0])} to ${number(point.customdata[1])})` : "";
