@@ -33,6 +33,8 @@ myst_enable_extensions = ["dollarmath", "colon_fence", "substitution"]
 myst_heading_anchors = 3
 # Numbers of the explanations, computed now as their figures are drawn.
 myst_substitutions = explained.draw_all(Path(__file__).parent / "figures")
+# "auto" is a string, with quotes as in code.
+smartquotes = False
 # A single backtick in a docstring is code, as in Markdown.
 default_role = "code"
 html_math_renderer = "mathml"

@@ -29,6 +29,7 @@ class Kernel(SphinxDirective):
     }
 
     def run(self) -> list[nodes.Node]:
+        self.env.note_reread()  # the generator is no file of the page
         rule = rule_classes()[self.arguments[0]]()
         name = self.options.get("format")
         slots = dict.fromkeys(rule.form().slots, name) if name else None
@@ -61,7 +62,7 @@ class Measurements(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         path = Path(self.env.srcdir) / "measurements.json"
-        self.env.note_dependency(str(path))
+        self.env.note_reread()
         return self.parse_text_to_nodes(measured.long_table(measured.read(path)))
 
 

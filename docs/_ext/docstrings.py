@@ -13,7 +13,7 @@ from adamas.rules import Rule
 from adamas.torch.keywords import OPTIONS_DOC, STEP_OPTIONS
 from adamas.torch.optimizer import FusedOptimizer
 
-__all__ = ["setup", "unfenced"]
+__all__ = ["barred", "setup", "unfenced"]
 
 _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.DOTALL | re.MULTILINE)
 _OPTIONS = OPTIONS_DOC.strip().splitlines()[0]
@@ -30,6 +30,23 @@ def unfenced(text: str) -> str:
     return _FENCE.sub(block, text)
 
 
+def barred(text: str) -> str:
+    """A text whose bars mean absolute values, and name no substitution; directives stay as they are."""
+    lines, inside = [], None
+    for line in text.splitlines():
+        indent = len(line) - len(line.lstrip())
+        if line.strip() and inside is not None and indent <= inside:
+            inside = None
+        if line.lstrip().startswith(".. "):
+            inside = indent
+        if inside is None:
+            # Every second part stands between backticks.
+            parts = line.split("`")
+            line = "`".join(part if k % 2 else part.replace("|", r"\|") for k, part in enumerate(parts))
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def _process(_: Sphinx, what: str, name: str, __: Any, ___: Any, lines: list[str]) -> None:
     text = "\n".join(lines)
     # All optimizers end with the same words, which stand once, on a page of their own.
@@ -38,7 +55,7 @@ def _process(_: Sphinx, what: str, name: str, __: Any, ___: Any, lines: list[str
             text[: text.index(_OPTIONS)]
             + "All :doc:`options of a step </api/step-options>` are keyword arguments too.\n"
         )
-    lines[:] = unfenced(text).splitlines()
+    lines[:] = barred(unfenced(text)).splitlines()
 
 
 def _signature(_: Sphinx, what: str, name: str, value: Any, *__: Any) -> tuple[str, str] | None:

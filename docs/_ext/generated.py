@@ -65,9 +65,9 @@ def options_page() -> str:
     """The keyword arguments of every optimizer, from the text that stands in their docstrings."""
     names = ", ".join(f'"{name}"' for name in launchers.names())
     text = str(GoogleDocstring(OPTIONS_DOC.format(backends=names).strip()))
-    rows = "\n".join(f"   * - `{name}`\n     - `{p.default!r}`" for name, p in STEP_OPTIONS.items())
-    table = f".. list-table:: Defaults\n   :header-rows: 1\n\n   * - option\n     - default\n{rows}\n"
-    return "\n".join([_title("Options of a step"), text, table])
+    for name, parameter in STEP_OPTIONS.items():
+        text = text.replace(f":param {name}:", f"- **{name}** = `{parameter.default!r}`:")
+    return "\n".join([_title("Options of a step"), text])
 
 
 def methods_page() -> str:

@@ -1,6 +1,8 @@
 """What the site is built from: formulas, lines of kernels, one record of measurements."""
 
 import inspect
+import re
+import textwrap
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -90,6 +92,13 @@ def test_fences_become_directives() -> None:
     )
 
 
+def test_bars_are_those_of_absolute_values() -> None:
+    from docstrings import barred
+
+    text = "Adds to |g|, `|g|`.\n\n.. math::\n    |g|\n\nAnd |m|."
+    assert barred(text) == text.replace("to |g|", r"to \|g\|").replace("|m|", r"\|m\|")
+
+
 OPTIMIZERS = {
     name: cls
     for name in adamas.torch.__all__
@@ -112,3 +121,12 @@ def test_every_argument_of_an_optimizer_is_documented(name: str) -> None:
 def test_no_argument_is_described_that_nobody_takes() -> None:
     taken = {each for cls in OPTIMIZERS.values() for each in inspect.signature(cls).parameters}
     assert set(TORCH_ARGUMENTS) - taken == set()
+
+
+EXAMPLES = [path for path in sorted((ROOT / "src").rglob("*.py")) if "```python" in path.read_text("utf-8")]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.relative_to(ROOT / "src").as_posix())
+def test_the_examples_of_docstrings_run(path: Path) -> None:
+    for block in re.findall(r"```python\n(.*?)```", path.read_text("utf-8"), re.DOTALL):
+        exec(compile(textwrap.dedent(block), str(path), "exec"), {"__name__": __name__})

@@ -18,6 +18,13 @@ def convert(
     """The state of an optimizer for another library: training goes on there where it stopped.
 
     ```python
+    import adamas.optax, torch
+
+    p = torch.nn.Parameter(torch.ones(3))
+    torch_optimizer = torch.optim.Adam({"w": p}.items())
+    p.grad = torch.ones(3)
+    torch_optimizer.step()
+    transformation, params = adamas.optax.adam(), {"w": p.detach().numpy()}
     opt_state = adamas.convert(torch_optimizer, like=transformation.init(params))
     torch_optimizer.load_state_dict(adamas.convert(opt_state, like=torch_optimizer))
     by_name = adamas.convert(opt_state)  # NumPy

@@ -17,7 +17,11 @@ def scipy_method(rule: Rule | None = None, **defaults: Any) -> Callable[..., Any
     """A `method=` for `scipy.optimize.minimize`.
 
     ```python
-    result = scipy.optimize.minimize(fun, x0, jac=True, method=adamas.scipy_method(Adam(lr=0.01)))
+    import adamas, scipy.optimize
+
+    fun = lambda x: (float(x @ x), 2 * x)
+    method = adamas.scipy_method(adamas.Adam(lr=0.01))
+    result = scipy.optimize.minimize(fun, [1.0, 2.0], jac=True, method=method)
     ```
 
     Without `jac` gradients are forward differences, as in SciPy; `scipy_method(rule, jac="spsa")` has others.

@@ -94,8 +94,13 @@ class AdaBelief(FusedOptimizer):
         lr: the stepsize α, a float or a tensor of one element.
         betas: decays of the mean and of the variance around it, in [0, 1).
         eps: ε, in the variance and outside its root.
-        weight_decay: λ.
-        decoupled_weight_decay, maximize, differentiable, step_options: as for `Optimizer`.
+        weight_decay: λ, at least 0.
+        decoupled_weight_decay: shrink p by 1 - lr λ, as AdamW does; False adds λ p to the gradient.
+        maximize: step along the gradient, not against it.
+        differentiable: let autograd see the step; it then runs on the reference backend.
+
+    Raises:
+        ValueError: an option is out of its range.
     """
 
     state_names = {"m": "exp_avg", "s": "exp_avg_var"}
@@ -135,8 +140,13 @@ class Lion(FusedOptimizer):
         params: tensors, named tensors, or groups, as in torch.optim.
         lr: the stepsize α, a float or a tensor of one element; about a tenth of Adam's.
         betas: weight of the momentum in the step, and its decay, in [0, 1).
-        weight_decay: λ; three to ten times AdamW's.
-        decoupled_weight_decay, maximize, differentiable, step_options: as for `Optimizer`.
+        weight_decay: λ, at least 0; three to ten times AdamW's.
+        decoupled_weight_decay: shrink p by 1 - lr λ, as AdamW does; False adds λ p to the gradient.
+        maximize: step along the gradient, not against it.
+        differentiable: let autograd see the step; it then runs on the reference backend.
+
+    Raises:
+        ValueError: an option is out of its range.
     """
 
     state_names = {"m": "exp_avg"}
