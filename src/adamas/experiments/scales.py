@@ -134,8 +134,9 @@ def _levels(levels: Iterable[Level]) -> list[Values]:
 
 
 def _finite(arrays: Iterable[Values], log: bool) -> Values:
-    flat = np.concatenate([np.empty(0), *(np.ravel(each) for each in arrays)])
-    return flat[np.isfinite(flat) & ((flat > 0) if log else True)]
+    flat: Values = np.concatenate([np.empty(0), *(np.ravel(each) for each in arrays)])
+    there: Values = flat[np.isfinite(flat) & (flat > (0 if log else -np.inf))]
+    return there
 
 
 def _scaled(values: Values, log: bool) -> Values:
