@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from adamas.cli import app
 from adamas.experiments import claims, figures
+from adamas.experiments.charts import View
 from adamas.experiments.figures import Figure
 from adamas.experiments.figures._training import Claim, Comparison, Grid, TrainingPanel
 from adamas.experiments.records.store import Store
@@ -40,7 +41,20 @@ SAID = [
     Claim("SGD is slower", "section 1", [Comparison("SGD Nesterov", "Adam", 1.5, 9.0)]),
 ]
 DIGITS = {"data": "digits"}
-PANEL = TrainingPanel("Panel", "SYNTHETIC", "cost", "images_softmax", DIGITS, 0.0, 1, 2, [0, 1], GRIDS, SAID)
+PANEL = TrainingPanel(
+    "Panel",
+    "SYNTHETIC",
+    "cost",
+    "images_softmax",
+    DIGITS,
+    0.0,
+    1,
+    2,
+    [0, 1],
+    GRIDS,
+    SAID,
+    other=View("Linear axes"),
+)
 FIGURE = Figure("Made up & <i>escaped</i>", {"demo": [PANEL]})
 CLAIM = claims.Claim("one is one", "section 2", lambda preset: claims.Measured("1 = 1", "holds"))
 

@@ -103,9 +103,7 @@ def test_runs_that_diverged_are_told_from_those_without_a_record() -> None:
 def test_the_picture_names_the_stepsizes_and_the_averages() -> None:
     charts = FIGURE.charts("demo", records())
     assert [[chart.title for chart in row] for row in charts] == [["Adam, α = 0.1", "Adam, α = 0.2/√t"]] * 2
-    axes = matplotlib.draw("", charts).axes
-    legend = axes[0].get_legend()
-    assert legend is not None
+    (legend,) = matplotlib.draw("", charts).legends  # one for all
     names = [text.get_text() for text in legend.get_texts()]
     assert names == ["last iterate", "exponential average, β2 = 0.9", "arithmetic mean"]
 

@@ -140,11 +140,12 @@ def test_what_has_no_records_is_said_to_have_none() -> None:
 def test_the_picture_names_optimizers_with_their_stepsizes_and_the_data() -> None:
     figure = Figure("title", {"demo": [PANEL]})
     picture = matplotlib.draw("title", figure.charts("demo", records()))
-    (axes,) = picture.axes
-    legend = axes.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == ["Adam, α = 0.2/√t", "SGD Nesterov, α = 1"]
-    assert axes.get_title() == "title\nnote"
+    axes, sweep = picture.axes
+    assert {text.get_text() for text in axes.texts} == {"Adam, α = 0.2/√t", "SGD Nesterov, α = 1"}
+    assert axes.get_legend() is None
+    assert axes.get_title(loc="left").endswith("\ntitle")  # below what it shows
+    assert "note" in picture.get_suptitle()
+    assert sweep.get_xlabel() == "stepsize α"
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "cost")
 
 

@@ -101,21 +101,25 @@ def test_second_moments_of_an_adam_that_may_not_be_the_best_are_not_judged() -> 
 def test_without_records_nothing_is_measured_and_the_picture_is_empty() -> None:
     assert {finding.verdict for finding in findings(SIZE, {})} == {"not measured"}
     network, vanishing = "c64-c64-c128-1000", ["Vanished second moments", "Second moments"]
+    sweeps = [f"{network}, no dropout, by α", f"{network} + dropout, by α"]
     assert [[chart.title for chart in row] for row in FIGURE.charts("paper", {})] == [
         [f"{network}, the first 3 epochs", f"{network}, 45 epochs"],
+        sweeps,
         vanishing,
     ]
     assert [[chart.title for chart in row] for row in FIGURE.charts("quick", {})] == [
-        [f"{network}, the first 3 epochs", *vanishing]
+        [f"{network}, the first 3 epochs"],
+        sweeps,
+        vanishing,
     ]
     axes = matplotlib.draw("", FIGURE.charts("paper", {})).axes
-    assert [len(each.get_lines()) for each in axes] == [0, 0, 0, 1]  # ε
+    assert [len(each.get_lines()) for each in axes] == [0, 0, 0, 0, 0, 1]  # ε
 
 
 def test_the_picture_has_both_variants_of_every_optimizer_and_the_second_moments_of_adam() -> None:
     figure = Figure("title", {"demo": [SIZE]})
     found = {run: record(run, 0.5, 0.0) for run in figure.runs("demo")}
-    (first, whole), (share, root) = figure.charts("demo", found)
+    (first, whole), sweeps, (share, root) = figure.charts("demo", found)
     for chart in (first, whole):
         names = [line.name for line in chart.lines]
         assert names == [
@@ -129,6 +133,9 @@ def test_the_picture_has_both_variants_of_every_optimizer_and_the_second_moments
         assert len({(line.style.color, line.style.dash) for line in chart.lines}) == 6
     assert [chart.lines[0].x[-1] for chart in (first, whole)] == [3, 15]
     assert [len(chart.lines) for chart in (share, root)] == [2, 2]
+    assert [[line.name for line in chart.lines] for chart in sweeps] == [
+        ["AdaGrad", "SGD Nesterov", "Adam"]
+    ] * 2
     assert "not CIFAR-10" in first.note
 
 

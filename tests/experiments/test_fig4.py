@@ -175,11 +175,11 @@ def test_the_numbers_are_means_over_seeds_with_their_spread() -> None:
     assert alone.rows[0]["largest_spread_of_seeds"] is None
 
 
-def test_the_picture_has_a_gap_where_a_run_failed() -> None:
+def test_a_run_that_failed_has_no_point_but_a_mark_at_the_edge() -> None:
     charts = FIGURE.charts("demo", records(unstable))
     assert [len(row) for row in charts] == [len(BETA2)] * 2 * len(BETA1)
     last = charts[2][2]
-    assert last.title == "β1 = 0, β2 = 0.9999, after epoch 10"
+    assert last.title == "β2 = 0.9999"
     corrected, without = last.lines
     assert (corrected.name, without.name) == ("with bias correction", "without")
     assert corrected.values.tolist() == [[20, 20], [20.1, 20.1]]
@@ -188,7 +188,15 @@ def test_the_picture_has_a_gap_where_a_run_failed() -> None:
         assert drawn["mode"] == "lines" if "fill" in drawn else "lines+markers"
     assert [value is None for value in _plot.plain(last)["data"][-1]["y"]] == [False, True]
     axes = matplotlib.draw("title", charts).axes
-    assert [each.get_title() for each in axes] == [f"{c.title}\n{c.note}" for row in charts for c in row]
+    assert [len(line.failed) for line in last.lines] == [0, 1]
+    annotations = _plot.plain(last)["views"]["log"]["annotations"]
+    assert [(each["text"], each["x"]) for each in annotations] == [("×", without.x[1])]
+    assert [text.get_text() for text in axes[8].texts] == ["×"]
+    assert len({chart.span for row in charts for chart in row}) == 1
+    assert len({each.get_ylim() for each in axes}) == 1
+    assert charts[2][0].row.startswith("After epoch 10, β1 = 0: ")
+    titles = [each.get_title(loc="left") for each in axes]
+    assert [sum(f"β2 = {beta2:g}" in title.split("\n") for title in titles) for beta2 in BETA2] == [1, 1, 1]
     assert axes[8].get_xlabel() == "stepsize α"
     assert [line.get_marker() for line in axes[8].get_lines()] == ["o", "o"]
 

@@ -101,7 +101,7 @@ def test_the_picture_names_formats_and_data() -> None:
     legend = costs.get_legend()
     assert legend is not None
     assert [text.get_text() for text in legend.get_texts()] == [f"{name} state" for name in SAME]
-    assert costs.get_title() == "title\nnote"
+    assert costs.get_title(loc="left").split("\n")[0] == "title"
     assert (ratios.get_xlabel(), ratios.get_ylabel()) == ("epoch", "cost ÷ float32's")
 
 

@@ -57,7 +57,11 @@ def test_the_page_says_all_that_was_found(made: Path) -> None:
         "Made up & <i>escaped</i>",
         "Adam & SGD are <b>alike</b>",
         "SGD Nesterov has 5.00 × the mean excess cost of Adam",
-        "3 claims: 2 hold, 0 hold here only partly, 1 fail, 0 not measured",
+        "3 claims: 2 hold 0 hold here only partly 1 fail 0 not measured",
+        "Mean excess cost: the mean over the epochs",
+        "Our threshold: the paper says",
+        "Best α: each optimizer is drawn at",
+        "Log: on a logarithmic axis",
         "one is one",
         "1 = 1",
         "section 2",
@@ -90,7 +94,7 @@ def test_headings_skip_no_level(made: Path) -> None:
 
 
 def test_a_chart_has_the_means_and_the_range_of_the_seeds(made: Path) -> None:
-    (script,) = Parsed(made).scripts
+    script, _ = Parsed(made).scripts
     chart = json.loads(script)
     curves = {trace["name"]: trace for trace in chart["data"] if "name" in trace}
     assert curves.keys() == {"Adam, α = 0.1/√t", "SGD Nesterov, α = 1"}
@@ -162,8 +166,12 @@ def test_the_chart_is_drawn(page: Page) -> None:
     shapes = [shape for shape in (line.get_attribute("d") for line in lines.all()) if shape]
     assert all(re.match(r"M[\d.]+,[\d.]+", shape) for shape in shapes)
     assert len({*shapes}) >= 2
-    page.locator(".plot .nsewdrag").hover()
-    expect(page.locator(".plot .hoverlayer")).to_contain_text("SGD Nesterov, α = 1 : 6.5 (seeds: 6 to 7)")
+    chart = page.locator(".chart").first
+    chart.locator(".nsewdrag").hover()
+    row = chart.locator("label", has_text="SGD Nesterov, α = 1")
+    expect(row.locator("output")).to_have_text("6.5 (seeds: 6 to 7)")
+    expect(chart.locator(".at")).to_have_text("epoch 2")
+    assert chart.locator(".hoverlayer .legend, .hoverlayer .hovertext").count() == 0  # nothing on the curves
 
 
 def test_keys_alone_hide_a_curve_with_its_band_and_show_it_again(page: Page) -> None:
@@ -176,17 +184,20 @@ def test_keys_alone_hide_a_curve_with_its_band_and_show_it_again(page: Page) -> 
             break
         page.keyboard.press("Tab")
     expect(box).to_be_focused()
-    traces = page.locator(".plot .scatterlayer .trace")
+    traces = page.locator(".chart").first.locator(".scatterlayer .trace")
+    label = page.locator(".chart").first.locator(".annotation-text", has_text="Adam")
     expect(traces).to_have_count(4)
+    expect(label).to_have_count(1)
     page.keyboard.press("Space")
     expect(traces).to_have_count(2)
+    expect(label).to_have_count(0)
     page.keyboard.press("Space")
     expect(traces).to_have_count(4)
 
 
 def test_a_button_makes_an_axis_logarithmic_and_linear_again(page: Page) -> None:
     for name, axis, log in (("Log y axis", "yaxis", True), ("Log x axis", "xaxis", False)):
-        button = page.get_by_role("button", name=name)
+        button = page.get_by_role("button", name=name).first
         for pressed in (log, not log, log):
             expect(button).to_have_attribute("aria-pressed", str(pressed).lower())
             kind = page.evaluate(f"document.querySelector('.plot').layout.{axis}.type")
@@ -199,6 +210,83 @@ def test_a_button_makes_an_axis_logarithmic_and_linear_again(page: Page) -> None
 def test_nothing_is_wider_than_the_screen(page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 740})
     page.reload()
-    expect(page.locator(".plot .scatterlayer .trace")).to_have_count(4)
+    expect(page.locator(".chart").first.locator(".scatterlayer .trace")).to_have_count(4)
     page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
     assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_the_page_opens_with_the_first_figure_below_the_bar_of_verdicts(page: Page) -> None:
+    tops = [page.locator(each).bounding_box()["y"] for each in (".bar", "#counterexample", "#claims")]  # type: ignore[index]
+    assert tops == sorted(tops)
+    assert tops[1] < 800
+    widths = [span.bounding_box()["width"] for span in page.locator(".bar span").all()]  # type: ignore[index]
+    assert widths[0] == pytest.approx(2 * widths[1], rel=0.05)  # 2 hold, 1 fails
+
+
+def test_claims_are_filtered_by_verdict(page: Page) -> None:
+    shown = page.locator(".claim:visible")
+    expect(shown).to_have_count(3)
+    fails = page.get_by_role("button", name="fails")
+    fails.click()
+    expect(shown).to_have_count(1)
+    expect(shown.locator(".badge")).to_have_text("fails")
+    expect(fails).to_have_attribute("aria-pressed", "true")
+    fails.click()
+    expect(shown).to_have_count(3)
+    page.locator(".verdicts a", has_text="2 hold").click()
+    expect(shown).to_have_count(2)
+
+
+def test_a_claim_is_one_line_that_opens_and_a_link_to_it_opens_it(page: Page) -> None:
+    first = page.locator(".claim").first
+    measured = first.get_by_text("the mean excess cost of Adam")
+    expect(measured).to_be_hidden()
+    assert first.bounding_box()["height"] < 50  # type: ignore[index]
+    first.locator("summary").click()
+    expect(measured).to_be_visible()
+    page.locator(".files a[href='#claim-2']").click()
+    expect(page.locator("#claim-2")).to_have_attribute("open", "")
+
+
+def test_nothing_is_said_twice(made: Path) -> None:
+    text = " ".join(Parsed(made).text.split())
+    for said in ("Adam & SGD are <b>alike</b>", "SGD is slower", "one is one", "1 = 1"):
+        assert text.count(said) == 1
+
+
+def test_the_sweep_over_alpha_is_shown(page: Page) -> None:
+    sweep = page.locator(".chart").nth(1)
+    expect(sweep.locator(".xtitle")).to_have_text("stepsize α")
+    expect(sweep.locator("label")).to_have_count(2)
+
+
+def test_the_linear_view_and_back(page: Page) -> None:
+    button = page.get_by_role("button", name="Linear axes")
+    kind = "document.querySelector('.plot').layout.yaxis.type"
+    for pressed, expected in ((True, "linear"), (False, "log")):
+        button.click()
+        expect(button).to_have_attribute("aria-pressed", str(pressed).lower())
+        assert page.evaluate(kind) == expected
+
+
+def test_on_a_phone_tables_are_stacked_and_no_cell_is_hidden(page: Page) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+    cells = page.locator("tbody td, tbody th")
+    assert cells.count() > 4
+    for cell in cells.all():
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+    names = page.evaluate(
+        "[...document.querySelectorAll('td')].map(each => getComputedStyle(each, '::before').content)"
+    )
+    assert all(name not in ("none", '""') for name in names)
+
+
+def test_no_table_has_an_empty_column_or_cell_of_configuration(made: Path) -> None:
+    html = made.read_text()
+    assert "remarks" in html
+    assert not re.search(r"<dd>\s*-?\s*</dd>", html)

@@ -24,7 +24,7 @@ CLIPPED, FAILED = "▲", "×"
 _POWERS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
 _FINE = tuple(1 + place / 10 for place in range(90))
-MOST_X, MOST_Y = 5, 8  # ticks
+MOST_X, MOST_Y, FEWEST = 5, 8, 4  # ticks
 
 
 class Scale(NamedTuple):
@@ -134,8 +134,9 @@ def _levels(levels: Iterable[Level]) -> list[Values]:
 
 
 def _finite(arrays: Iterable[Values], log: bool) -> Values:
-    flat = np.concatenate([np.empty(0), *(np.ravel(each) for each in arrays)])
-    return flat[np.isfinite(flat) & ((flat > 0) if log else True)]
+    flat: Values = np.concatenate([np.empty(0), *(np.ravel(each) for each in arrays)])
+    there: Values = flat[np.isfinite(flat) & (flat > (0 if log else -np.inf))]
+    return there
 
 
 def _scaled(values: Values, log: bool) -> Values:
@@ -173,7 +174,7 @@ def _log_ticks(low: float, high: float, most: int) -> list[float]:
         ticks = [float(f"{step * 10.0**decade:.6g}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
         if len(ticks) <= most and _apart(ticks, high - low):
-            best = ticks if len(ticks) > len(best) else best
+            best = ticks if len(ticks) > len(best) and len(best) < FEWEST else best
     if best:
         return best
     stride = max(1, math.ceil((high - low) / most))

@@ -20,7 +20,6 @@ from ..runs import Run
 from ..runs.training import Training
 from ._sweep import Finals, sweep_chart
 
-LINEAR = View("Linear axes")
 # Our choice, for headlines alone: no verdict follows from it.
 ALIKE = 1.1  # optimizers are alike in a headline up to this factor of the mean excess cost
 
@@ -117,7 +116,7 @@ class TrainingPanel:
         seeds: every rule runs with each of them; costs are means over them.
         grids: the grids by optimizer.
         claims: the paper's statements on these curves.
-        other: other axes for the curves.
+        other: other axes to offer for the curves.
     """
 
     title: str
@@ -132,7 +131,7 @@ class TrainingPanel:
     grids: Mapping[str, Grid]
     claims: Sequence[Claim]
     records_per_epoch: int = 1
-    other: View = LINEAR
+    other: View | None = None
 
     def runs(self) -> list[Run]:
         """Return the runs of all grids."""

@@ -186,7 +186,11 @@ def _costs(title: str, size: Convolutional, curves: Variants) -> Chart:
         for variant, of_variant in curves.items()
         for name, curve in of_variant.items()
     ]
-    found = [f"{ranking(each)}{name or ', no dropout'}" for name, each in curves.items() if ranking(each)]
+    found = [
+        f"{name.removeprefix(' + ') or 'no dropout'}: {ranking(each)}"
+        for name, each in curves.items()
+        if ranking(each)
+    ]
     said = "; ".join(found)
     cost = "training cost (mini-batch NLL)"
     return Chart(title, size.note(), "epoch", cost, lines, whole_x=True, finding=said, clip=True)

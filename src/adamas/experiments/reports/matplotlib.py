@@ -108,6 +108,7 @@ def _draw(axes: matplotlib.axes.Axes, chart: Chart) -> None:
             place,
             xycoords=("data", "axes fraction"),
             color=mark.style.color,
+            bbox={"facecolor": "white", "alpha": 0.85, "edgecolor": "none", "pad": 1},
             ha="left" if scales.CLIPPED in mark.text else "center",
             va="center",
             fontsize="small",

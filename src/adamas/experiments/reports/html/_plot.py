@@ -85,6 +85,7 @@ def _annotations(chart: Chart, scale: scales.Scale) -> list[dict[str, Any]]:
             "y": FIRST - scales.GAP * mark.row,
             "xanchor": "left" if scales.CLIPPED in mark.text else "center",
             "hovertext": _said(chart, mark),
+            "bgcolor": "rgba(255, 255, 255, 0.85)",
             **_text(mark.text, mark.curve, mark.style, "middle"),
         }
         for mark in scales.marks(chart, scale)
