@@ -58,7 +58,11 @@ class Table:
 
     def filled(self) -> list[dict[str, Cell]]:
         """Return the rows without the columns that are empty in all of them."""
-        names = [name for name in (self.rows[0] if self.rows else ()) if any(_is_filled(r[name]) for r in self.rows)]
+        names = [
+            name
+            for name in (self.rows[0] if self.rows else ())
+            if any(_is_filled(r[name]) for r in self.rows)
+        ]
         return [{name: row[name] for name in names} for row in self.rows]
 
 

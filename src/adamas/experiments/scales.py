@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ CLIPPED, FAILED = "▲", "×"
 _POWERS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
 _FINE = tuple(1 + place / 10 for place in range(90))
-_MOST_TICKS = 8
+MOST_X, MOST_Y = 5, 8  # ticks
 
 
 class Scale(NamedTuple):
@@ -63,12 +64,13 @@ class Label(NamedTuple):
 def x_scale(chart: Chart, log: bool) -> Scale:
     """Return the x axis: all points and failed runs, with room on both sides."""
     every = [np.concatenate([line.x, np.asarray(line.failed, float)]) for line in chart.lines]
-    return _scale(_finite(every, log), log, PADDING)
+    return _scale(_finite(every, log), log, PADDING, MOST_X)
 
 
 def y_scale(chart: Chart, log: bool) -> Scale:
     """Return the y axis: from the lowest to the highest value, or the span that the chart asks for."""
-    top = HEADROOM if any(len(line.failed) for line in chart.lines) else PADDING
+    marked = chart.span is not None or any(len(line.failed) for line in chart.lines)
+    top = HEADROOM if marked else PADDING
     if chart.span is not None and (chart.span[0] > 0 or not log):
         return _scale(np.array(chart.span), log, top)
     values = _finite([*(line.values for line in chart.lines), *_levels(chart.levels)], log)
@@ -91,10 +93,13 @@ def marks(chart: Chart, scale: Scale) -> list[Mark]:
 
 def labels(chart: Chart, scale: Scale) -> list[Label]:
     """Return the labels of curves that end within the axis, moved apart where they would overlap."""
+    last = [(line.label, line.mean[np.isfinite(line.mean)][-1:], line.style) for line in chart.lines]
+    if any(text for text, _, _ in last):
+        last += [(level.name, np.array([level.value]), level.style) for level in chart.levels]
     ends = [
-        (line.label, scale.share(float(line.mean[-1])), line.style, place)
-        for place, line in enumerate(chart.lines)
-        if line.label and len(line.x) and scale.low <= line.mean[-1] <= scale.high
+        (text, scale.share(float(value[0])), style, place)
+        for place, (text, value, style) in enumerate(last)
+        if text and len(value) and scale.low <= value[0] <= scale.high
     ]
     places = spread([end[1] for end in ends], GAP)
     return [Label(text, y, style, place) for (text, _, style, place), y in zip(ends, places, strict=True)]
@@ -104,7 +109,7 @@ def spread(places: Sequence[float], gap: float) -> list[float]:
     """Move places in [0, 1] apart by a gap at least, in their order, and no farther than needed."""
     order = sorted(range(len(places)), key=lambda place: places[place])
     moved = list(places)
-    for before, after in zip(order, order[1:], strict=False):
+    for before, after in pairwise(order):
         moved[after] = max(moved[after], moved[before] + gap)
     limit = 1.0
     for place in reversed(order):
@@ -134,7 +139,8 @@ def _finite(arrays: Iterable[Values], log: bool) -> Values:
 
 
 def _scaled(values: Values, log: bool) -> Values:
-    return np.log10(values) if log else values
+    scaled: Values = np.log10(values) if log else values
+    return scaled
 
 
 def _without_outliers(values: Values, log: bool) -> Values:
@@ -147,7 +153,7 @@ def _without_outliers(values: Values, log: bool) -> Values:
     return kept if rest < WORTH * whole else ordered
 
 
-def _scale(values: Values, log: bool, top: float) -> Scale:
+def _scale(values: Values, log: bool, top: float, most: int = MOST_Y) -> Scale:
     if not len(values):
         values = np.array([1.0, 10.0])
     low, high = float(_scaled(values, log).min()), float(_scaled(values, log).max())
@@ -155,22 +161,22 @@ def _scale(values: Values, log: bool, top: float) -> Scale:
     ends = (low - PADDING * size, high + top * size)
     if not log:
         return Scale(*ends, False, (), ())
-    ticks = _log_ticks(*ends)
+    ticks = _log_ticks(*ends, most)
     return Scale(10 ** ends[0], 10 ** ends[1], True, ticks, [_text(tick) for tick in ticks])
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def _log_ticks(low: float, high: float, most: int) -> list[float]:
     """Return the most ticks, of 1, 2, 5 in a decade or the like, that do not collide."""
     decades = range(math.floor(low), math.ceil(high) + 1)
     best: list[float] = []
     for steps in (*_STEPS, _FINE[::5], _FINE[::2]):
         ticks = [float(f"{step * 10.0**decade:.6g}") for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= math.log10(tick) <= high]
-        if len(ticks) <= _MOST_TICKS and _apart(ticks, high - low):
+        if len(ticks) <= most and _apart(ticks, high - low):
             best = ticks if len(ticks) > len(best) else best
     if best:
         return best
-    stride = max(1, math.ceil((high - low) / _MOST_TICKS))
+    stride = max(1, math.ceil((high - low) / most))
     return [10.0**decade for decade in decades if low <= decade <= high and not decade % stride]
 
 

@@ -18,6 +18,7 @@ from .device_counters import DeviceCounters
 from .device_info import DeviceInfo
 from .device_step import DeviceStep
 from .exchange import exchange_of
+from .grad_norm import GradNorm
 from .launchers import ParamState, Request
 from .measured import Measured
 from .observer import Observer
@@ -117,11 +118,9 @@ class Plan:
         self.measured: Mapping[Tensor, Measured] = {}
         self._selections = Selections(placed.counters, placed.counted, placed.slices)
         # A tensor without values has no norm.
-        self._needs_grad_norm = groups.options.needs_grad_norm and not any(
-            p.is_meta or is_fake(p) for p in self._params
-        )
-        self._whole = [each for _, each in self._shards if each.whole_grad is not None]
-        self._measures = self._needs_grad_norm or bool(self._whole)
+        wanted = groups.options.needs_grad_norm and not any(p.is_meta or is_fake(p) for p in self._params)
+        whole = [each for _, each in self._shards if each.whole_grad is not None]
+        self._norm = GradNorm(self._launchers, self.exchange, whole, wanted)
 
     @property
     def backend(self) -> str:
@@ -230,8 +229,8 @@ class Plan:
         if measured is not None:
             observer = Observer(self.groups, self._rule_of_member, unscale, measured)
         words = None
-        if self._measures or found_inf is not None:
-            words, found_inf = self._measure(found_inf)
+        if self._norm.needed or found_inf is not None:
+            words, found_inf = self._norm.measure(found_inf)
         norm, factor = (None, 1.0) if words is None else self._clip(words, unscale)
         reason = reason_to_skip(self.groups, norm, bool(found_inf))
         if reason is None:
@@ -277,18 +276,17 @@ class Plan:
         """
         on_device = self._on_device
         assert on_device is not None
-        for member in self._whole:
-            member.gather_grad()
+        self._norm.gather()
         self.measured = {}
         if measured is not None:
             self._rules_now = list(map(rule_of, self.groups.param_groups))
             unscale = 1.0 if scale is None else 1 / float(scale)
             observer = Observer(self.groups, self._rule_of_member, unscale, measured)
-            observer.around(lambda: on_device.run(self._needs_grad_norm, scale, found_inf), self._members)
+            observer.around(lambda: on_device.run(self._norm.wanted, scale, found_inf), self._members)
             observer.finish(self._all_shards)
             info, self.measured = on_device.info, observer.measured
         else:
-            info = on_device.run(self._needs_grad_norm, scale, found_inf)
+            info = on_device.run(self._norm.wanted, scale, found_inf)
         self._made = []
         for launcher in self._launchers:
             launcher.unbind()
@@ -311,20 +309,6 @@ class Plan:
             if not state:
                 self.groups.state.pop(p, None)
         return bool(self._made)
-
-    def _measure(self, found_inf: bool | None) -> tuple[Any, bool]:
-        """The sum of squares over all processes, if it is wanted, and whether one of them must not step."""
-        for member in self._whole:
-            member.gather_grad()
-        words = None
-        if self._needs_grad_norm:
-            # Integers: whatever the order, the same bits.
-            parts = [launcher.grad_squares().numpy(force=True) for launcher in self._launchers]
-            words = parts[0] if len(parts) == 1 else sum(parts, exact.words_of(0))
-        if self.exchange is None or (words is None and found_inf is None):
-            return words, bool(found_inf)
-        total, skipped = self.exchange.sum(exact.words_of(0) if words is None else words, bool(found_inf))
-        return None if words is None else total, skipped
 
     def _clip(self, words: Any, unscale: float) -> tuple[float, float]:
         """The norm of all gradients, and the factor that clips it."""

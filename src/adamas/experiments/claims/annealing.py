@@ -50,7 +50,9 @@ def measure(preset: Preset) -> Measured:
         of_size, of_ratio = (f"{far:.2f} far and {near:.2f} near" for far, near in (sizes, ratios))
         shown.append(f"{name}: mean |Δ|/α {of_size}, |E[g]|/√E[g²] {of_ratio}")
         parts += [near <= SMALLER * far for far, near in (sizes, ratios)]
-    return Measured(f"{'; '.join(shown)} (near the optimum at most {SMALLER:g} × expected)", verdict(parts))
+    return Measured(
+        f"{'; '.join(shown)} (our threshold near the optimum: at most {SMALLER:g} ×)", verdict(parts)
+    )
 
 
 CLAIM = Claim(

@@ -48,8 +48,9 @@ def measure(preset: Preset) -> Measured:
     close = [bool(np.all(np.abs(ratio - 1) <= CLOSE)) for ratio, _ in found.values()]
     shown = [f"{name} {ratio.min():.2f} to {ratio.max():.2f}" for name, (ratio, _) in found.items()]
     return Measured(
-        f"v̂ over the diagonal: {'; '.join(shown)} (our threshold: 1 ± {CLOSE:g}); the step is m̂ by the diagonal "
-        f"to the power {slope:.2f} (our threshold: {SLOPES[0]:g} to {SLOPES[1]:g}; natural gradient's is -1)",
+        f"v̂ over the diagonal: {'; '.join(shown)} (our threshold: 1 ± {CLOSE:g}); the step is m̂ by the "
+        f"diagonal to the power {slope:.2f} (our threshold: {SLOPES[0]:g} to {SLOPES[1]:g}; "
+        f"natural gradient's is -1)",
         verdict([*close, SLOPES[0] <= slope <= SLOPES[1]]),
     )
 

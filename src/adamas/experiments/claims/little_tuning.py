@@ -54,7 +54,7 @@ def judge(preset: Preset, records: Records) -> Measured:
         texts.append(f"{name}: cost {listed}; {shares[name]:.0%} within {NEAR - 1:.0%} of the best")
     data, epochs = EPOCHS[preset]
     return Measured(
-        f"{data}, {epochs} epochs, by α: {'; '.join(texts)} (our threshold: at least {LITTLE:.0%} of Adam)",
+        f"{data}, {epochs} epochs, by α: {'; '.join(texts)} (our threshold: at least {LITTLE:.0%} for Adam)",
         verdict([shares["Adam"] >= LITTLE]),
     )
 

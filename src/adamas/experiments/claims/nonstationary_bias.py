@@ -45,7 +45,7 @@ def measure(preset: Preset) -> Measured:
     shown = [f"{name}: {a:.1%} and {b:.0%}" for name, a, b in zip(DRIFTS, short, long, strict=True)]
     return Measured(
         f"bias of v̂ averaged over {SHORT:g} and over {LONG:g} × the time of the drift: {'; '.join(shown)} "
-        f"(our threshold: at most {SMALL:.0%} of the short, and of the long more where there is drift)",
+        f"(our threshold: at most {SMALL:.0%} for the short, and for the long more where there is drift)",
         verdict([*(short <= SMALL), *(long[1:] > short[1:])]),
     )
 

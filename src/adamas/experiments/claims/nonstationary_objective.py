@@ -50,7 +50,7 @@ def measure(preset: Preset) -> Measured:
         parts += [last <= KEEPS_UP * a, last < other]
         shown.append(f"{name}: Adam {a:.2f} and {last:.2f}, AdaGrad {b:.2f} and {other:.2f}")
     return Measured(
-        f"error after {FIRST:,} steps, where α is chosen, and after {steps:,}: {'; '.join(shown)} (of Adam "
+        f"error after {FIRST:,} steps, where α is chosen, and after {steps:,}: {'; '.join(shown)} (for Adam, "
         f"our threshold: at most {KEEPS_UP:g} × the first, and less than AdaGrad's)",
         verdict(parts),
     )

@@ -41,8 +41,9 @@ def measure(preset: Preset) -> Measured:
     momentum = apart(averaged, path(RMSprop(LR * (1 - BETA1), BETA2, momentum=BETA1), steps))
     correction = apart(plain, path(Adam(LR, 0.0, BETA2), steps))
     return Measured(
-        f"without momentum and correction they differ by {same:.1g} of the distance gone (0 by the algebra), with "
-        f"momentum by {momentum:.2g}, by correction alone {correction:.2g} (our threshold: over {DIFFERENT:g})",
+        f"without momentum and correction they differ by {same:.1g} of the distance gone (0 by the "
+        f"algebra), with momentum by {momentum:.2g}, by correction alone {correction:.2g} "
+        f"(our threshold: over {DIFFERENT:g})",
         verdict([same == 0, momentum > DIFFERENT, correction > DIFFERENT]),
     )
 

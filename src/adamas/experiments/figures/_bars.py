@@ -253,7 +253,18 @@ class BarPanel:
             lines,
             levels,
             whole_x=True,
+            finding=_farthest(lines),
         )
+
+
+def _farthest(lines: Sequence[Line]) -> str:
+    """Say how far from 1 the mean ratios of each format are at most."""
+    parts = []
+    for line in lines:
+        off = np.abs(line.mean - 1)
+        if np.isfinite(off).any():
+            parts.append(f"{line.name} {np.nanmax(off):.1%}")
+    return f"Farthest from {BASE}: {', '.join(parts)}" if parts else ""
 
 
 def _final(record: Record) -> float:

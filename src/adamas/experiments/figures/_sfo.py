@@ -17,6 +17,7 @@ from ..records import Records
 from ..runs import Run
 from ..runs.sfo import SumOfFunctions
 from ..runs.training import Training
+from ._sweep import Finals, sweep_chart
 
 Values = NDArray[np.float64]
 STYLES = styles(("Adam", "SFO"))
@@ -179,15 +180,26 @@ def charts(comparison: SfoComparison, records: Records) -> list[Chart]:
     )
     names = {"SFO": "SFO", "Adam": f"Adam, α = {best[0].lr:.3g}" if best else ""}
     cost = "training objective (NLL + L2 term)"
+    title, note = comparison.title, comparison.note
     epochs = [_line(names[name], name, curve.epoch, curve.objective) for name, curve in rivals.items()]
     times = [_line(names[name], name, curve.seconds, curve.objective) for name, curve in rivals.items()]
     labels = {"SFO": "SFO", "Adam": f"Adam, α = {comparison.noisy.lr:.3g}"}
     under = [_line(labels[name], name, curve.epoch, curve.objective) for name, curve in noisy.items()]
     noise = f"{comparison.title}, {comparison.dropout:.0%} dropout"
     return [
-        Chart(comparison.title, comparison.note, "epoch", cost, epochs, log_y=True, whole_x=True),
-        Chart(comparison.title, comparison.note, "wall time (s)", cost, times, log_y=True),
-        Chart(noise, comparison.note, "epoch", cost, under, log_y=True, whole_x=True),
+        Chart(
+            title,
+            note,
+            "epoch",
+            cost,
+            epochs,
+            log_y=True,
+            whole_x=True,
+            finding=_ahead(rivals, by_time=False),
+        ),
+        Chart(title, note, "wall time (s)", cost, times, log_y=True, finding=_ahead(rivals, by_time=True)),
+        Chart(noise, note, "epoch", cost, under, log_y=True, whole_x=True, finding=_ends(noisy)),
+        _sweep(comparison, records),
         _by_batches(comparison, records, "optimizer state (MiB)", lambda curve: curve.memory / 2**20),
         _by_batches(comparison, records, "an iteration (ms)", lambda curve: curve.step * 1e3),
     ]
@@ -201,8 +213,49 @@ def _by_batches(
     batches = np.array([curve.batches for curve in curves], float)
     lines = [_line("SFO", "SFO", batches, np.array([measure(curve) for curve in curves]))] if curves else []
     levels = [Level("Adam", measure(adam), STYLES["Adam"])] if adam else []
-    return Chart(comparison.title, comparison.note, "mini-batches", name, lines, levels)
+    finding = ""
+    if curves and adam:
+        least, most = ([measure(curve) for curve in curves][place] for place in (0, -1))
+        finding = (
+            f"SFO: {least:.3g} with {curves[0].batches} mini-batches, {most:.3g} with {curves[-1].batches}; "
+            f"Adam: {measure(adam):.3g}"
+        )
+    title = f"{comparison.title}: {name}"
+    return Chart(title, comparison.note, "mini-batches", name, lines, levels, finding=finding)
+
+
+def _ahead(rivals: Mapping[str, LossCurve], by_time: bool) -> str:
+    """Say who is ahead, by the mean excess objective that the claims compare; "" without both."""
+    if len(rivals) < 2 or any(len(curve.finite().epoch) < 2 for curve in rivals.values()):
+        return ""
+    means = excess(rivals, by_time)
+    first, second = sorted(means, key=lambda name: means[name])
+    return f"By {'wall time' if by_time else 'epochs'}, {first} is ahead of {second}"
+
+
+def _ends(noisy: Mapping[str, LossCurve]) -> str:
+    """Say where the objectives end under dropout."""
+    said = [
+        f"{name} diverges" if curve.diverged else f"{name} ends at {curve.objective[-1]:.2g}"
+        for name, curve in noisy.items()
+    ]
+    return f"Under dropout, {', '.join(said)}" if said else ""
+
+
+def _sweep(comparison: SfoComparison, records: Records) -> Chart:
+    """Return Adam's final objective by α, beside SFO's, which has no α."""
+    found = [comparison.curve(comparison.adam(rule), records) for rule in comparison.rules]
+    lrs = np.array([rule.lr for rule in comparison.rules], float)
+    ends = [np.nan if curve is None or curve.diverged else curve.objective[-1] for curve in found]
+    failed = [lr for lr, curve in zip(lrs.tolist(), found, strict=True) if curve and curve.diverged]
+    sfo = comparison.rivals(records).get("SFO")
+    finals = {"Adam": Finals(lrs, np.array([ends]), failed)}
+    chart = sweep_chart(
+        f"{comparison.title}, by α", comparison.note, "final training objective", finals, STYLES
+    )
+    level = [Level("SFO", float(sfo.objective[-1]), STYLES["SFO"])] if sfo and not sfo.diverged else []
+    return replace(chart, levels=level)
 
 
 def _line(label: str, name: str, x: Values, values: Values) -> Line:
-    return Line(label, x, values[None], STYLES[name])
+    return Line(label, x, values[None], STYLES[name], name)

@@ -12,12 +12,17 @@ from numpy.typing import NDArray
 from adamas.rules import Rule
 
 from .. import problems
-from ..charts import Chart, Line, Style, by_epoch, styles
+from ..charts import Chart, Line, Style, View, by_epoch, styles
 from ..findings import Cell, Finding, Table, verdict
 from ..problems import Option
 from ..records import Records
 from ..runs import Run
 from ..runs.training import Training
+from ._sweep import Finals, sweep_chart
+
+LINEAR = View("Linear axes")
+# Our choice, for headlines alone: no verdict follows from it.
+ALIKE = 1.1  # optimizers are alike in a headline up to this factor of the mean excess cost
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,7 @@ class TrainingPanel:
         seeds: every rule runs with each of them; costs are means over them.
         grids: the grids by optimizer.
         claims: the paper's statements on these curves.
+        other: other axes for the curves.
     """
 
     title: str
@@ -126,6 +132,7 @@ class TrainingPanel:
     grids: Mapping[str, Grid]
     claims: Sequence[Claim]
     records_per_epoch: int = 1
+    other: View = LINEAR
 
     def runs(self) -> list[Run]:
         """Return the runs of all grids."""
@@ -176,7 +183,48 @@ class TrainingPanel:
     def charts(self, records: Records) -> list[list[Chart]]:
         looks, curves = styles(self.grids), self.curves(records)
         lines = [line(self.grids[name], name, curve, "cost", looks[name]) for name, curve in curves.items()]
-        return [[Chart(self.title, self.note, "epoch", self.cost, lines, log_y=True, whole_x=True)]]
+        cost = Chart(
+            self.title,
+            self.note,
+            "epoch",
+            self.cost,
+            lines,
+            log_y=True,
+            whole_x=True,
+            finding=ranking(curves),
+            clip=True,
+            other=self.other,
+        )
+        return [[cost], [self.sweep(records, looks)]]
+
+    def sweep(self, records: Records, looks: Mapping[str, Style]) -> Chart:
+        """Return the chart of the final cost by α, for each optimizer: how much tuning it asks for."""
+        finals = {name: self._finals(grid, records) for name, grid in self.grids.items()}
+        return sweep_chart(f"{self.title}, by α", self.note, "final training cost", finals, looks)
+
+    def _finals(self, grid: Grid, records: Records) -> Finals:
+        costs, failed = [], []
+        for rule in grid.rules:
+            found = [records[run] for run in self._seeds(rule, grid) if run in records]
+            done = [Curve(rule, [r["epochs"]], False, 0) for r in found if r["status"] == "done"]
+            whole = len(done) == len(self.seeds)
+            costs.append([each.final_cost() for each in done] if whole else [np.nan] * len(self.seeds))
+            failed.append(len(done) < len(found))
+        lrs = np.array([rule.lr for rule in grid.rules], float)
+        return Finals(lrs, np.array(costs, float).T, tuple(lrs[np.array(failed)].tolist()))
+
+
+def ranking(curves: Mapping[str, Curve]) -> str:
+    """Say which optimizers have the lowest and the highest mean cost; "" without two."""
+    excess = mean_excess(curves)
+    if len(excess) < 2:
+        return ""
+    lowest, slowest = min(excess.values()), max(excess, key=lambda name: excess[name])
+    leaders = [name for name, value in excess.items() if value <= ALIKE * lowest]
+    if slowest in leaders:
+        return "All have about the same mean cost"
+    verb = "has" if len(leaders) == 1 else "have"
+    return f"{' and '.join(leaders)} {verb} the lowest mean cost, {slowest} the highest"
 
 
 def mean_excess(curves: Mapping[str, Curve]) -> dict[str, float]:
@@ -248,4 +296,4 @@ def line(grid: Grid, name: str, curve: Curve, measure: str, style: Style) -> Lin
     """Return the line of a measure of an optimizer, named with its stepsize."""
     decay = "/√t" if grid.schedule == "inverse_sqrt" else ""
     label = f"{name}, α = {curve.rule.lr:.3g}{decay}"
-    return Line(label, curve.by_epoch("epoch")[0], curve.by_epoch(measure), style)
+    return Line(label, curve.by_epoch("epoch")[0], curve.by_epoch(measure), style, name)

@@ -210,7 +210,10 @@ def _chart(panel: AveragingPanel, setting: Setting, result: Result | None, name:
         else []
     )
     y = {"train_nll": "training NLL", "test_nll": "test NLL"}[name]
-    return Chart(f"Adam, {setting}", panel.note, "epoch", y, lines, log_y=True, whole_x=True)
+    last = {line.name: line.mean[-1] for line in lines}
+    finding = f"{min(last, key=lambda each: last[each])} ends lowest in {y}" if last else ""
+    title = f"Adam, {setting}"
+    return Chart(title, panel.note, "epoch", y, lines, log_y=True, whole_x=True, finding=finding)
 
 
 MNIST = "MNIST, 60,000 images"

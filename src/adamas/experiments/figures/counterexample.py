@@ -156,8 +156,8 @@ def _corollary(claim: str, panel: CounterexamplePanel, adam: RegretCurves | Miss
         return Finding(claim, COROLLARY, adam.text, adam.rate)
     late, rate = late_regret(adam), adam.rate(DECADES)
     measured = (
-        f"{late:.3g} a round in the last nine tenths of {panel.rounds:,} rounds (our threshold: less than the "
-        f"{panel.worst:.3g} of staying at x = 1), and {rate.text}; "
+        f"{late:.3g} a round in the last nine tenths of {panel.rounds:,} rounds (our threshold: less than "
+        f"the {panel.worst:.3g} of staying at x = 1), and {rate.text}; "
         f"x ends at {adam.measure('x')[:, -1].mean():.2f}, the best is -1"
     )
     return Finding(claim, COROLLARY, measured, rate.verdict if late < panel.worst else "fails")
@@ -209,7 +209,14 @@ def _regrets(panel: CounterexamplePanel, results: Results) -> Chart:
     if "Adam" in finished and panel.bounded:
         lines.append(bound_line(finished["Adam"]))
     y = "average regret R(T) / T"
-    return Chart(panel.title, panel.note, "rounds T", y, lines, log_x=True, log_y=True)
+    finding = _ends("R(T)/T at the end", finished, "average_regret")
+    return Chart(panel.title, panel.note, "rounds T", y, lines, log_x=True, log_y=True, finding=finding)
+
+
+def _ends(what: str, finished: Mapping[str, RegretCurves], measure: str) -> str:
+    """Say where a measure ends, the mean over seeds."""
+    ends = [f"{name} {result.measure(measure)[:, -1].mean():.2g}" for name, result in finished.items()]
+    return f"{what}: {', '.join(ends)}" if ends else ""
 
 
 def _points(panel: CounterexamplePanel, results: Results) -> Chart:
@@ -217,7 +224,9 @@ def _points(panel: CounterexamplePanel, results: Results) -> Chart:
         Line(name, result.rounds, result.measure("x"), STYLES[name])
         for name, result in _finished(results).items()
     ]
-    return Chart("", "", "rounds T", "point x", lines, [Level("best fixed point", -1.0, BEST)], log_x=True)
+    finding = _ends("x at the end", _finished(results), "x")
+    best = [Level("best fixed point", -1.0, BEST)]
+    return Chart("", "", "rounds T", "point x", lines, best, log_x=True, finding=finding)
 
 
 C = 3.0

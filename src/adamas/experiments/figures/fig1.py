@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from adamas.rules import SGD, Adagrad, Adam, RMSprop
 
+from ..charts import View
 from . import Figure
 from ._grid import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
 from ._training import Claim, Comparison, Grid, TrainingPanel
@@ -75,6 +76,11 @@ def sparse_claim(adagrad: str) -> Claim:
     )
 
 
+LINEAR = View("Linear, as in the paper")
+# The axes of the paper's figure, which hold only for its data.
+AXES = {"mnist": View("The paper's axes", 0.2, 0.7), "imdb": View("The paper's axes", 0.2, 0.5)}
+
+
 def images(data: str, note: str, epochs: int, seeds: Sequence[int], shift: float = 0.0) -> TrainingPanel:
     """Return panel (a)."""
     chosen = grids(shift)
@@ -91,6 +97,7 @@ def images(data: str, note: str, epochs: int, seeds: Sequence[int], shift: float
         seeds=seeds,
         grids=chosen,
         claims=[dense_claim("AdaGrad"), dense_claim("AdaGrad (α fixed)")],
+        other=AXES.get(data, LINEAR),
     )
 
 
@@ -108,6 +115,7 @@ def words(data: str, note: str, epochs: int, seeds: Sequence[int]) -> TrainingPa
         seeds=seeds,
         grids=grids(),
         claims=[sparse_claim("AdaGrad"), sparse_claim("AdaGrad (α fixed)")],
+        other=AXES.get(data, LINEAR),
     )
 
 

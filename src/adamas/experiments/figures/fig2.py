@@ -221,7 +221,7 @@ def _row(name: str, path: LossCurve, remarks: str) -> Mapping[str, Cell]:
 
 @dataclass(frozen=True)
 class Panels:
-    """Panels (a) and (b), whose charts fill two rows of three."""
+    """Panels (a) and (b), whose charts fill rows of two."""
 
     dropout: TrainingPanel
     comparison: SfoComparison
@@ -234,9 +234,9 @@ class Panels:
         return [*self.dropout.tables(records), table(self.comparison, records)]
 
     def charts(self, records: Records) -> list[list[Chart]]:
-        [[first]] = self.dropout.charts(records)
-        every = [first, *charts(self.comparison, records)]
-        return [every[:3], every[3:]]
+        [[first], [sweep]] = self.dropout.charts(records)
+        every = [first, sweep, *charts(self.comparison, records)]
+        return [every[start : start + 2] for start in range(0, len(every), 2)]
 
 
 DIGITS = "scikit-learn's digits, {} images (not MNIST); 100 units a layer"

@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from adamas.rules import SGD, Adagrad, Adam
 
 from .. import problems
@@ -23,7 +25,18 @@ from ..records import Records
 from ..runs import Run
 from . import Figure
 from ._grid import BETA1, BETA2, EPS, MOMENTUM
-from ._training import Claim, Comparison, Curve, Grid, TrainingPanel, compare, line, mean_excess, rows
+from ._training import (
+    Claim,
+    Comparison,
+    Curve,
+    Grid,
+    TrainingPanel,
+    compare,
+    line,
+    mean_excess,
+    ranking,
+    rows,
+)
 
 BATCH = 128
 L2 = 0.0  # open: section 6.3 names none
@@ -33,6 +46,8 @@ SCHEDULE = "constant"  # open: section 6.3 names none
 VARIANTS: Mapping[str, tuple[float, float]] = {"": (0.0, 0.0), " + dropout": (0.2, 0.5)}
 DASHES: Mapping[str, Dash] = {"": "solid", " + dropout": "dash"}
 COLORS = {"AdaGrad": GREEN, "SGD Nesterov": ORANGE, "Adam": BLUE}
+
+LOOKS = {name: Style(color) for name, color in COLORS.items()}
 
 INITIAL = 3  # epochs: the left panel
 ENOUGH = 15  # epochs, a third of the paper's, before what happens "eventually" can be judged
@@ -155,11 +170,11 @@ class Convolutional:
             for name, of_variant in curves.items()
         }
         first = _costs(f"{self.network()}, the first {INITIAL} epochs", self, early)
-        vanishing = [_share(self, curves), _root(self, curves)]
-        if self.epochs <= INITIAL:
-            return [[first, *vanishing]]
         whole = _costs(f"{self.network()}, {self.epochs} epochs", self, curves)
-        return [[first, dataclasses.replace(whole, log_y=True)], vanishing]
+        sweeps = [panel.sweep(records, LOOKS) for panel in self.panels().values()]
+        vanishing = [_share(self, curves), _root(self, curves)]
+        later = [] if self.epochs <= INITIAL else [dataclasses.replace(whole, log_y=True)]
+        return [[first, *later], sweeps, vanishing]
 
 
 Variants = Mapping[str, Mapping[str, Curve]]
@@ -171,21 +186,31 @@ def _costs(title: str, size: Convolutional, curves: Variants) -> Chart:
         for variant, of_variant in curves.items()
         for name, curve in of_variant.items()
     ]
-    return Chart(title, size.note(), "epoch", "training cost (mini-batch NLL)", lines, whole_x=True)
+    found = [f"{ranking(each)}{name or ', no dropout'}" for name, each in curves.items() if ranking(each)]
+    said = "; ".join(found)
+    cost = "training cost (mini-batch NLL)"
+    return Chart(title, size.note(), "epoch", cost, lines, whole_x=True, finding=said, clip=True)
 
 
 def _share(size: Convolutional, curves: Variants) -> Chart:
     lines = _of_adam(size, curves, "vanished")
-    return Chart(
-        "Vanished second moments", "", "epoch", "share of parameters with √v̂ < ε", lines, whole_x=True
-    )
+    finding = f"√v̂ < ε: at most {_highest(lines):.2%} of the parameters" if lines else ""
+    y = "share of parameters with √v̂ < ε"
+    return Chart("Vanished second moments", "", "epoch", y, lines, whole_x=True, finding=finding)
 
 
 def _root(size: Convolutional, curves: Variants) -> Chart:
     """Chart the distance from vanishing: the share alone says nothing where it is zero."""
     lines = _of_adam(size, curves, "median_root_v")
     levels = [Level("ε", EPS, Style("#000000", "dot"))]
-    return Chart("Second moments", "", "epoch", "median √v̂", lines, levels, log_y=True, whole_x=True)
+    low = min((float(np.nanmin(each.values)) for each in lines), default=np.nan)
+    finding = f"The median √v̂ is at least {low / EPS:.2g} × ε" if lines else ""
+    chart = Chart("Second moments", "", "epoch", "median √v̂", lines, levels, finding=finding)
+    return dataclasses.replace(chart, log_y=True, whole_x=True)
+
+
+def _highest(lines: Sequence[Line]) -> float:
+    return max(float(np.nanmax(each.values)) for each in lines)
 
 
 def _of_adam(size: Convolutional, curves: Variants, measure: str) -> list[Line]:

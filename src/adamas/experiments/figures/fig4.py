@@ -101,8 +101,12 @@ class Sweep:
         """Return the paper's charts: a row for each epoch and β1, a column for each β2."""
         rows = product((self.early, self.late), range(len(BETA1)))
         losses = {epoch: self.losses(records, epoch).loss for epoch in (self.early, self.late)}
+        every = np.concatenate([np.ravel(each) for each in losses.values()])
+        finite = every[np.isfinite(every)]
+        span = (float(finite.min()), float(finite.max())) if len(finite) else None
         return [
-            [_chart(self, epoch, i, j, losses[epoch][i, j]) for j in range(len(BETA2))] for epoch, i in rows
+            [_chart(self, epoch, i, j, losses[epoch][i], span) for j in range(len(BETA2))]
+            for epoch, i in rows
         ]
 
 
@@ -238,16 +242,31 @@ def _cell(of_seeds: Array) -> float | None:
     return mean if math.isfinite(mean) else None
 
 
-def _chart(sweep: Sweep, epoch: int, i: int, j: int, losses: Array) -> Chart:
-    """Chart losses (α, 2, seeds) by α; a setting has no point where it failed with any seed."""
-    finite = np.where(np.isfinite(losses), losses, math.nan)
-    lines = [
-        Line(NAMES[corrected], np.array(sweep.stepsizes), finite[:, int(corrected)].T, STYLES[corrected])
-        for corrected in (True, False)
-    ]
-    title = f"β1 = {BETA1[i]:g}, β2 = {BETA2[j]:g}, after epoch {epoch}"
-    y = "loss (negative bound, nats)"
-    return Chart(title, f"{sweep.note}; no point: failed", "stepsize α", y, lines, log_x=True, log_y=True)
+def _chart(
+    sweep: Sweep, epoch: int, i: int, j: int, losses: Array, span: tuple[float, float] | None
+) -> Chart:
+    """Chart the losses of a row, (β2, α, 2, seeds), at one β2, by α; a setting fails where any seed does."""
+    stepsizes = np.array(sweep.stepsizes)
+    lines = []
+    for corrected in (True, False):
+        one = losses[j, :, int(corrected)]
+        finite = np.where(np.isfinite(one), one, math.nan)
+        failed = stepsizes[np.isinf(one).any(axis=-1)].tolist()
+        lines.append(Line(NAMES[corrected], stepsizes, finite.T, STYLES[corrected], failed=failed))
+    without, corrected_too = np.isinf(losses).any(axis=-1).sum(axis=(0, 1))
+    row = f"After epoch {epoch}, β1 = {BETA1[i]:g}: {without} settings fail without bias correction, "
+    row = f"{row}{corrected_too} with it" if np.isfinite(losses).any() else row.partition(":")[0]
+    return Chart(
+        f"β2 = {BETA2[j]:g}",
+        f"{sweep.note}. × at the upper edge: failed",
+        "stepsize α",
+        "loss (negative bound, nats)",
+        lines,
+        log_x=True,
+        log_y=True,
+        row=row if j == 0 else "",
+        span=span,
+    )
 
 
 MNIST: Mapping[str, Option] = {"data": "mnist", "hidden": 500, "latent": 50}

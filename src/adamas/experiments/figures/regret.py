@@ -96,10 +96,16 @@ def _table(panel: RegretPanel, found: RegretCurves | MissingRuns) -> Table:
 
 def _chart(panel: RegretPanel, result: RegretCurves | MissingRuns) -> Chart:
     lines: list[Line] = []
+    finding = ""
     if isinstance(result, RegretCurves):
         measured = Line("Adam", result.rounds, result.measure("average_regret"), styles(["Adam"])["Adam"])
         lines = [measured, guide(result), bound_line(result)]
-    return Chart(panel.title, NOTE, "rounds T", "average regret R(T) / T", lines, log_x=True, log_y=True)
+        last, bound = measured.mean[-1], lines[-1].mean[-1]
+        rate = result.rate(DECADES).steepness
+        falls = f"falls as T^{rate:.2f}" if rate is not None else f"ends at {last:.2g}"
+        finding = f"Adam's R(T)/T {falls}; the bound is {bound / last:,.0f} × as large"
+    y = "average regret R(T) / T"
+    return Chart(panel.title, NOTE, "rounds T", y, lines, log_x=True, log_y=True, finding=finding)
 
 
 def panels(rounds: int, seeds: Sequence[int]) -> list[RegretPanel]:

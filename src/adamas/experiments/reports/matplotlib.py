@@ -75,7 +75,7 @@ def _one_line(text: str) -> str:
 
 
 def _write(axes: matplotlib.axes.Axes, chart: Chart, above: Chart | None, same: bool, noted: bool) -> None:
-    """Write the title unless the chart above has it, and the name of the y axis unless that to the left has."""
+    """Write the title and the name of the y axis, unless the chart above or that to the left has them."""
     facts = (chart.title if chart.finding else "") if noted else chart.facts
     lines = [] if above and above.headline == chart.headline else [chart.headline, _one_line(facts)]
     if chart.row:
@@ -115,7 +115,7 @@ def _draw(axes: matplotlib.axes.Axes, chart: Chart) -> None:
     for label in scales.labels(chart, up):
         where = (1.015, label.y)
         axes.annotate(
-            chart.lines[label.curve].name,
+            chart.curves[label.curve].name,
             where,
             xycoords="axes fraction",
             color=label.style.color,
@@ -137,7 +137,7 @@ def _legend(axes: matplotlib.axes.Axes, chart: Chart) -> None:
     """Name the curves that have no label at their end."""
     handles, names = axes.get_legend_handles_labels()
     written = scales.labels(chart, scales.y_scale(chart, chart.log_y))
-    labelled = {chart.lines[label.curve].name for label in written}
+    labelled = {chart.curves[label.curve].name for label in written}
     rest = [(handle, name) for handle, name in zip(handles, names, strict=True) if name not in labelled]
     if rest:
         axes.legend(*zip(*rest, strict=True), fontsize="small")

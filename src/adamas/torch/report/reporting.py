@@ -59,7 +59,8 @@ class Reporting(torch.optim.Optimizer):
 
         A step that is measured takes a little longer, all others take as long as before. Where something is
         wrong, a `DiagnosisWarning` names the parameters and a remedy, once for each kind. Several watches
-        may go on at once. No checkpoint holds them, and a copy of the optimizer is not watched.
+        may go on at once. No checkpoint holds them, and a copy of the optimizer is not watched. Where there
+        are DTensors, all processes must watch the same steps: what is found of shards is added up.
 
         Args:
             every: the steps from one that is measured to the next; None ends all watches.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,12 +65,14 @@ def write(path: Path, contents: Contents, store: Store) -> None:
     templates.filters["format_value"] = format_value
     templates.filters["plot"] = _plot.plain
     templates.filters["entries"] = _plot.entries
+    said = Counter(row.finding.claim for row in contents.findings)
     html = templates.get_template("page.html").render(
         contents=contents,
         note=PRESETS[contents.preset],
         counts=by_verdict(contents.findings),
         terms={"charts": _terms.of_charts, "findings": _terms.of_findings(contents.findings)},
         seeds=_terms.seeds,
+        repeated={claim for claim, count in said.items() if count > 1},
         said_once=said_once,
         plural=PLURAL,
         summaries={each.name: _summary.summarize(each, store, path.parent) for each in contents.reports},

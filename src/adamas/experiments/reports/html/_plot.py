@@ -107,7 +107,9 @@ def _said(chart: Chart, mark: scales.Mark) -> str:
     name = chart.lines[mark.curve].name
     if mark.text == scales.FAILED:
         return f"{name}: failed at {chart.x} {mark.x:.3g}"
-    return f"{name}: {mark.text.removeprefix(scales.CLIPPED).strip()} at {chart.x} {mark.x:.3g}, beyond the axis"
+    return (
+        f"{name}: {mark.text.removeprefix(scales.CLIPPED).strip()} at {chart.x} {mark.x:.3g}, beyond the axis"
+    )
 
 
 def _text(text: str, curve: int, style: Style, anchor: str) -> dict[str, Any]:
@@ -160,10 +162,17 @@ def _layout(chart: Chart) -> dict[str, Any]:
     axis = {"automargin": True, "gridcolor": "#e3e6ea", "linecolor": "#8a929c", "zeroline": False}
     ticks = {"showline": True, "ticks": "outside", "exponentformat": "power"}
     spike = {"showspikes": True, "spikemode": "across", "spikethickness": 1, "spikedash": "solid"}
-    x = {"title": {"text": chart.x}, **_x(chart, chart.log_x), **spike, "spikecolor": "#8a929c"}
+    x = {
+        "title": {"text": chart.x, "font": {"size": 12}},
+        **_x(chart, chart.log_x),
+        **spike,
+        "spikecolor": "#8a929c",
+    }
     view = _view(chart, chart.log_y)
-    y = {"title": {"text": chart.y}, **view["axis"]}
-    longest = max((len(line.label) for line in chart.lines), default=0)
+    y = {"title": {"text": chart.y, "font": {"size": 12}}, **view["axis"]}
+    longest = max(
+        (len(label.text) for label in scales.labels(chart, scales.y_scale(chart, chart.log_y))), default=0
+    )
     return {
         "template": "none",
         "xaxis": {**axis, **ticks, **x},

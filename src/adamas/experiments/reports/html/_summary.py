@@ -104,15 +104,24 @@ def _group(runs: list[Flat]) -> Group:
     rules: dict[Any, list[Flat]] = {}
     for run in runs:
         rules.setdefault(run.get("rule name"), []).append(run)
-    varied = {str(rule or ""): _varied(alike, [n for n in names if n not in common]) for rule, alike in rules.items()}
+    varied = {
+        str(rule or ""): _varied(alike, [n for n in names if n not in common])
+        for rule, alike in rules.items()
+    }
     first = runs[0]
     title = first.get("problem", first.get("stream", first["kind"]))
-    return Group(str(title), {name: _text(first.get(name)) for name in common}, varied if len(names) > len(common) else {})
+    return Group(
+        str(title),
+        {name: _text(first.get(name)) for name in common},
+        varied if len(names) > len(common) else {},
+    )
 
 
 def _varied(alike: Sequence[Flat], names: Iterable[str]) -> dict[str, str]:
     """Return the values of these fields in the runs of a rule, without fields that none of them has."""
-    there = [name for name in names if name != "rule name" and any(run.get(name) is not None for run in alike)]
+    there = [
+        name for name in names if name != "rule name" and any(run.get(name) is not None for run in alike)
+    ]
     return {name: _values(run[name] for run in alike if run.get(name) is not None) for name in there}
 
 

@@ -17,20 +17,22 @@ class Term(NamedTuple):
 
 BEST = Term(
     "Best α",
-    "each optimizer is drawn at the α of its grid with the lowest mean training cost over all epochs; one that "
-    "diverged is never the best. The paper gives no grids: these are ours.",
+    "each optimizer is drawn at the α of its grid with the lowest mean training cost over all epochs; one "
+    "that diverged is never the best. The paper gives no grids: these are ours.",
 )
 SEED = Term(
     "One seed",
-    "a curve is one run, with one start and one order of the examples. Another seed would move it a little, so "
-    "small differences mean nothing.",
+    "a curve is one run, with one start and one order of the examples. Another seed would move it a little, "
+    "so small differences mean nothing.",
 )
-SEEDS = Term("Seeds", "a curve is the mean over runs that differ by chance alone, and its band is their range.")
+SEEDS = Term(
+    "Seeds", "a curve is the mean over runs that differ by chance alone, and its band is their range."
+)
 LOG = Term("Log", "on a logarithmic axis, equal steps are equal factors.")
 EXCESS = Term(
     "Mean excess cost",
-    "the mean over the epochs of an optimizer's training cost, less the lowest cost that any optimizer of the "
-    "chart reached: the area between its curve and that floor, divided by the epochs.",
+    "the mean over the epochs of an optimizer's training cost, less the lowest cost that any optimizer of "
+    "the chart reached: the area between its curve and that floor, divided by the epochs.",
 )
 THRESHOLD = Term(
     "Our threshold",

@@ -5,11 +5,16 @@ const number = (value) => Number(value).toPrecision(4).replace(/(\.\d*?)0+($|e)/
 for (const chart of document.querySelectorAll(".chart")) {
   const plot = chart.querySelector(".plot");
   const { data, layout, views, across } = JSON.parse(chart.querySelector("script").textContent);
-  const list = (chart.closest("[data-one-list]") || chart).querySelector("fieldset");
+  const home = chart.closest("[data-one-list]") || chart; // where its buttons and its list are
+  const list = home.querySelector("fieldset");
+  const xName = layout.xaxis.title.text;
   const hidden = new Set();
   const state = { view: layout.yaxis.type === "log" ? "log" : "linear", logX: layout.xaxis.type === "log", zoomed: false };
   const narrow = plot.clientWidth < NARROW;
-  if (narrow) layout.margin.r = 10;
+  if (narrow) Object.assign(layout, { height: 260, margin: { ...layout.margin, r: 10 } });
+  // In a grid, an axis is named once: at the left, and at the bottom.
+  if (matchMedia("(min-width: 75rem)").matches)
+    for (const each of chart.dataset.inner || "") layout[`${each}axis`].title.text = "";
   // On a touch screen a finger on a chart scrolls the page.
   layout.dragmode = matchMedia("(pointer: coarse)").matches ? false : "zoom";
 
@@ -40,7 +45,7 @@ for (const chart of document.querySelectorAll(".chart")) {
   plot.on("plotly_hover", ({ points }) => {
     for (const each of readouts()) each.textContent = "";
     const at = list.querySelector(".at");
-    if (at) at.textContent = `${layout.xaxis.title.text} ${number(points[0].x)}`;
+    if (at) at.textContent = `${xName} ${number(points[0].x)}`;
     for (const point of points) {
       const place = list.querySelector(`output[data-group="${point.data.legendgroup}"]`);
       const ends = point.customdata ? ` (seeds: ${number(point.customdata[0])} to ${number(point.customdata[1])})` : "";
@@ -57,11 +62,12 @@ for (const chart of document.querySelectorAll(".chart")) {
       show({});
     });
   }
-  const pressed = (name, on) => { const one = chart.querySelector(`[data-axis="${name}"]`); if (one) one.setAttribute("aria-pressed", on); };
-  for (const button of chart.querySelectorAll("button")) {
+  const pressed = (name, on) => { const one = home.querySelector(`[data-axis="${name}"]`); if (one) one.setAttribute("aria-pressed", on); };
+  for (const button of home.querySelectorAll("[data-axis]")) {
     button.addEventListener("click", () => {
-      const on = button.getAttribute("aria-pressed") === "false";
       const kind = button.dataset.axis;
+      // From the state, not the button: it may belong to several charts, and each changes it.
+      const on = kind === "xaxis" ? !state.logX : state.view !== (kind === "other" ? "other" : "log");
       if (kind === "xaxis") state.logX = on;
       else if (kind === "other") state.view = on ? "other" : "log";
       else state.view = on ? "log" : "linear";
