@@ -34,7 +34,7 @@ myst_heading_anchors = 3
 # Numbers of the explanations, computed now as their figures are drawn.
 myst_substitutions = explained.draw_all(Path(__file__).parent / "figures")
 # "auto" is a string, with quotes as in code.
-smartquotes = False
+smartquotes_action = "D"
 # A single backtick in a docstring is code, as in Markdown.
 default_role = "code"
 html_math_renderer = "mathml"
@@ -53,6 +53,7 @@ html_static_path = ["_static"]
 html_css_files = ["adamas.css"]
 html_copy_source = False
 html_show_sphinx = False
+html_show_copyright = False
 pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 html_theme_options = {

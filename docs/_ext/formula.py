@@ -224,7 +224,7 @@ def _product(x: Expression) -> str:
 
 
 def _where(condition: Expression, yes: Expression, no: Expression) -> tuple[int, str]:
-    rows = rf"{render(yes)} & {render(condition)} \\ {render(no)} & \text{{else}}"
+    rows = rf"{render(yes)} & \text{{if }} {render(condition)} \\ {render(no)} & \text{{else}}"
     return 5, rf"\begin{{cases}} {rows} \end{{cases}}"
 
 
