@@ -24,6 +24,7 @@ FLOORS = {
 ROOMS = {
     "__init__": 0,
     **dict.fromkeys(["_cache", "findings", "charts", "solvers"], 1),
+    "scales": 1.5,
     "datasets": 2,
     "problems": 3,
     "online_problems": 4,
