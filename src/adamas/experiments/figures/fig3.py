@@ -191,8 +191,7 @@ def _costs(title: str, size: Convolutional, curves: Variants) -> Chart:
         for name, each in curves.items()
         if ranking(each)
     ]
-    said = "; ".join(found)
-    cost = "training cost (mini-batch NLL)"
+    said, cost = "; ".join(found), "training cost (mini-batch NLL)"
     return Chart(title, size.note(), "epoch", cost, lines, whole_x=True, finding=said, clip=True)
 
 
