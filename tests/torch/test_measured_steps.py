@@ -190,9 +190,10 @@ def test_squares_beyond_float32_are_summed_all_the_same(size: float) -> None:
         assert found[key] == pytest.approx(value, rel=1e-4), key
 
 
-def test_gradients_that_are_not_finite_are_counted() -> None:
+@pytest.mark.parametrize("options", [{}, {"backend": "reference"}, {"state_format": "float8"}], ids=str)
+def test_gradients_that_are_not_finite_are_counted(options: dict[str, Any]) -> None:
     p = leaf(randn(300, 20))
-    opt = adamas.torch.Adam([p])
+    opt = adamas.torch.Adam([p], **options)
     watch = watched(opt)
     p.grad = randn(300, 20, seed=2)
     p.grad[7, :3] = torch.tensor([math.nan, math.inf, -math.inf])

@@ -42,7 +42,10 @@ def emit_step(
         gradual: whether each slot is signed, for rules whose state underflows gradually; see `_flushed`.
         measured: for a kernel that measures its step, the slot that is divided by, "" for none.
     """
-    measuring = None if measured is None else Measuring(formats, measured, in_blocks(formats))
+    measuring = None
+    if measured is not None:
+        gradient = value_of("g", formats["g"], False)
+        measuring = Measuring(formats, measured, gradient, in_blocks(formats))
     placeholders = [f"{k}_th" for k in range(len(ENVELOPE) + len(scalars))]
     taken = _identifiers(_step(title, "", formats, average, placeholders, stamp, gradual, measuring))
     s: list[str] = []

@@ -49,14 +49,15 @@ class Measuring:
     Args:
         formats: the format of each array.
         root: the slot that is divided by; "" for none.
+        gradient: the text of element k of the gradient.
         blocks: whether the elements are those of a block, of which the last may be copies.
     """
 
     # What the lines read of a tensor: where its chunk's numbers are, and `LIMITS`.
     arguments = ("sums", *LIMITS)
 
-    def __init__(self, formats: Mapping[str, Format], root: str, blocks: bool) -> None:
-        self._root, self._blocks = root, blocks
+    def __init__(self, formats: Mapping[str, Format], root: str, gradient: str, blocks: bool) -> None:
+        self._root, self._gradient, self._blocks = root, gradient, blocks
         self._word = "numpy.uint64" if real_of(formats) == "float64" else "numpy.uint32"
         self.head = [
             "largest = numpy.finfo(real).max",
@@ -86,7 +87,6 @@ class Measuring:
         live = "(k - first < count) & " if self._blocks else ""
         sums = {"gg": "raw_g * raw_g", "pp": "stored_p * stored_p", "dd": "unit * d * (unit * d)"}
         counts = {
-            "odd": "(not abs(raw_g) <= largest)",
             "zeros": "(raw_g == 0)",
             "still": "(d == 0) & (raw_g != 0)",
             "far": "(abs(d) >= reach)",
@@ -110,7 +110,12 @@ class Measuring:
     def last(self) -> list[str]:
         """After the elements of a piece."""
         largest = "from_float_bits(top)" if "64" in self._word else "xp.from_bits(top)"
+        elements = "range(first, first + count)" if self._blocks else "range(start, stop)"
         return [
+            # A square of a number that is not finite is not: where the sum is, there is none to count.
+            "if not gg <= largest:",
+            f"    for k in {elements}:",
+            f"        odd = tally(odd, not abs({self._gradient}) <= largest)",
             *(f"add_to(sums, {k}, {total})" for k, total in enumerate(_TOTALS)),
             f"raise_to(sums, {len(_TOTALS)}, {largest})",
         ]
