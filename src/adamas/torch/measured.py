@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..backends.numba import LIMITS
-from ..rules import Gauge
+from ..rules import Gauge, Rule
 from .conversion import sampled
 from .slots import find
 
@@ -20,8 +20,10 @@ __all__ = [
     "NO_LIMITS",
     "QUANTILES",
     "Measured",
+    "gauge_of",
     "limits_of",
     "measured_of",
+    "rate_of",
     "sample",
     "samples_of",
     "signals_of",
@@ -44,7 +46,7 @@ class Measured:
 
     Attributes:
         step: the number of the step, of those that the parameter has taken.
-        lr: the learning rate of its group, in the unit of the parameter for Adam.
+        lr: the learning rate of its group, in the unit of the parameter for Adam; 1 for a rule without one.
         elements: their number; a complex one is two.
         grad_norm: the 2-norm of the gradient, a loss scale divided out, before clipping.
         param_norm: that of the parameter after the step.
@@ -61,7 +63,8 @@ class Measured:
         signal: the quantiles `QUANTILES` of |m̂| / √v̂ over 32 runs of 8 elements, evenly spaced; None where
             the rule has not both.
         oldest_row: how many steps the row (index of dimension 0) that has longest had no gradient has had
-            none, as far as measured steps tell; None where all rows have one now.
+            none, as far as measured steps tell; None where all rows have one now, or it cannot be told: with
+            coupled weight decay, decays that change, or a rule without a slot that decays.
     """
 
     step: int
@@ -81,23 +84,52 @@ class Measured:
     oldest_row: int | None
 
 
-def _unit(lr: float) -> float:
-    """A power of two near 1 / lr: the factor on Δ whose squares then are numbers of float32."""
-    if not 1e-30 < abs(lr) < 1e30:
-        return 1.0
-    return 2.0 ** -round(math.log2(abs(lr)))
-
-
 # Those of a parameter that is left alone.
-NO_LIMITS = (math.inf, 0.0, 1.0)
+NO_LIMITS = (math.inf, 0.0)
 
 
-def limits_of(gauge: Gauge, lr: float) -> tuple[float, ...]:
+def gauge_of(rule: Rule, t: int) -> Gauge:
+    """How the state of a rule is read after step t; nothing of it where a correction of bias is 0.
+
+    Raises:
+        TypeError: its `gauge` cannot be used; the message says why.
+    """
+    name = type(rule).__name__
+    try:
+        gauge, first = rule.gauge(t), rule.gauge(1)
+    except ZeroDivisionError:
+        return Gauge()
+    except Exception as error:
+        raise TypeError(f"{name}.gauge({t}) raises {error!r}") from error
+    slots = rule.form().slots
+    for each in (gauge, first):
+        if not isinstance(each, Gauge):
+            raise TypeError(f"{name}.gauge returns a Gauge, not {each!r}")
+    for slot in (gauge.mean, gauge.root):
+        if slot is not None and slot not in slots:
+            raise TypeError(
+                f"{name}.gauge names the slot {slot!r}, and its slots are {', '.join(slots) or 'none'}"
+            )
+    if gauge.root not in (None, first.root):
+        raise TypeError(
+            f"{name}.gauge names the root {gauge.root!r} at step {t}, and {first.root!r} at step 1"
+        )
+    if not gauge.root_factor > 0:
+        raise TypeError(f"{name}.gauge has a root_factor of {gauge.root_factor!r}, and it is positive")
+    return gauge
+
+
+def rate_of(rule: Rule) -> float:
+    """The learning rate of a rule; 1 where it has none by this name."""
+    return float(getattr(rule, "lr", 1.0))
+
+
+def limits_of(gauge: Gauge) -> tuple[float, ...]:
     """`LIMITS` of a parameter."""
     reach = math.inf if gauge.bound is None else _AT_BOUND * abs(gauge.bound)
     hidden = 0.0 if gauge.root is None else gauge.hidden_below()
     # Where α is 0, every step is as long as the bound.
-    limits = {"reach": reach or math.inf, "hidden": hidden, "unit": _unit(lr)}
+    limits = {"reach": reach or math.inf, "hidden": hidden}
     return tuple(limits[name] for name in LIMITS)
 
 
@@ -128,7 +160,7 @@ def measured_of(
         elements,
         grad_norm=math.sqrt(gradient) * abs(unscale),
         param_norm=math.sqrt(parameter),
-        update_norm=math.sqrt(update) / _unit(lr),
+        update_norm=math.sqrt(update),
         largest_update=largest,
         nonfinite=int(nonfinite),
         zeros=int(zeros),
@@ -203,14 +235,21 @@ def sample(state: Mapping[str, Any], key: str, p: Tensor, signed: bool) -> Tenso
     run = _RUN if floats >= _SAMPLE else 1
     step = max(1, floats // _SAMPLE) * run
     shape = (min(_SAMPLE // run, floats // run), run)
-    if isinstance(held, Tensor) and held.dtype in _PLAIN:  # soon done: there may be hundreds
-        return held.as_strided(shape, (step, 1)).reshape(-1)
+    if isinstance(held, Tensor) and held.dtype in _PLAIN and _dense(held):  # soon done: there may be hundreds
+        return held.detach().as_strided(shape, (step, 1)).reshape(-1)
     found = find(state, key)
     if found is None:
         return None
     runs, within = (torch.arange(n, device="cpu") for n in shape)
     places = (step * runs[:, None] + within).reshape(-1)
     return torch.from_numpy(sampled(found, p, signed, places))
+
+
+def _dense(x: Tensor) -> bool:
+    """Whether a tensor has no gaps in memory."""
+    if x.is_contiguous():
+        return True
+    return 1 + sum((n - 1) * stride for n, stride in zip(x.shape, x.stride(), strict=True)) == x.numel()
 
 
 def sums_of(before: Tensor, p: Tensor, g: Tensor, root: Tensor | None, limits: Sequence[float]) -> Tensor:
@@ -222,13 +261,13 @@ def sums_of(before: Tensor, p: Tensor, g: Tensor, root: Tensor | None, limits: S
         root: the slot that is divided by, if its values can be read.
         limits: `LIMITS`.
     """
-    reach, hidden, unit = limits
+    reach, hidden = limits
     wide = torch.promote_types(p.dtype, torch.float32)
     p, before, g = (torch.view_as_real(x) if x.is_complex() else x for x in (p, before, g))
     p, before, g = p.to(wide.to_real()), before.to(wide.to_real()), g.to(wide.to_real())
     d = p - before
     zero = torch.zeros((), dtype=torch.float64, device=p.device)
-    squares = [torch.linalg.vector_norm(x, dtype=torch.float64) ** 2 for x in (g, p, unit * d)]
+    squares = [torch.linalg.vector_norm(x, dtype=torch.float64) ** 2 for x in (g, p, d)]
     counts = [
         (~g.isfinite()).sum(),
         (g == 0).sum(),

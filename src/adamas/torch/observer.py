@@ -14,9 +14,20 @@ from ..backends.numba import MEASURES
 from ..rules import Gauge, Rule
 from .gradients import dense_grad
 from .launchers import IDLE, Launcher, MeasuringLauncher, ParamState, StepScalars
-from .measured import NO_LIMITS, Measured, limits_of, measured_of, sample, samples_of, signals_of, sums_of
+from .measured import (
+    NO_LIMITS,
+    Measured,
+    gauge_of,
+    limits_of,
+    measured_of,
+    rate_of,
+    sample,
+    samples_of,
+    signals_of,
+    sums_of,
+)
 from .mesh import Spread
-from .options import Groups
+from .options import Groups, group_envelope
 from .shard_sums import add_up
 from .slots import find
 from .untouched import Untouched
@@ -50,7 +61,7 @@ class Observer:
 
     Args:
         groups: of the optimizer.
-        rule_of: the rule of a parameter, with the options of this step.
+        of: the rule and the group of a parameter, with the options of this step.
         unscale: the factor on all gradients, one over the loss scale.
         untouched: what remembers rows from one measured step to the next.
 
@@ -61,30 +72,26 @@ class Observer:
     def __init__(
         self,
         groups: Groups,
-        rule_of: Callable[[ParamState], Rule],
+        of: Callable[[ParamState], tuple[Rule, Mapping[str, Any]]],
         unscale: float,
         untouched: Untouched,
     ) -> None:
-        self._groups, self._rule_of, self._unscale = groups, rule_of, unscale
+        self._groups, self._of, self._unscale = groups, of, unscale
         self._untouched = untouched
         self.measured: dict[Tensor, Measured] = {}
         self._found: list[_Found] = []
+        self._readings: list[list[_Reading | None]] = []
 
-    def launch(
-        self,
-        launcher: Launcher,
-        members: Sequence[ParamState],
-        places: Sequence[int],
-        rows: Sequence[StepScalars],
-        grad_scale: float,
-    ) -> None:
-        """Let a launcher take its part of the step, and measure that.
+    def read(self, members: Sequence[ParamState], places: Sequence[int], rows: Sequence[StepScalars]) -> None:
+        """Find how the parameters of a launcher are read, before anything has changed.
 
         Args:
-            launcher, members: the launcher, and its parameters.
-            places: the row of each, `IDLE` for one that it leaves alone.
+            members: the parameters; of the launcher that is launched first before those of the next.
+            places: the row of each, `IDLE` for one that is left alone.
             rows: those of the step.
-            grad_scale: as of `Launcher.launch`.
+
+        Raises:
+            TypeError: the gauge of a rule cannot be used.
         """
         of_row: dict[int, _Reading | None] = {IDLE: None}
         readings: list[_Reading | None] = []
@@ -95,6 +102,16 @@ class Observer:
             if place not in of_row:
                 of_row[place] = self._reading(member, rows[place][3])
             readings.append(of_row[place])
+        self._readings.append(readings)
+
+    def launch(self, launcher: Launcher, members: Sequence[ParamState], grad_scale: float) -> None:
+        """Let the next launcher take its part of the step, and measure that.
+
+        Args:
+            launcher, members: the launcher, and its parameters.
+            grad_scale: as of `Launcher.launch`.
+        """
+        readings = self._readings.pop(0)
         if not launcher.measures:
             self._around(lambda: launcher.launch(grad_scale), members, readings)
             return
@@ -194,20 +211,16 @@ class Observer:
         if len(shape) < 2 or not shape[0] or zeros < shape[1:].numel() or member.whole_grad is not None:
             return None
         g = dense_grad(_grad(member).detach(), takes_sparse=True)
-        rule, state = self._rule_of(member), self._state(member)
-        return self._untouched.oldest(member.p, g, rule, reading.step, state, reading.keys)
+        rule, group = self._of(member)
+        if group_envelope(group)[1] != 0:  # coupled decay is added to m as a gradient is
+            return None
+        return self._untouched.oldest(member.p, g, rule, reading.step, self._state(member), reading.keys)
 
     def _reading(self, member: ParamState, t: int) -> _Reading:
-        rule = self._rule_of(member)
-        gauge, slots = rule.gauge(t), rule.form().slots
-        for slot in (gauge.mean, gauge.root):
-            if slot is not None and slot not in slots:
-                raise TypeError(
-                    f"{type(rule).__name__}.gauge names the slot {slot!r}, and its slots are "
-                    f"{', '.join(slots) or 'none'}"
-                )
-        keys = dict(zip(slots, self._groups.slot_keys(rule), strict=True))
-        return _Reading(t, rule.lr, gauge, limits_of(gauge, rule.lr), keys)
+        rule, _ = self._of(member)
+        gauge = gauge_of(rule, t)
+        keys = dict(zip(rule.form().slots, self._groups.slot_keys(rule), strict=True))
+        return _Reading(t, rate_of(rule), gauge, limits_of(gauge), keys)
 
     def _taken(self, member: ParamState) -> int:
         """How many steps a parameter has taken; 0 where they are not counted."""

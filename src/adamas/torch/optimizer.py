@@ -272,6 +272,7 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
         super().__setstate__(whole)
         self._info = None
         self._plan = None
+        self._forget_measured()
         keep_window(self.param_groups, self.options.skip_spikes is not None)
         for group in self.param_groups:
             for name, value in self.defaults.items():

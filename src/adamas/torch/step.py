@@ -227,7 +227,7 @@ class Plan:
         self._rules_now = self._rules
         observer = None
         if measured is not None:
-            observer = Observer(self.groups, self._rule_of_member, unscale, measured)
+            observer = Observer(self.groups, self._rule_and_group, unscale, measured)
         words = None
         if self._norm.needed or found_inf is not None:
             words, found_inf = self._norm.measure(found_inf)
@@ -241,17 +241,20 @@ class Plan:
             rows = self._rows.next(self._counters, self._rules, self._envelopes)
             for launcher in self._launchers:
                 launcher.stage(rows)
+            if observer is not None:
+                members = [self._members[part] for part in self._slices]
+                for here, places in reversed(list(zip(members, self._places, strict=True))):
+                    observer.read(here, places, rows)
             # Kernels last: the other launchers run code that may raise.
             for k in reversed(range(len(self._launchers))):
                 if observer is None:
                     self._launchers[k].launch(scale)
                 else:
-                    members = self._members[self._slices[k]]
-                    observer.launch(self._launchers[k], members, self._places[k], rows, scale)
+                    observer.launch(self._launchers[k], members[k], scale)
                 self._made = []
+            self._counters.advance(rows)
             if observer is not None:
                 observer.finish(self._all_shards)
-            self._counters.advance(rows)
             self._made = []
         for launcher in self._launchers:
             launcher.unbind()
@@ -281,10 +284,11 @@ class Plan:
         if measured is not None:
             self._rules_now = list(map(rule_of, self.groups.param_groups))
             unscale = 1.0 if scale is None else 1 / float(scale)
-            observer = Observer(self.groups, self._rule_of_member, unscale, measured)
+            observer = Observer(self.groups, self._rule_and_group, unscale, measured)
             observer.around(lambda: on_device.run(self._norm.wanted, scale, found_inf), self._members)
             observer.finish(self._all_shards)
-            info, self.measured = on_device.info, observer.measured
+            info = on_device.info
+            self.measured = {} if info.read().skipped else observer.measured
         else:
             info = on_device.run(self._norm.wanted, scale, found_inf)
         self._made = []
@@ -292,10 +296,10 @@ class Plan:
             launcher.unbind()
         return info
 
-    def _rule_of_member(self, member: ParamState) -> Rule:
-        """The rule of the group of a parameter, with its options as they are."""
+    def _rule_and_group(self, member: ParamState) -> tuple[Rule, Mapping[str, Any]]:
+        """The rule and the group of a parameter, with the options as they are."""
         k = self._group_of[id(member.p)]
-        return self._rules_now[k]
+        return self._rules_now[k], self.groups.param_groups[k]
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.

@@ -29,9 +29,10 @@ _COARSE = 0.1
 
 @dataclass(eq=False)
 class _Rows:
-    """What is remembered of one parameter: the step, sums of the slot in rows, and the last touch of each."""
+    """What is remembered of a parameter: step, decay, sums of the slot in rows, and each row's last touch."""
 
     step: int
+    factor: float
     sums: Tensor
     touched: Tensor
 
@@ -45,7 +46,9 @@ class Untouched:
     def oldest(
         self, p: Tensor, g: Tensor, rule: Rule, t: int, state: Mapping[str, Any], keys: Mapping[str, str]
     ) -> int | None:
-        """The steps since the row that has longest had no gradient had one; None where all have one now.
+        """The steps since the row that has longest had no gradient had one; None where none is without.
+
+        None too where state does not tell: no slot decays, or not as it did at the last measured step.
 
         Args:
             p: the parameter.
@@ -56,14 +59,15 @@ class Untouched:
         """
         if g.dim() < 2 or g.shape[0] < 2 or g.shape[1:].numel() == 0:
             return None
-        idle = (g == 0).flatten(1).all(1)
+        idle = ~(g != 0).flatten(1).any(1)
+        before = self._rows.pop(p, None)
+        if not bool(idle.any()):
+            return None
         slot = _decaying(p, rule, t, state, keys)
-        if slot is None or not bool(idle.any()):
-            self._rows.pop(p, None)
-            return int(bool(idle.any())) or None
+        if slot is None or (before is not None and before.factor != slot[1]):
+            return None
         values, factor, rounding = slot
-        sums = values.detach().abs().flatten(1).sum(1, dtype=torch.float64)
-        before = self._rows.get(p)
+        sums = torch.linalg.vector_norm(values.detach().flatten(1), ord=1, dim=1)
         if before is None or before.step >= t or before.sums.shape != sums.shape:
             # What has never been touched has state of zeros; of the others no more is known than this step.
             touched = torch.where(sums == 0, 0, t - 1)
@@ -71,7 +75,7 @@ class Untouched:
             left = before.sums * factor ** (t - before.step) * (1 + rounding)
             touched = torch.where(sums <= left, before.touched, t - 1)
         touched = torch.where(idle, touched, t)
-        self._rows[p] = _Rows(t, sums, touched)
+        self._rows[p] = _Rows(t, factor, sums, touched)
         return t - int(touched.min())
 
 

@@ -14,7 +14,7 @@ from .._columns import real_of
 __all__ = ["LIMITS", "MEASURES", "PIECE", "USED", "Measuring"]
 
 # What is measured of a tensor, float64 each: sums of squares of the gradient, of the parameter and of its
-# change Δ times `unit`; the sum of the slot that is divided by; how many elements have a gradient that is not
+# change Δ; the sum of the slot that is divided by; how many elements have a gradient that is not
 # finite, a gradient of zero, a gradient and Δ = 0, |Δ| of a limit or more, that slot below a limit; and the
 # largest |Δ|.
 MEASURES = (
@@ -32,9 +32,8 @@ MEASURES = (
 # The variables of these.
 _TOTALS = ("gg", "pp", "dd", "vv", "odd", "zeros", "still", "far", "faint")
 
-# What a measuring kernel is told of a tensor: the limits of |Δ| and of the slot that is divided by, and the
-# factor on Δ that brings its square into the range of float32.
-LIMITS = ("reach", "hidden", "unit")
+# What a measuring kernel is told of a tensor: the limits of |Δ| and of the slot that is divided by.
+LIMITS = ("reach", "hidden")
 
 # The import of what the lines use.
 USED = "from adamas.backends.numba.measuring import *"
@@ -69,14 +68,17 @@ class Measuring:
         """Before the elements of a chunk."""
         return [
             f"sums = int_at(job, 8) + {8 * len(MEASURES)} * chunk",
-            *(f"{name} = limit_at(int_at(job, 9), 3 * tensor + {k})" for k, name in enumerate(LIMITS)),
+            *(
+                f"{name} = limit_at(int_at(job, 9), {len(LIMITS)} * tensor + {k})"
+                for k, name in enumerate(LIMITS)
+            ),
         ]
 
     @property
     def first(self) -> list[str]:
         """Before the elements of a piece."""
         return [
-            "gg, pp, dd, vv = real(0), real(0), real(0), real(0)",
+            "gg, pp, dd, vv = real(0), real(0), 0.0, real(0)",
             "odd, zeros, still, far, faint = NONE, NONE, NONE, NONE, NONE",
             f"top = {self._word}(0)",
         ]
@@ -85,7 +87,11 @@ class Measuring:
     def each(self) -> list[str]:
         """After an element has changed; a new parameter is read as it is stored."""
         live = "(k - first < count) & " if self._blocks else ""
-        sums = {"gg": "raw_g * raw_g", "pp": "stored_p * stored_p", "dd": "unit * d * (unit * d)"}
+        sums = {
+            "gg": "raw_g * raw_g",
+            "pp": "stored_p * stored_p",
+            "dd": "numpy.float64(d) * numpy.float64(d)",
+        }
         counts = {
             "zeros": "(raw_g == 0)",
             "still": "(d == 0) & (raw_g != 0)",
@@ -95,7 +101,10 @@ class Measuring:
             sums["vv"] = f"new_{self._root}"
             counts["faint"] = f"(new_{self._root} < hidden)"
         if live:
-            sums = {name: f"where(k - first < count, {x}, real(0))" for name, x in sums.items()}
+            sums = {
+                name: f"where(k - first < count, {x}, {'0.0' if name == 'dd' else 'real(0)'})"
+                for name, x in sums.items()
+            }
         bits = "float_bits(d) & MAGNITUDE" if "64" in self._word else "xp.bits(d) & numpy.uint32(0x7FFFFFFF)"
         return [
             "d = stored_p - old_p",

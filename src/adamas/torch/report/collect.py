@@ -78,7 +78,7 @@ def report_of(
                 "measured": here,
                 "reading": read(p, request, count) if reads and here is None else Reading(),
             }
-            if before:
+            if before and before[index].frozen == (not p.requires_grad):
                 params.append(
                     dataclasses.replace(before[index], name=name, frozen=not p.requires_grad, **fields)
                 )
@@ -129,7 +129,17 @@ def _number(option: Any) -> float | None:
 def _options(group: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a group, those that every optimizer of its class has first."""
     keys = dict.fromkeys([*(key for key in defaults if key in group), *group])
-    return {key: group[key] for key in keys if key not in ("params", "param_names", WINDOW_KEY)}
+    own = {key: group[key] for key in keys if key not in ("params", "param_names", WINDOW_KEY)}
+    # As they are now: a tensor may be filled later.
+    return {key: _value_now(value) for key, value in own.items()}
+
+
+def _value_now(value: Any) -> Any:
+    """An option that no later change reaches."""
+    if isinstance(value, (tuple, list)):
+        return type(value)(map(_value_now, value)) if type(value) in (tuple, list) else value
+    known = isinstance(value, Tensor) and value.numel() == 1 and not value.is_meta and not is_fake(value)
+    return value.item() if known else value
 
 
 def _differing(options: Sequence[Mapping[str, Any]]) -> set[str]:

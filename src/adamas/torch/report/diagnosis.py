@@ -65,9 +65,10 @@ def _values(e: Evidence) -> dict[str, str]:
 def _nonfinite(e: Evidence) -> _Found:
     if names := e.of_measured(lambda m: m.nonfinite > 0):
         first = next(p for p in e.measured[-1].params if p.label == names[0])
-        count = first.measured.nonfinite if first.measured else 0
+        m = first.measured
+        assert m is not None
         whole = (
-            f"{count:,} of {first.elements:,} elements of {names[0]}, the first of {len(names)} parameters"
+            f"{m.nonfinite:,} of {m.elements:,} elements of {names[0]}, the first of {len(names)} parameters"
         )
         return names, f"The gradient is not finite: {whole}."
     if names := e.of_measured(lambda m: not math.isfinite(m.param_norm)):
@@ -166,7 +167,7 @@ def _stuck(e: Evidence) -> _Found:
 
 def _accumulating(e: Evidence) -> _Found:
     steps = [e.since(t) for t in e.totals]
-    if len(steps) < 5 or steps[0] < 1 or steps[-1] < 4 * steps[0]:
+    if len(steps) < 5 or min(steps) < 1 or steps[-1] < 4 * steps[0]:
         return None
     slopes = [t.grad / step for t, step in zip(e.totals, steps, strict=True)]
     # A sum of gradients keeps its direction; where a rule does not tell, it has to be closer to the line.

@@ -7,7 +7,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from ..measured import Measured
+from ..options import as_float
 from .totals import Total
 from .values import ParamReport, Report
 
@@ -89,4 +92,4 @@ def second_decay(options: Mapping[str, Any]) -> float | None:
     found = (
         betas[-1] if betas else next((options[k] for k in ("beta2", "alpha", "rho") if k in options), None)
     )
-    return None if found is None else float(found)
+    return as_float(found) if isinstance(found, (int, float, Tensor)) else None

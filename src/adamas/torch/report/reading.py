@@ -8,7 +8,7 @@ from torch.nn.parameter import is_lazy
 
 from .._compat import is_distributed, is_fake
 from ..launchers import Request
-from ..measured import sample, signals_of
+from ..measured import gauge_of, sample, signals_of
 from .values import Reading
 
 __all__ = ["read"]
@@ -24,7 +24,7 @@ def read(p: Tensor, request: Request, count: int | None) -> Reading:
     if not state or count == 0:
         return Reading(norm)
     keys = dict(zip(request.rule.form().slots, request.slot_keys, strict=True))
-    gauge = request.rule.gauge(count or 1)
+    gauge = gauge_of(request.rule, count or 1)
     m, v = (
         None if slot is None else sample(state, keys[slot], here, signed)
         for slot, signed in ((gauge.mean, True), (gauge.root, False))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..measured import Measured
 from ..options import Groups
+from ..untouched import Untouched
 from .collect import report_of
 from .diagnosis import diagnose
 from .values import Report
@@ -23,6 +24,7 @@ class Reporting(torch.optim.Optimizer):
     """The part of an optimizer that says what it does."""
 
     _measured: Mapping[Tensor, Measured]
+    _untouched: Untouched | None
     _watch: Watches | None
     _in_backward: Any
     _groups: Any
@@ -85,10 +87,16 @@ class Reporting(torch.optim.Optimizer):
         _check_model(model)
         if self._in_backward is not None:
             raise RuntimeError("steps in the backward pass are not measured: remove() that before watch()")
-        watches = self._watch or Watches(self._reported(model, {}, reads=True))
+        watches = self._watch or Watches(self, self._reported(model, {}, reads=True))
         made = watches.add(every, to, model)
         self._watch = watches
         return made
+
+    def _forget_measured(self) -> None:
+        """Begin anew after state was loaded: what was measured before is of another course."""
+        self._measured, self._untouched = {}, None
+        if self._watch is not None:
+            self._watch.stale = True
 
     def _reported(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import inspect
 import io
 import json
 import os
@@ -29,16 +30,27 @@ def sink_of(to: Any) -> Sink | None:
     if to is None:
         return None
     if isinstance(to, (str, os.PathLike)):
-        return _file(Path(to))
+        return _file(Path(to).absolute())
     if callable(getattr(to, "add_scalar", None)):
         return lambda report: _scalars(report, to.add_scalar)
-    if callable(getattr(to, "log", None)) and not hasattr(to, "getLogger") and not hasattr(to, "handlers"):
+    if _logs(getattr(to, "log", None)) and not hasattr(to, "getLogger") and not hasattr(to, "handlers"):
         return lambda report: to.log(_named(report) | {"adamas/step": report.step})
     if callable(to):
         return to  # type: ignore[no-any-return]
     raise TypeError(
         f"to must be a function that takes a report, a SummaryWriter, a run of wandb, or a path, got {to!r}"
     )
+
+
+def _logs(log: Any) -> bool:
+    """Whether a method takes one dictionary: another's `log(name, value)` does not."""
+    if not callable(log):
+        return False
+    try:
+        inspect.signature(log).bind({})
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _named(report: Report) -> dict[str, float]:

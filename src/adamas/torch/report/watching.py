@@ -62,22 +62,34 @@ def _none() -> None:
     """A reference to nothing."""
 
 
+def _shapes(optimizer: Any) -> list[tuple[int, Any]]:
+    """Which parameters there are, of which shapes."""
+    return [(id(p), p.shape) for group in optimizer.param_groups for p in group["params"]]
+
+
 class Watches:
     """All watches of an optimizer, what they have seen, and of what they have warned.
 
     An optimizer asks `due` before each step, and calls `take` after one that was measured.
 
+    Args:
+        optimizer: the optimizer.
+        start: its report.
+
     Attributes:
         start: the report of the beginning.
+        stale: whether state has been loaded since the last report.
         seen: the last reports, from the oldest to the newest.
         taken: the number of the step that was measured last, from the beginning on.
     """
 
-    def __init__(self, start: Report) -> None:
+    def __init__(self, optimizer: Any, start: Report) -> None:
         self.start = start
         self._each: list[Watch] = []
         self.seen: deque[Report] = deque(maxlen=MEMORY)
         self.taken = self._asked = 0
+        self.stale = False
+        self._ids = _shapes(optimizer)
         self._told: set[str] = set()
         # The plan of the last report: as long as it holds, parameters and formats are those of then.
         self._plan: Callable[[], Any] = _none
@@ -123,14 +135,27 @@ class Watches:
         for each in due:
             each._since = 0
         plan = optimizer._plan
+        ids = _shapes(optimizer)
+        if self.stale or ids != self._ids:
+            self.seen.clear()
         same = self.seen and plan is not None and self._plan() is plan
         settled = self.seen[-1] if same else None
         self._plan = weakref.ref(plan) if plan is not None else _none
         self.seen.append(report := optimizer._reported(self.model, measured, reads=False, settled=settled))
+        if (
+            self.stale or ids != self._ids
+        ):  # what was seen before is of other parameters, or of another course
+            self.start, self.stale, self._ids = report, False, ids
         report = dataclasses.replace(report, warnings=diagnose(self.seen, self.start))
+        failures = []
         for each in due:
-            if each._sink is not None:
-                each._sink(report)
+            try:
+                if each._sink is not None:
+                    each._sink(report)
+            except Exception as error:  # the others get theirs first
+                failures.append(error)
+        if failures:
+            raise failures[0]
         for found in report.warnings:
             if found.kind not in self._told:
                 self._told.add(found.kind)
