@@ -26,7 +26,7 @@ from adamas.backends.numba import (
     job,
     kernel,
     machine,
-    slices,
+    toolbox,
     vector_bits,
 )
 from adamas.backends.numba.kernel import compile_norm
@@ -115,7 +115,7 @@ def test_without_fused_instructions_the_norm_is_the_same(
 ) -> None:
     values = np.random.default_rng(0).standard_normal(20_000).astype(np.float32)
     compiled = compile_norm("float32")
-    monkeypatch.setattr(slices, "fuses", lambda: False)
+    monkeypatch.setattr(toolbox, "fuses", lambda: False)
     step = fresh(compiled.path, tmp_path).step
     assert "fma" not in step.inspect_llvm()
     monkeypatch.setattr(job, "compile_norm", lambda g: replace(compiled, address=step.address, owner=step))
