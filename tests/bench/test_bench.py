@@ -185,8 +185,6 @@ def test_ours_is_a_step_of_adamas_and_theirs_is_not_ours(name: str, turns: Turns
                 contenders[side]()
                 ours_too = name in ("rules", "report")  # which compare ours with ours
                 assert stepped == [side == "ours" or ours_too]
-                    side == "ours" or name in ("rules", "report")
-                ]  # which compare ours with ours
     finally:
         hook.remove()
 
