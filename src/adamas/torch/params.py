@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-from ._compat import is_flat
+from ._compat import is_flat, local_tensor
 from .gradients import check_grad
 from .host import Master
-from .launchers import Member
+from .launchers import Member, ParamState
 from .mesh import check_grad_placements, local, spread_of
 from .options import Groups
 
-__all__ = ["check_params", "member_of"]
+__all__ = ["check_params", "localize", "member_of"]
 
 
 def member_of(p: Tensor, groups: Groups) -> Member:
@@ -76,3 +76,21 @@ def _raise_shared(found: Sequence[tuple[int, Member]]) -> None:
                 f"keep it in one of them"
             )
         seen[id(p)] = k
+
+
+def localize(shards: Iterable[tuple[int, ParamState]], grads: list[Tensor | None]) -> bool:
+    """Replace the gradients of DTensors by those of their shards; False where a shard is another one.
+
+    Args:
+        shards: the members that are shards, and their places among the gradients.
+        grads: the gradients.
+    """
+    for n, member in shards:
+        g = grads[n]
+        if local_tensor(member.p) is not member.local:
+            return False
+        if g is not None:
+            grads[n] = here = member.local_grad(g)
+            if here.dtype != g.dtype:
+                return False
+    return True

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import operator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import repeat
+
+from torch import Tensor
 
 from .counters import Counters, Selection
 from .device_counters import DeviceCounters
 from .launchers import IDLE
 
-__all__ = ["Selections"]
+__all__ = ["Selections", "any_given", "mask_of"]
 
 # Sets of active members that are remembered.
 _REMEMBERED = 16
@@ -57,3 +61,13 @@ class Selections:
         rows = counted.rows + [0 if on else IDLE for on in mask[self._counted :]]
         resting = [place for place, on in enumerate(mask) if not on]
         return _Known(counted, resting, [tuple(rows[part]) for part in self._slices])
+
+
+def mask_of(grads: Sequence[Tensor | None]) -> bytes:
+    """Which gradients there are, a byte each."""
+    return bytes(map(operator.is_not, grads, repeat(None)))
+
+
+def any_given(grads: Iterable[Tensor | None]) -> bool:
+    """Whether there is any gradient."""
+    return any(map(operator.is_not, grads, repeat(None)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, repeat
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..backends import exact, same_kernel, uses_names, watch
 from ..rules import Rule
-from ._compat import is_fake, local_tensor
+from ._compat import is_fake
 from .counters import Counters
 from .device_counters import DeviceCounters
 from .device_info import DeviceInfo
@@ -23,10 +23,10 @@ from .launchers import ParamState, Request
 from .measured import Measured
 from .observer import Observer
 from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant, values_of
-from .params import check_params, member_of
+from .params import check_params, localize, member_of
 from .placement import Made, place
 from .rows import Rows
-from .selections import Selections
+from .selections import Selections, any_given, mask_of
 from .skips import reason_to_skip, record
 from .untouched import Untouched
 
@@ -141,7 +141,7 @@ class Plan:
             or list(map(len, param_groups)) != self._sizes
             or not all(map(operator.is_, map(_params_of, param_groups), self._lists))
             or not all(map(operator.is_, chain.from_iterable(self._watched), self._found))
-            or (self._idle and _any_given(map(_grad, self._idle)))
+            or (self._idle and any_given(map(_grad, self._idle)))
             or self._counters.modified_externally()
             or (self._watches and not all(map(operator.call, self._watches)))
         ):
@@ -156,33 +156,21 @@ class Plan:
             if changed and not self._read_options(k, group, options, optimizer.rule_of):
                 return False
         grads = list(map(_grad, self._params))
-        if self._shards and not self._localize(grads):
+        if self._shards and not localize(self._shards, grads):
             return False
         if (
             self._mask is None
-            or (self._resting and _any_given(map(grads.__getitem__, self._resting)))
+            or (self._resting and any_given(map(grads.__getitem__, self._resting)))
             or (self._counters.shared and self._counters.read_shared())
         ):
-            self._select(_mask(grads))
+            self._select(mask_of(grads))
         if self._only.bind(grads) if self._only is not None else self._bind_launchers(grads):
             return True
-        mask = _mask(grads)
+        mask = mask_of(grads)
         if mask == self._mask:
             return False
         self._select(mask)
         return self._bind_launchers(grads)
-
-    def _localize(self, grads: list[Tensor | None]) -> bool:
-        """Replace the gradients of DTensors by those of their shards; False where a shard is another one."""
-        for n, member in self._shards:
-            g = grads[n]
-            if local_tensor(member.p) is not member.local:
-                return False
-            if g is not None:
-                grads[n] = here = member.local_grad(g)
-                if here.dtype != g.dtype:
-                    return False
-        return True
 
     def _bind_launchers(self, grads: list[Tensor | None]) -> bool:
         return all(
@@ -224,10 +212,7 @@ class Plan:
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
             measured: what remembers rows between measured steps, if this is one.
         """
-        self._rules_now = self._rules
-        observer = None
-        if measured is not None:
-            observer = Observer(self.groups, self._rule_and_group, unscale, measured)
+        observer = self._observer(measured, unscale, self._rules)
         words = None
         if self._norm.needed or found_inf is not None:
             words, found_inf = self._norm.measure(found_inf)
@@ -282,9 +267,9 @@ class Plan:
         self._norm.gather()
         self.measured = {}
         if measured is not None:
-            self._rules_now = list(map(rule_of, self.groups.param_groups))
             unscale = 1.0 if scale is None else 1 / float(scale)
-            observer = Observer(self.groups, self._rule_and_group, unscale, measured)
+            observer = self._observer(measured, unscale, list(map(rule_of, self.groups.param_groups)))
+            assert observer is not None
             observer.around(lambda: on_device.run(self._norm.wanted, scale, found_inf), self._members)
             observer.finish(self._all_shards)
             info = on_device.info
@@ -296,10 +281,14 @@ class Plan:
             launcher.unbind()
         return info
 
-    def _rule_and_group(self, member: ParamState) -> tuple[Rule, Mapping[str, Any]]:
-        """The rule and the group of a parameter, with the options as they are."""
-        k = self._group_of[id(member.p)]
-        return self._rules_now[k], self.groups.param_groups[k]
+    def _observer(self, measured: Untouched | None, unscale: float, rules: Sequence[Rule]) -> Observer | None:
+        """What measures a step, if it is measured, by the rules of the groups as they are."""
+
+        def of(member: ParamState) -> tuple[Rule, Mapping[str, Any]]:
+            k = self._group_of[id(member.p)]
+            return rules[k], self.groups.param_groups[k]
+
+        return None if measured is None else Observer(self.groups, of, unscale, measured)
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
@@ -318,12 +307,3 @@ class Plan:
         """The norm of all gradients, and the factor that clips it."""
         norm = exact.root(words) * unscale
         return norm, self._clip_factor(norm)
-
-
-def _mask(grads: Sequence[Tensor | None]) -> bytes:
-    """Which gradients there are, a byte each."""
-    return bytes(map(operator.is_not, grads, repeat(None)))
-
-
-def _any_given(grads: Iterable[Tensor | None]) -> bool:
-    return any(map(operator.is_not, grads, repeat(None)))
