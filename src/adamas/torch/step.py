@@ -212,7 +212,7 @@ class Plan:
             found_inf: whether GradScaler has found a gradient that is not finite; None without one.
             measured: what remembers rows between measured steps, if this is one.
         """
-        observer = self._observer(measured, unscale, self._rules)
+        observer = None if measured is None else self._observer(measured, unscale, self._rules)
         words = None
         if self._norm.needed or found_inf is not None:
             words, found_inf = self._norm.measure(found_inf)
@@ -269,7 +269,6 @@ class Plan:
         if measured is not None:
             unscale = 1.0 if scale is None else 1 / float(scale)
             observer = self._observer(measured, unscale, list(map(rule_of, self.groups.param_groups)))
-            assert observer is not None
             observer.around(lambda: on_device.run(self._norm.wanted, scale, found_inf), self._members)
             observer.finish(self._all_shards)
             info = on_device.info
@@ -281,14 +280,14 @@ class Plan:
             launcher.unbind()
         return info
 
-    def _observer(self, measured: Untouched | None, unscale: float, rules: Sequence[Rule]) -> Observer | None:
-        """What measures a step, if it is measured, by the rules of the groups as they are."""
+    def _observer(self, measured: Untouched, unscale: float, rules: Sequence[Rule]) -> Observer:
+        """What measures a step, by the rules of the groups as they are."""
 
         def of(member: ParamState) -> tuple[Rule, Mapping[str, Any]]:
             k = self._group_of[id(member.p)]
             return rules[k], self.groups.param_groups[k]
 
-        return None if measured is None else Observer(self.groups, of, unscale, measured)
+        return Observer(self.groups, of, unscale, measured)
 
     def rollback(self) -> bool:
         """Delete the state allocated for a step that was skipped or raised; whether there was any.
