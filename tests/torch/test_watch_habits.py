@@ -212,3 +212,12 @@ def test_a_logger_of_names_and_values_is_refused() -> None:
 
     with pytest.raises(TypeError, match="to must be"):
         Adam([leaf(randn(3))]).watch(to=Module())
+
+
+def test_a_model_without_shapes_yet_is_watched() -> None:
+    model = torch.nn.Sequential(torch.nn.LazyLinear(4), torch.nn.Linear(4, 1))
+    opt = Adam(model.parameters())
+    opt.watch(every=1, model=model)
+    model(randn(3, 5)).square().sum().backward()
+    opt.step()
+    assert all(param.measured is not None for param in opt.report().params)

@@ -267,7 +267,7 @@ class Plan:
         self._norm.gather()
         self.measured = {}
         if measured is not None:
-            unscale = 1.0 if scale is None else 1 / float(scale)
+            unscale = 1.0 if scale is None else 1 / (float(scale) or 1.0)
             observer = self._observer(measured, unscale, list(map(rule_of, self.groups.param_groups)))
             observer.around(lambda: on_device.run(self._norm.wanted, scale, found_inf), self._members)
             observer.finish(self._all_shards)

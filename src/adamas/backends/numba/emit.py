@@ -169,7 +169,7 @@ def _body(
         "bits = scattered(block_key, k - first)" if blocks else "bits = mixed(counter, key)",
         f"p = {value_of('p', formats['p'], packed)}",
         f"pull = where({decay} != 0, {decay} * p, real(0))",
-        # Of two products in one sum, which is contracted would be chance.
+        # Where a sum has two products, which one is contracted would be chance.
         f"g = fused({scale}, {value_of('g', formats['g'], packed)}, pull)",
         f"{results} = update({', '.join([f'{factor} * p', 'g', *values, *scalars])})",
     ]

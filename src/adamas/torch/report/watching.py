@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from ..measured import Measured
 from .diagnosis import MEMORY, diagnose
@@ -63,8 +64,9 @@ def _none() -> None:
 
 
 def _shapes(optimizer: Any) -> list[tuple[int, Any]]:
-    """Which parameters there are, of which shapes."""
-    return [(id(p), p.shape) for group in optimizer.param_groups for p in group["params"]]
+    """Which parameters there are, of which shapes; None for one that has none yet."""
+    every = (p for group in optimizer.param_groups for p in group["params"])
+    return [(id(p), None if is_lazy(p) else p.shape) for p in every]
 
 
 class Watches:
@@ -136,15 +138,15 @@ class Watches:
             each._since = 0
         plan = optimizer._plan
         ids = _shapes(optimizer)
-        if self.stale or ids != self._ids:
+        # What was seen before is of other parameters, or of another course of training.
+        anew = self.stale or ids != self._ids
+        if anew:
             self.seen.clear()
         same = self.seen and plan is not None and self._plan() is plan
         settled = self.seen[-1] if same else None
         self._plan = weakref.ref(plan) if plan is not None else _none
         self.seen.append(report := optimizer._reported(self.model, measured, reads=False, settled=settled))
-        if (
-            self.stale or ids != self._ids
-        ):  # what was seen before is of other parameters, or of another course
+        if anew:
             self.start, self.stale, self._ids = report, False, ids
         report = dataclasses.replace(report, warnings=diagnose(self.seen, self.start))
         failures = []
