@@ -15,7 +15,8 @@ from typing import IO, Any, Self
 
 FIGURE = """
 from adamas.experiments.figures import Figure
-from adamas.experiments.figures._training import Claim, Comparison, Grid, TrainingPanel
+from adamas.experiments.figures._compare import Claim, Comparison
+from adamas.experiments.figures._training import Grid, TrainingPanel
 from gate import SGD, Adam
 
 

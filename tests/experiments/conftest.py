@@ -18,7 +18,8 @@ from adamas.cli import app
 from adamas.experiments import claims, figures
 from adamas.experiments.charts import View
 from adamas.experiments.figures import Figure
-from adamas.experiments.figures._training import Claim, Comparison, Grid, TrainingPanel
+from adamas.experiments.figures._compare import Claim, Comparison
+from adamas.experiments.figures._training import Grid, TrainingPanel
 from adamas.experiments.records.store import Store
 from adamas.rules import SGD, Adam
 

@@ -9,7 +9,8 @@ import pytest
 from adamas._tools import modules
 from adamas.experiments import ExperimentError, figures, findings
 from adamas.experiments.figures import Figure
-from adamas.experiments.figures._training import Claim, Comparison, Curve, Grid, TrainingPanel
+from adamas.experiments.figures._compare import Claim, Comparison, Curve
+from adamas.experiments.figures._training import Grid, TrainingPanel
 from adamas.experiments.findings import Finding
 from adamas.experiments.reports import matplotlib
 from adamas.experiments.runs.training import Training

@@ -149,7 +149,8 @@ def test_a_figure(scratch: Scratch) -> None:
         from adamas.rules import Adam, Lion
 
         from . import Figure
-        from ._training import Claim, Comparison, Grid, TrainingPanel
+        from ._compare import Claim, Comparison
+        from ._training import Grid, TrainingPanel
 
         GRIDS = {"Lion": Grid([Lion(lr=1e-3)]), "Slow Adam": Grid([Adam(lr=1e-5)])}
         CLAIM = Claim("Lion is faster", "here", [Comparison("Lion", "Slow Adam", 0, 0.9)])

@@ -20,7 +20,13 @@ from ._table import show_text
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130
 # The styles of verdicts on a terminal.
-VERDICTS = {"holds": "green", "holds here only partly": "yellow", "fails": "bold red", "not measured": "dim"}
+VERDICTS = {
+    "holds": "green",
+    "holds here only partly": "yellow",
+    "undecided": "cyan",
+    "fails": "bold red",
+    "not measured": "dim",
+}
 
 
 def console() -> Console:

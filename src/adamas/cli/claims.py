@@ -25,6 +25,7 @@ class Asked(StrEnum):
 
     HOLDS = "holds"
     PARTLY = "partly"
+    UNDECIDED = "undecided"
     FAILS = "fails"
     UNMEASURED = "unmeasured"
 
@@ -33,6 +34,7 @@ class Asked(StrEnum):
 WORDS = {
     Asked.HOLDS: "holds",
     Asked.PARTLY: "holds here only partly",
+    Asked.UNDECIDED: "undecided",
     Asked.FAILS: "fails",
     Asked.UNMEASURED: "not measured",
 }
@@ -53,7 +55,7 @@ def claims(
         list[Asked] | None,
         typer.Option(
             metavar="VERDICT",
-            help="Show those that are: holds, partly, fails or unmeasured; may be given again.",
+            help="Show those that are: holds, partly, undecided, fails or unmeasured; may be given again.",
             show_default="all",
         ),
     ] = None,

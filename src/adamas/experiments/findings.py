@@ -10,7 +10,7 @@ __all__ = ["PRESETS", "Cell", "Finding", "Preset", "Table", "Verdict", "verdict"
 
 Preset = Literal["demo", "quick", "paper"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
-Verdict = Literal["holds", "holds here only partly", "fails", "not measured"]
+Verdict = Literal["holds", "holds here only partly", "undecided", "fails", "not measured"]
 Cell = str | float | None
 
 
@@ -37,15 +37,19 @@ class Finding:
         return replace(self, measured=f"{reason}: {self.measured}", verdict="not measured")
 
 
-def verdict(parts: Sequence[bool]) -> Verdict:
-    """Return the verdict on a claim whose parts hold or do not.
+def verdict(parts: Sequence[bool | None]) -> Verdict:
+    """Return the verdict on a claim whose parts hold, do not, or are undecided (None).
+
+    It is "undecided" where it depends on a part that is.
 
     Raises:
         ValueError: there are no parts, so that nothing follows.
     """
     if not parts:
         raise ValueError("a verdict needs one part at least; a claim without any is not measured")
-    return "holds" if all(parts) else "holds here only partly" if any(parts) else "fails"
+    if True in parts and False in parts:
+        return "holds here only partly"
+    return "undecided" if None in parts else "holds" if all(parts) else "fails"
 
 
 @dataclass(frozen=True)

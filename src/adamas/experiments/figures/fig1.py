@@ -15,8 +15,9 @@ from adamas.rules import SGD, Adagrad, Adam, RMSprop
 
 from ..charts import View
 from . import Figure
+from ._compare import Claim, Comparison
 from ._grid import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
-from ._training import Claim, Comparison, Grid, TrainingPanel
+from ._training import Grid, TrainingPanel
 
 BATCH = 128
 DROPOUT = 0.5

@@ -21,9 +21,10 @@ from ..problems import Option
 from ..records import Records
 from ..runs import Run
 from . import Figure
+from ._compare import Claim, Comparison
 from ._grid import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
 from ._sfo import LossCurve, SfoComparison, charts, excess
-from ._training import Claim, Comparison, Grid, TrainingPanel
+from ._training import Grid, TrainingPanel
 
 BATCH = 128
 DROPOUT = 0.5  # open; of the hidden units

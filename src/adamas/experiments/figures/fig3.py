@@ -24,19 +24,9 @@ from ..problems import Option
 from ..records import Records
 from ..runs import Run
 from . import Figure
+from ._compare import Claim, Comparison, Curve, compare, mean_excess, ranking
 from ._grid import BETA1, BETA2, EPS, MOMENTUM
-from ._training import (
-    Claim,
-    Comparison,
-    Curve,
-    Grid,
-    TrainingPanel,
-    compare,
-    line,
-    mean_excess,
-    ranking,
-    rows,
-)
+from ._training import Grid, TrainingPanel, line, rows
 
 BATCH = 128
 L2 = 0.0  # open: section 6.3 names none
