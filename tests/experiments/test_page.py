@@ -57,7 +57,7 @@ def test_the_page_says_all_that_was_found(made: Path) -> None:
         "Made up & <i>escaped</i>",
         "Adam & SGD are <b>alike</b>",
         "SGD Nesterov has 5.00 × the mean excess cost of Adam",
-        "3 claims: 2 hold 0 hold here only partly 1 fail 0 not measured",
+        "3 claims: 2 hold 0 hold here only partly 0 undecided 1 fail 0 not measured",
         "Mean excess cost: the mean over the epochs",
         "Our threshold: the paper says",
         "Best α: each optimizer is drawn at",
