@@ -84,7 +84,7 @@ def test_a_rule_that_diverged_in_one_seed_is_never_the_best() -> None:
     found[run] = record((0.0, 0.0), "diverged")
     assert PANEL.curves(found)["Adam"].rule.lr == 0.1
     (table,) = Figure("title", {"demo": [PANEL]}).tables("demo", found)
-    assert table.rows[0]["remarks"] == "best α lies at the edge of the grid; 1 of 3 α diverged"
+    assert table.rows[0]["remarks"] == "best α lies at the edge of the grid; 1 of 3 candidates diverged"
 
 
 def test_a_rule_that_lacks_a_seed_is_never_the_best() -> None:
@@ -98,10 +98,12 @@ def test_where_the_best_may_be_one_without_a_record_nothing_is_concluded(seeds: 
     found = {run: each for run, each in records().items() if run.rule.lr != 2.0 or run.seed not in seeds}
     figure = Figure("title", {"demo": [PANEL]})
     (table,) = figure.tables("demo", found)
-    assert table.rows[1]["remarks"] == "best α lies at the edge of the grid; 1 of 3 α have no record"
+    assert table.rows[1]["remarks"] == "best α lies at the edge of the grid; 1 of 3 candidates have no record"
     assert table.rows[0]["remarks"] == ""
     assert table.findings[0].verdict == "not measured"
-    assert table.findings[0].measured.startswith("SGD Nesterov: 1 of 3 α have no record: SGD Nesterov has 4.")
+    assert table.findings[0].measured.startswith(
+        "SGD Nesterov: 1 of 3 candidates have no record: SGD Nesterov has 4."
+    )
     assert len(figure.charts("demo", found)[0][0].lines) == 2
 
 
@@ -168,7 +170,7 @@ def test_what_has_no_records_is_said_to_have_none() -> None:
     figure = Figure("title", {"demo": [PANEL]})
     (table,) = figure.tables("demo", found)
     assert table.rows[1]["best_lr"] is None
-    assert table.rows[1]["remarks"] == "no stepsize has finished runs that did not diverge"
+    assert table.rows[1]["remarks"] == "no candidate has finished runs that did not diverge"
     assert table.findings[0].verdict == "not measured"
     assert "SGD Nesterov" in table.findings[0].measured
     assert figure.charts("demo", {})[0][0].lines == []
@@ -188,7 +190,7 @@ def test_the_picture_names_optimizers_with_their_stepsizes_and_the_data() -> Non
 
 def test_figure_1_is_what_the_paper_says() -> None:
     figure = figures.load("fig1")
-    panels = {(run.problem, dict(run.options)["data"], run.epochs, run.batch) for run in figure.runs("paper")}
+    panels = {(run.problem, dict(run.options)["data"], run.whole, run.batch) for run in figure.runs("paper")}
     assert panels == {("images_softmax", "mnist", 45, 128), ("words_softmax", "imdb", 160, 128)}
     assert {dict(run.options)["data"] for run in figure.runs("demo")} == {"digits", "zipf"}
     assert {type(run.rule).__name__ for run in figure.runs("paper")} == {"Adagrad", "Adam", "RMSprop", "SGD"}

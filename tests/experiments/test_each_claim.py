@@ -10,7 +10,7 @@ import pytest
 from adamas._tools import modules
 from adamas.experiments import claims
 from adamas.experiments.claims import adagrad_limit, adamax_limit, reach, sparse_features
-from adamas.experiments.execution.engines import attempt
+from adamas.experiments.execution.engines import Job, attempt
 from adamas.experiments.findings import Finding
 from adamas.experiments.records import Records
 from adamas.rules import Adam
@@ -21,7 +21,8 @@ each_claim = pytest.mark.parametrize("name", CLAIMS)
 
 @functools.cache
 def records(name: str) -> Records:
-    return {run: attempt(run) for run in CLAIMS[name].runs("demo")}
+    runs = CLAIMS[name].runs("demo")
+    return dict(zip(runs, (done.record for run in runs for done in attempt(Job.fresh(run))), strict=True))
 
 
 @functools.cache

@@ -4,12 +4,13 @@ import builtins
 import io
 import json
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
+from search_support import every_record
 
 from adamas._tools import modules
 from adamas.experiments import datasets, figures, findings, online_problems, problems, scales
@@ -36,16 +37,19 @@ class Measures(dict[str, Any]):
         return True
 
 
-def made_up(runs: Any) -> dict[Any, dict[str, Any]]:
-    """Records of all these runs, made up."""
-    records = {}
-    for place, run in enumerate(runs):
+def made_up(name: str, preset: Preset) -> dict[Any, dict[str, Any]]:
+    """Records of all runs of a figure, made up."""
+    places = count()
+
+    def record(run: Any) -> dict[str, Any]:
         online = run.configuration().get("kind") == "online"
         ends = np.unique(np.geomspace(1, run.rounds, 20).round()) if online else np.arange(1, run.epochs + 1)
-        epochs = [Measures(epoch=float(end), place=place % 5) for end in (0, *ends)]
+        place = next(places) % 5
+        epochs = [Measures(epoch=float(end), place=place) for end in (0, *ends)]
         clock = [float(end) for end in range(len(epochs))]
-        records[run] = {"status": "done", "epochs": epochs, "clock": clock, "seconds": 1.0}
-    return records
+        return {"status": "done", "epochs": epochs, "clock": clock, "seconds": 1.0}
+
+    return every_record(figures.load(name), preset, record)
 
 
 def forbid(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +82,7 @@ def test_tables_and_charts_follow_from_the_records_alone(
     name: str, preset: Preset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = figures.load(name)
-    records = made_up(figure.runs(preset))
+    records = made_up(name, preset)
     forbid(monkeypatch)
     for found in (records, {}):
         tables, charts = figure.tables(preset, found), figure.charts(preset, found)
@@ -123,7 +127,7 @@ def test_all_presets_are_there_and_the_figure_says_what_it_is(name: str) -> None
 
 def drawn(name: str) -> list[list[Chart]]:
     figure = figures.load(name)
-    return figure.charts("demo", made_up(figure.runs("demo")))
+    return figure.charts("demo", made_up(name, "demo"))
 
 
 def pairs(name: str) -> Iterator[tuple[Any, Chart]]:

@@ -10,24 +10,29 @@ from typing import Any
 import pytest
 
 from adamas.experiments import ExperimentError
-from adamas.experiments.execution import grid
 from adamas.experiments.execution.engines import (
     LOST,
+    Done,
     Ended,
     Event,
+    Job,
     Lost,
+    Source,
     Started,
     Workers,
     attempt,
+    ended,
     retry_lost,
 )
+from adamas.experiments.execution.engines import lost as died
 from adamas.experiments.execution.engines.local import _inherited
+from adamas.experiments.execution.grid import Grid
 from adamas.experiments.records.store import Store, record
-from adamas.experiments.runs import Outcome
+from adamas.experiments.runs import Alone, Outcome
 
 
 @dataclass(frozen=True)
-class Short:
+class Short(Alone):
     """A run of any kind."""
 
     name: str
@@ -52,12 +57,23 @@ class Short:
         return self.name
 
 
+def once(*runs: Short) -> Source:
+    """The source of a job for each run."""
+    jobs = [Job.fresh(run) for run in runs]
+
+    def take() -> Sequence[Job]:
+        taken, jobs[:] = list(jobs), []
+        return taken
+
+    return take
+
+
 A, B, C = (Short(name) for name in "abc")
 
 
 def test_an_attempt_gives_the_record() -> None:
     measured = {"status": "done", "epochs": ({"epoch": 0.0, "x": 1.0},), "clock": (0.0,), "seconds": 0.1}
-    assert attempt(A) == record(A.configuration(), measured)
+    assert attempt(Job.fresh(A)) == [Done(record(A.configuration(), {"device": "cpu", **measured}))]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +81,7 @@ def test_an_attempt_gives_the_record() -> None:
     [(None, "RuntimeError: a\n"), (float("nan"), "JSON"), (object(), "is not JSON serializable")],
 )
 def test_an_attempt_that_raises_or_gives_what_is_no_json_has_failed(measured: object, text: str) -> None:
-    failed = attempt(Short("a", measured))
+    ((failed, _),) = attempt(Job.fresh(Short("a", measured)))
     assert (failed["status"], failed["configuration"]) == ("failed", A.configuration())
     assert failed["traceback"].startswith("Traceback")
     assert text in failed["traceback"]
@@ -74,16 +90,17 @@ def test_an_attempt_that_raises_or_gives_what_is_no_json_has_failed(measured: ob
 def losing(*lost: Short) -> Any:
     """An engine in whose hands these runs get lost."""
 
-    def execute(runs: Sequence[Short]) -> Iterator[Event]:
-        for run in runs:
-            yield Started(run)
-            yield Lost(run) if run in lost else Ended(run, attempt(run))
+    def execute(source: Source) -> Iterator[Event]:
+        while jobs := source():
+            for job in jobs:
+                yield from map(Started, job.runs)
+                yield from died(job) if set(job.runs) & set(lost) else ended(job, attempt(job))
 
     return execute
 
 
 def test_what_is_lost_is_tried_again_after_the_others_and_once() -> None:
-    events = list(retry_lost(losing(A, B), losing(B), [A, B, C]))
+    events = list(retry_lost(losing(A, B), losing(B), once(A, B, C)))
     ended = {event.run: event.record for event in events if isinstance(event, Ended)}
     assert [type(event) for event in events] == [Started, Lost] * 2 + [Started, Ended] * 3
     assert [event.run for event in events[::2]] == [A, B, C, A, B]
@@ -94,13 +111,13 @@ def test_what_is_lost_is_tried_again_after_the_others_and_once() -> None:
 def test_closing_ends_the_engine() -> None:
     ended = []
 
-    def execute(runs: Sequence[Short]) -> Generator[Event]:
+    def execute(source: Source) -> Generator[Event]:
         try:
-            yield from losing()(runs)
+            yield from losing()(source)
         finally:
             ended.append(True)
 
-    events = retry_lost(execute, execute, [A, B])
+    events = retry_lost(execute, execute, once(A, B))
     next(events)
     events.close()
     assert ended == [True]
@@ -111,7 +128,7 @@ def test_a_record_that_cannot_be_written_ends_the_grid(tmp_path: Path) -> None:
     store.make()
     (tmp_path / "failures").write_text("in the way")
     with pytest.raises(ExperimentError, match=r"failures/.*\.json cannot be written: File exists"):
-        list(grid.execute([Short("b", None)], store, losing()))
+        list(Grid(lambda records, failed: [Short("b", None)], store, Workers()).execute(losing()))
 
 
 def test_an_interrupt_while_a_process_is_started_is_not_lost() -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from search_support import every_record
 
 from adamas.experiments import figures
 from adamas.experiments.figures._sfo import LossCurve, excess
@@ -34,7 +35,7 @@ def record(costs: tuple[float | None, ...], status: str = "done") -> dict[str, A
 
 
 def records() -> dict[Run, dict[str, Any]]:
-    return {run: record((None, 2.0, 1.0)) for run in FIGURE.runs("demo")}
+    return every_record(FIGURE, "demo", lambda run: record((None, 2.0, 1.0)))
 
 
 def test_the_excess_by_epoch_leaves_the_start_out_and_by_time_ends_with_the_shortest() -> None:
@@ -148,7 +149,7 @@ def test_what_has_no_records_is_not_measured_and_draws_all_the_same() -> None:
 
 
 def test_all_is_in_the_tables_and_charts() -> None:
-    _, table = FIGURE.tables("demo", records())
+    *_, table = FIGURE.tables("demo", records())
     names = [row["optimizer"] for row in table.rows]
     assert names == ["Adam, α = 0.001", "SFO", "SFO", "SFO", "Adam, dropout", "SFO, dropout"]
     assert [row["mini_batches"] for row in table.rows[1:4]] == [3, 6, 12]
@@ -177,7 +178,7 @@ def test_a_rule_that_diverged_is_never_the_best() -> None:
 def test_where_the_best_may_be_one_without_a_record_nothing_is_concluded() -> None:
     found = records()
     del found[PANEL.adam(PANEL.rules[1])]
-    _, table = FIGURE.tables("demo", found)
+    *_, table = FIGURE.tables("demo", found)
     lacking = f"1 of {len(PANEL.rules)} α have no record"
     assert table.rows[0]["remarks"] == f"best α lies at the edge of the grid; {lacking}"
     for each in table.findings[:3]:
@@ -193,7 +194,7 @@ def test_figure_2_is_what_the_paper_says() -> None:
     runs = FIGURE.runs("paper")
     assert len(set(runs)) == len(runs)
     of_a = [run for run in runs if not isinstance(run, SumOfFunctions) and "count" not in dict(run.options)]  # type: ignore[attr-defined]
-    assert {(run.epochs, run.batch, dict(run.options)["width"], run.l2) for run in of_a} == {  # type: ignore[attr-defined]
+    assert {(run.whole or run.epochs, run.batch, dict(run.options)["width"], run.l2) for run in of_a} == {  # type: ignore[attr-defined]
         (200, 128, 1_000, 0.0)
     }
     rules = {type(run.rule).__name__ for run in of_a}  # type: ignore[attr-defined]

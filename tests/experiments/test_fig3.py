@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from search_support import every_record
 
 from adamas.experiments.datasets import _download, cifar10
 from adamas.experiments.figures import Figure
@@ -30,11 +31,12 @@ def record(run: Training, cost: float, vanished: float) -> dict[str, Any]:
 def findings(size: Convolutional, costs: Mapping[str, float], vanished: float = 0.0) -> list[Finding]:
     """Of the variant without dropout, the final costs of the optimizers' rules being these."""
     figure = Figure("title", {"demo": [size]})
-    found = {
-        run: record(run, costs[type(run.rule).__name__], vanished)
-        for run in figure.runs("demo")
-        if type(run.rule).__name__ in costs
-    }
+
+    def made(run: Any) -> dict[str, Any] | None:
+        name = type(run.rule).__name__
+        return record(run, costs[name], vanished) if name in costs else None
+
+    found = every_record(figure, "demo", made)
     return list(figure.tables("demo", found)[0].findings)
 
 
@@ -83,11 +85,11 @@ def test_second_moments_have_vanished_where_most_have(share: float, verdict: str
 
 def test_second_moments_of_an_adam_that_may_not_be_the_best_are_not_judged() -> None:
     figure = Figure("title", {"demo": [dataclasses.replace(SIZE, adam=(0.1, 0.2))]})
-    found = {
-        run: record(run, 0.2, 1.0)
-        for run in figure.runs("demo")
-        if run.rule != Adam(lr=0.2)  # and the only other one has its record
-    }
+
+    def lacks(run: Any) -> bool:
+        return bool(run.rule == Adam(lr=0.2))
+
+    found = every_record(figure, "demo", lambda run: None if lacks(run) else record(run, 0.2, 1.0))  # type: ignore[arg-type]
     table = figure.tables("demo", found)[0]
     assert [finding.verdict for finding in table.findings] == [
         "not measured",
@@ -95,7 +97,7 @@ def test_second_moments_of_an_adam_that_may_not_be_the_best_are_not_judged() -> 
         "not measured",
         "not measured",
     ]
-    assert table.findings[3].measured.startswith("1 of 2 α have no record: after 3 epochs √v̂ < ε")
+    assert table.findings[3].measured.startswith("1 of 12 candidates have no record: after 3 epochs √v̂ < ε")
 
 
 def test_without_records_nothing_is_measured_and_the_picture_is_empty() -> None:
@@ -118,17 +120,17 @@ def test_without_records_nothing_is_measured_and_the_picture_is_empty() -> None:
 
 def test_the_picture_has_both_variants_of_every_optimizer_and_the_second_moments_of_adam() -> None:
     figure = Figure("title", {"demo": [SIZE]})
-    found = {run: record(run, 0.5, 0.0) for run in figure.runs("demo")}
+    found = every_record(figure, "demo", lambda run: record(run, 0.5, 0.0))  # type: ignore[arg-type]
     (first, whole), sweeps, (share, root) = figure.charts("demo", found)
     for chart in (first, whole):
         names = [line.name for line in chart.lines]
         assert names == [
             "AdaGrad, α = 0.2",
-            "SGD Nesterov, α = 0.3",
-            "Adam, α = 0.1",
+            "SGD Nesterov, α = 0.3, momentum 0.9",
+            "Adam, α = 0.1, β1 0.9, β2 0.999",
             "AdaGrad + dropout, α = 0.2",
-            "SGD Nesterov + dropout, α = 0.3",
-            "Adam + dropout, α = 0.1",
+            "SGD Nesterov + dropout, α = 0.3, momentum 0.9",
+            "Adam + dropout, α = 0.1, β1 0.9, β2 0.999",
         ]
         assert len({(line.style.color, line.style.dash) for line in chart.lines}) == 6
     assert [chart.lines[0].x[-1] for chart in (first, whole)] == [3, 15]
@@ -153,7 +155,7 @@ def test_the_presets_are_what_the_paper_says() -> None:
     for preset, epochs in (("quick", 3), ("paper", 45)):
         options = dict(runs[preset][0].options)
         assert (options["data"], options["channels"], options["units"]) == ("cifar10", 64, 1_000)
-        assert {run.epochs for run in runs[preset]} == {epochs}
+        assert {run.whole for run in runs[preset]} == {epochs}
     assert dict(runs["demo"][0].options)["data"] == "photos"
 
 
@@ -171,7 +173,9 @@ def test_the_note_says_how_many_images_there_are(tmp_path: Path, monkeypatch: py
 
 def test_a_run_of_the_figure_trains_and_observes() -> None:
     figure = Figure("title", {"demo": [dataclasses.replace(SIZE, count=200, epochs=1)]})
-    (run,) = (r for r in figure.runs("demo") if isinstance(r.rule, Adam) and dict(r.options)["dropout_units"])
+    run, *_ = (
+        r for r in figure.runs("demo") if isinstance(r.rule, Adam) and dict(r.options)["dropout_units"]
+    )
     outcome = dataclasses.replace(run, rule=Adam(lr=1e-3)).execute()
     assert outcome.status == "done"
     assert [epoch["epoch"] for epoch in outcome.epochs] == [0, 0.5, 1]

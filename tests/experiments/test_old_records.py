@@ -138,6 +138,8 @@ def test_a_file_that_is_no_record_is_not_in_the_way(store: Store) -> None:
 class NoWorkers:
     """Workers that must not be asked for."""
 
+    jobs, device = 1, "cpu"
+
     def connect(self) -> None:
         raise AssertionError("a run that is stored is to be executed again")
 

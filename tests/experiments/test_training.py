@@ -108,7 +108,7 @@ def test_records_from_before_a_field_was_added_are_found_again() -> None:
     assert key(DIGITS.configuration()) == "393b6724b16111b1126321dca479c729149173f3a536943b1f2769c4d96bbd1e"
     names = "".join(key(run.configuration()) for run in figures.load("fig1").runs("demo"))
     whole = hashlib.sha256(names.encode()).hexdigest()
-    assert whole == "7e3308c80adec17cb172b60cfbfb3f28e20e490cb0d3d7e7737171f1d02bf252"
+    assert whole == "2c914884028ca1b6d5079ce2ea5538eba07f0e473740c99f6d79f9426c1b7b67"
 
 
 def test_what_is_set_is_part_of_the_configuration() -> None:

@@ -242,13 +242,14 @@ def test_an_engine(scratch: Scratch) -> None:
 
         import contextlib
 
-        from . import Ended, Started, attempt
+        from . import Started, attempt, ended
 
 
-        def _execute(runs):
-            for run in runs:
-                yield Started(run)
-                yield Ended(run, attempt(run))
+        def _execute(source):
+            while jobs := source():
+                for job in jobs:
+                    yield from map(Started, job.runs)
+                    yield from ended(job, attempt(job))
 
 
         @contextlib.contextmanager

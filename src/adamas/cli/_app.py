@@ -76,6 +76,10 @@ Results = Annotated[
         metavar="FOLDER", help="Folder for records and pictures; runs recorded there are not run again."
     ),
 ]
+Device = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Where networks train: cpu, cuda or cuda:1. Records say which it was."),
+]
 Jobs = Annotated[
     int | None,
     typer.Option(

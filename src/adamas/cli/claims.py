@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ._app import RESULTS, Address, Engine, Jobs, Json, Preset, Results, app
+from ._app import RESULTS, Address, Device, Engine, Jobs, Json, Preset, Results, app
 from ._output import FAILED, VERDICTS, console, ending, progress_console, say, show_finding, show_json
 from ._table import show_table, show_text
 
@@ -51,6 +51,7 @@ def claims(
     jobs: Jobs = None,
     engine: Engine = "local",
     address: Address = None,
+    device: Device = "cpu",
     verdict: Annotated[
         list[Asked] | None,
         typer.Option(
@@ -70,8 +71,8 @@ def claims(
     no runs are measured.
 
     Exit status: 0 all is measured, whatever the verdicts; 1 a run or a claim raised (the rest is done); 2 bad
-    input: an unknown name or engine, a cluster that does not answer, an unwritable folder, missing or corrupt
-    data, an unreadable record; 130 interrupted.
+    input: an unknown name, engine or device, a cluster that does not answer, an unwritable folder, missing or
+    corrupt data, an unreadable record; 130 interrupted.
     """
     from adamas.experiments import ExperimentError
     from adamas.experiments.execution.engines import Workers
@@ -82,7 +83,7 @@ def claims(
     progress = progress_console()
     with ending(progress, ExperimentError, results=results):
         chosen = split(only) if only else names_in_paper()
-        found = measure(*chosen, preset, Store(results), Workers(engine, jobs, address), progress)
+        found = measure(*chosen, preset, Store(results), Workers(engine, jobs, address, device), progress)
     wanted = {WORDS[each] for each in verdict or WORDS}
     rows = [row for row in found.findings if row.finding.verdict in wanted]
     if as_json:

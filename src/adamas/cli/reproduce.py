@@ -9,7 +9,7 @@ import typer
 
 from adamas._tools.modules import names
 
-from ._app import RESULTS, Address, Engine, Jobs, Json, Preset, Results, app
+from ._app import RESULTS, Address, Device, Engine, Jobs, Json, Preset, Results, app
 from ._output import FAILED, console, ending, progress_console, say, show_finding, show_json
 from ._table import show_table, show_text
 
@@ -30,6 +30,7 @@ def reproduce(
     jobs: Jobs = None,
     engine: Engine = "local",
     address: Address = None,
+    device: Device = "cpu",
     as_json: Json = False,
 ) -> None:
     """Run a figure of the paper again: a table, the paper's finding beside the measured one, pictures, page.
@@ -42,8 +43,8 @@ def reproduce(
     again to go on.
 
     Exit status: 0 all is done; 1 a run raised (its traceback is shown and kept, the rest is done); 2 bad
-    input: an unknown figure or engine, a cluster that does not answer, an unwritable folder, missing or
-    corrupt data, an unreadable record; 130 interrupted.
+    input: an unknown figure, engine or device, a cluster that does not answer, an unwritable folder, missing
+    or corrupt data, an unreadable record; 130 interrupted.
     """
     from adamas.experiments import ExperimentError
     from adamas.experiments.execution.engines import Workers
@@ -51,7 +52,7 @@ def reproduce(
 
     progress = progress_console()
     with ending(progress, ExperimentError, results=results):
-        done = run(figure, preset, results, Workers(engine, jobs, address), progress)
+        done = run(figure, preset, results, Workers(engine, jobs, address, device), progress)
     if as_json:
         show_json(_plain(figure, preset, done))
     else:

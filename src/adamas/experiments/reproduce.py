@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from adamas._tools import modules
 
 from . import ExperimentError, claims, figures
 from .claims import Measurable
-from .execution import grid, progress
+from .execution import progress
 from .execution.engines import Workers
+from .execution.grid import Grid
+from .figures import Figure
 from .findings import Finding, Preset
 from .records import Records
 from .records.store import Store
@@ -95,15 +97,15 @@ def measure(
     chosen = {name: figures.load(name) for name in figure_names}
     measurable = {name: claims.load(name) for name in claim_names}
     store.make()
-    runs = {name: list(dict.fromkeys(figure.runs(preset))) for name, figure in chosen.items()}
-    of_claims = [run for claim in measurable.values() for run in claim.runs(preset)]
-    # Figures and claims may share runs.
-    every = list(dict.fromkeys([*(run for of_one in runs.values() for run in of_one), *of_claims]))
-    records, failed = _execute(every, store, workers, console)
-    reports = [
-        Report(name, preset, figure, runs[name], {run: records[run] for run in runs[name] if run in records})
-        for name, figure in chosen.items()
-    ]
+
+    def wanted(records: Records, failed: Collection[Run]) -> Iterator[Run]:
+        for figure in chosen.values():
+            yield from figure.runs(preset, records, failed)
+        for claim in measurable.values():  # which may share runs with figures
+            yield from claim.runs(preset)
+
+    records, failed = _execute(Grid(wanted, store, workers), workers, console)
+    reports = [_report(name, figure, preset, records) for name, figure in chosen.items()]
     findings = [row for report in reports for row in report.findings()]
     for name, claim in measurable.items():
         finding, raised = _judge(name, claim, preset, records, console)
@@ -112,16 +114,19 @@ def measure(
     return Measurements(reports, findings, failed)
 
 
-def _execute(runs: Sequence[Run], store: Store, workers: Workers, console: Console) -> tuple[Records, int]:
+def _report(name: str, figure: Figure, preset: Preset, records: Records) -> Report:
+    runs = list(dict.fromkeys(figure.runs(preset, records)))
+    return Report(name, preset, figure, runs, {run: records[run] for run in runs if run in records})
+
+
+def _execute(grid: Grid, workers: Workers, console: Console) -> tuple[Records, int]:
     """Execute the runs that are not stored; return all records, and the number of runs that raised."""
-    stored = store.find(runs)
-    missing = [run for run in runs if run not in stored]
-    if not missing:
-        return stored, 0
+    if not grid.missing:
+        return grid.records, 0
+    grid.prepare()
     with workers.connect() as execute:
-        grid.prepare(missing)
-        failures = progress.show(grid.execute(missing, store, execute), missing, len(stored), console)
-    return stored | store.find(missing), len(failures)
+        progress.show(grid.execute(execute), grid.missing, len(grid.records), console)
+    return grid.records, len(grid.failed)
 
 
 def _judge(

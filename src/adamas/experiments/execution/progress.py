@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Generator, Sequence
 
 from rich.console import Console
@@ -13,13 +14,12 @@ from ..runs import Run
 from .engines import Ended, Event, Lost, Started
 
 
-def show(events: Generator[Event], runs: Sequence[Run], stored: int, console: Console) -> list[Run]:
-    """Show the progress of these runs on `console`; return those that failed. `stored` others are done."""
-    total = len(runs)
-    console.print(f"{total} runs to do, {stored} already stored")
-    failed: list[Run] = []
-    running: set[Run] = set()
-    done = 0
+def show(events: Generator[Event], runs: Sequence[Run], stored: int, console: Console) -> None:
+    """Show the progress of these runs, and of those that follow, on `console`; `stored` others are done."""
+    more = " and the better half of the searched ones further" if any(run.whole for run in runs) else ""
+    console.print(f"{len(runs)} runs to do{more}, {stored} already stored", soft_wrap=True)
+    known, running = set(runs), set[Run]()
+    done = failed = 0
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -33,21 +33,25 @@ def show(events: Generator[Event], runs: Sequence[Run], stored: int, console: Co
     # Close at once, also on an interrupt, because that ends the processes.
     with contextlib.closing(events), bar:
         # Time is spent by the epoch, not by the run.
-        task = bar.add_task(f"0/{total} runs", total=sum(run.epochs for run in runs))
+        task = bar.add_task(f"0/{len(runs)} runs", total=sum(map(_expected, runs)))
         for event in events:
             if isinstance(event, Started):
                 running.add(event.run)
+                known.add(event.run)
             else:
                 running.discard(event.run)
             if isinstance(event, Ended):
                 done += 1
-                bar.advance(task, event.run.epochs)
-                if event.record["status"] == FAILED:
-                    failed.append(event.run)
-            _tell(event, f"[{done}/{total}]", console)
-            counts = f"{done}/{total} runs, {len(running)} running, {len(failed)} failed"
+                bar.advance(task, event.epochs)
+                failed += event.record["status"] == FAILED
+            _tell(event, f"[{done}/{len(known)}]", console)
+            counts = f"{done}/{len(known)} runs, {len(running)} running, {failed} failed"
             bar.update(task, description=counts)
-    return failed
+
+
+def _expected(run: Run) -> float:
+    """Return the epochs of a run and of what follows: half as many runs after each doubling of its length."""
+    return run.epochs * (1 + math.log2(max(run.whole / run.epochs, 1)) / 2)
 
 
 def _tell(event: Event, place: str, console: Console) -> None:

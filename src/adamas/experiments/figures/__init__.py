@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Protocol, cast
@@ -15,14 +15,19 @@ from ..findings import Preset, Table
 from ..records import Records
 from ..runs import Run
 
-__all__ = ["Figure", "Panel", "load"]
+__all__ = ["NONE", "Figure", "Panel", "load"]
+
+NONE: Records = {}
 
 
 class Panel(Protocol):
     """A part of a figure: runs, and the tables and charts that follow from their records alone."""
 
-    def runs(self) -> Sequence[Run]:
-        """Return all runs that the panel needs."""
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> Sequence[Run]:
+        """Return the runs that the panel needs, as far as these records tell.
+
+        A panel that searches hyperparameters needs more once those have ended, or `failed`.
+        """
         ...
 
     def tables(self, records: Records) -> Sequence[Table]:
@@ -49,9 +54,9 @@ class Figure:
     panels: Mapping[Preset, Sequence[Panel]]
     in_paper: bool = True
 
-    def runs(self, preset: Preset) -> list[Run]:
-        """Return the runs of all panels."""
-        return [run for panel in self.panels[preset] for run in panel.runs()]
+    def runs(self, preset: Preset, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
+        """Return the runs of all panels; see `Panel.runs`."""
+        return [run for panel in self.panels[preset] for run in panel.runs(records, failed)]
 
     def tables(self, preset: Preset, records: Records) -> list[Table]:
         """Return the tables of all panels."""

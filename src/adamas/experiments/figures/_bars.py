@@ -9,7 +9,7 @@ formats.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,6 +27,7 @@ from ..problems import Option
 from ..records import Record, Records
 from ..runs import Run
 from ..runs.training import Training
+from . import NONE
 
 Costs = NDArray[np.float64]
 SOURCE = "Adamas: state in fewer bits"
@@ -137,7 +138,7 @@ class BarPanel:
     def _names(self) -> list[str]:
         return [BASE, NUDGED, *self.formats]
 
-    def runs(self) -> list[Run]:
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         return [
             run
             for regime in self.regimes

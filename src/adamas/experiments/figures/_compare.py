@@ -57,6 +57,7 @@ class Curve:
         diverged: the number of rules of the grid that diverged.
         missing: the number that lack a record: the best may be one of them.
         rules: the number of rules in the grid.
+        chosen: what was chosen beside the stepsize, in words.
     """
 
     rule: Rule
@@ -65,6 +66,7 @@ class Curve:
     diverged: int
     missing: int = 0
     rules: int = 1
+    chosen: tuple[str, ...] = ()
 
     def by_epoch(self, measure: str) -> Values:
         """Return a measure from the first record after the start on, (seeds, records)."""
@@ -85,7 +87,7 @@ class Curve:
 
     def lacking(self) -> str:
         """Return why this may not be the best of its grid; empty where it is known to be."""
-        return f"{self.missing} of {self.rules} α have no record" if self.missing else ""
+        return f"{self.missing} of {self.rules} candidates have no record" if self.missing else ""
 
     def until(self, epoch: float) -> Curve:
         """Return the curve up to this epoch."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,6 +17,7 @@ from ..records import Records
 from ..runs import Run
 from ..runs.sfo import SumOfFunctions
 from ..runs.training import Training
+from . import NONE
 from ._sweep import Finals, sweep_chart
 
 Values = NDArray[np.float64]
@@ -98,7 +99,7 @@ class SfoComparison:
         options = {**self.options, "count": count, **({"dropout": dropout} if dropout else {})}
         return problems.fields(self.problem, options)
 
-    def runs(self) -> list[Run]:
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         """Return all runs, the longest first."""
         noisy: list[Run] = [self.sfo(self.counts[-1], self.dropout), self.adam(self.noisy, self.dropout)]
         return [*noisy, *map(self.sfo, reversed(self.counts)), *map(self.adam, self.rules)]

@@ -12,7 +12,7 @@ nearly all, as the arithmetic mean does. So the demo averages with 0.99, over ab
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -27,7 +27,7 @@ from ..findings import Cell, Finding, Table, verdict
 from ..records import Records
 from ..runs import Run
 from ..runs.training import Training
-from . import Figure
+from . import NONE, Figure
 from .fig1 import BATCH, L2
 
 ITERATE, EXPONENTIAL, ARITHMETIC = "last iterate", "exponential average", "arithmetic mean"
@@ -107,7 +107,7 @@ class AveragingPanel:
         counts = {"have no record": found.count(None), "diverged": diverged}
         return " and ".join(f"{n} of {len(found)} runs {reason}" for reason, n in counts.items() if n)
 
-    def runs(self) -> list[Run]:
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         settings = product(self.settings, (self.decay, ALL))
         return [run for setting, decay in settings for run in self.runs_of(setting, decay)]
 

@@ -17,7 +17,7 @@ long enough to reach the bound; with random costs the best fixed point shows aft
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +31,7 @@ from ..problems import Option
 from ..records import Records
 from ..runs import Run
 from ..runs.online import Online
-from . import Figure
+from . import NONE, Figure
 from ._regret import Array, MissingRuns, RegretCurves, bound_line, guide, regret_curves
 from ._theorem import gamma
 
@@ -88,7 +88,7 @@ class CounterexamplePanel:
         """Return the regret curves by rule."""
         return {name: regret_curves(self.runs_of(name), records) for name in self.rules}
 
-    def runs(self) -> list[Run]:
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         return [run for name in self.rules for run in self.runs_of(name)]
 
     def tables(self, records: Records) -> list[Table]:

@@ -11,17 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from adamas.rules import SGD, Adagrad, Adam, RMSprop
-
 from ..charts import View
 from . import Figure
 from ._compare import Claim, Comparison
-from ._grid import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
+from ._grid import DIGITS_SHIFT, adagrad, adam, nesterov, powers, rmsprop
+from ._search import halvings
 from ._training import Grid, TrainingPanel
 
 BATCH = 128
 DROPOUT = 0.5
 L2 = 1e-4  # open
+SEEDS = (0, 1, 2)  # open
 
 # The grids of α, in powers of ten: open. Steps of SGD are scaled by the gradient, so its α are larger.
 ADAPTIVE = (-3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0)
@@ -41,13 +41,12 @@ def grids(shift: float = 0.0) -> dict[str, Grid]:
     by themselves, and section 5 of the paper equates it, α fixed, with Adam at α/√t. So both are shown.
     """
     adaptive, sgd = powers(ADAPTIVE, shift), powers(NESTEROV, shift)
-    adagrad = [Adagrad(lr=lr, eps=EPS) for lr in adaptive]
     return {
-        "AdaGrad": Grid(adagrad),
-        "AdaGrad (α fixed)": Grid(adagrad, schedule="constant"),
-        "RMSProp": Grid([RMSprop(lr=lr, alpha=RMSPROP_DECAY, eps=EPS) for lr in adaptive]),
-        "SGD Nesterov": Grid([SGD(lr=lr, momentum=MOMENTUM, nesterov=True) for lr in sgd]),
-        "Adam": Grid([Adam(lr=lr, beta1=BETA1, beta2=BETA2, eps=EPS) for lr in adaptive]),
+        "AdaGrad": Grid(adagrad(adaptive)),
+        "AdaGrad (α fixed)": Grid(adagrad(adaptive), schedule="constant"),
+        "RMSProp": Grid(rmsprop(adaptive)),
+        "SGD Nesterov": Grid(nesterov(sgd)),
+        "Adam": Grid(adam(adaptive)),
     }
 
 
@@ -98,6 +97,7 @@ def images(data: str, note: str, epochs: int, seeds: Sequence[int], shift: float
         seeds=seeds,
         grids=chosen,
         claims=[dense_claim("AdaGrad"), dense_claim("AdaGrad (α fixed)")],
+        rungs=halvings(epochs),
         other=AXES.get(data, LINEAR),
     )
 
@@ -116,6 +116,7 @@ def words(data: str, note: str, epochs: int, seeds: Sequence[int]) -> TrainingPa
         seeds=seeds,
         grids=grids(),
         claims=[sparse_claim("AdaGrad"), sparse_claim("AdaGrad (α fixed)")],
+        rungs=halvings(epochs),
         other=AXES.get(data, LINEAR),
     )
 
@@ -126,10 +127,10 @@ FIGURE = Figure(
     "Figure 1 of Adam: cost of L2-regularized logistic regression",
     {
         "demo": [
-            images("digits", "scikit-learn's digits, 1,437 images (not MNIST)", 45, [0], DIGITS_SHIFT),
-            words("zipf", "SYNTHETIC reviews by Zipf's law (not IMDB), 50 % dropout", 20, [0]),
+            images("digits", "scikit-learn's digits, 1,437 images (not MNIST)", 45, SEEDS, DIGITS_SHIFT),
+            words("zipf", "SYNTHETIC reviews by Zipf's law (not IMDB), 50 % dropout", 20, SEEDS),
         ],
-        "quick": [images("mnist", MNIST, 8, [0]), words("imdb", IMDB, 16, [0])],
-        "paper": [images("mnist", MNIST, 45, [0]), words("imdb", IMDB, 160, [0])],
+        "quick": [images("mnist", MNIST, 8, SEEDS), words("imdb", IMDB, 16, SEEDS)],
+        "paper": [images("mnist", MNIST, 45, SEEDS), words("imdb", IMDB, 160, SEEDS)],
     },
 )

@@ -8,29 +8,29 @@ dropout, 200 epochs; (b) a deterministic cross-entropy with L2 weight decay, Ada
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from adamas.rules import SGD, Adadelta, Adagrad, Adam, RMSprop
+from adamas.rules import Adam
 
 from ..charts import Chart
 from ..findings import Cell, Finding, Table, verdict
 from ..problems import Option
 from ..records import Records
 from ..runs import Run
-from . import Figure
+from . import NONE, Figure
 from ._compare import Claim, Comparison
-from ._grid import BETA1, BETA2, DIGITS_SHIFT, EPS, MOMENTUM, RMSPROP_DECAY, powers
+from ._grid import DIGITS_SHIFT, adadelta, adagrad, adam, nesterov, powers, rmsprop
+from ._search import halvings
 from ._sfo import LossCurve, SfoComparison, charts, excess
 from ._training import Grid, TrainingPanel
 
 BATCH = 128
 DROPOUT = 0.5  # open; of the hidden units
 L2 = 1e-4  # open
-ADADELTA_DECAY, ADADELTA_EPS = 0.95, 1e-6  # open; those of AdaDelta's paper
-DEFAULT = Adam(lr=1e-3, beta1=BETA1, beta2=BETA2, eps=EPS)
+DEFAULT = Adam()
 
 # The grids of a fixed α, in powers of ten: open. AdaDelta's own is 1.
 ADAPTIVE = (-4.0, -3.5, -3.0, -2.5, -2.0)
@@ -56,14 +56,12 @@ def grids(part: slice, shift: float = 0.0) -> dict[str, Grid]:
     def lrs(exponents: Sequence[float]) -> list[float]:
         return powers(exponents[part], shift)
 
-    adadelta = [Adadelta(lr=lr, rho=ADADELTA_DECAY, eps=ADADELTA_EPS) for lr in lrs(ADADELTA)]
-    nesterov = [SGD(lr=lr, momentum=MOMENTUM, nesterov=True) for lr in lrs(NESTEROV)]
     return {
-        "AdaGrad": Grid([Adagrad(lr=lr, eps=EPS) for lr in lrs(ADAGRAD)], "constant"),
-        "RMSProp": Grid([RMSprop(lr=lr, alpha=RMSPROP_DECAY, eps=EPS) for lr in lrs(ADAPTIVE)], "constant"),
-        "SGD Nesterov": Grid(nesterov, "constant"),
-        "AdaDelta": Grid(adadelta, "constant"),
-        "Adam": Grid([Adam(lr=lr, beta1=BETA1, beta2=BETA2, eps=EPS) for lr in lrs(ADAPTIVE)], "constant"),
+        "AdaGrad": Grid(adagrad(lrs(ADAGRAD)), "constant"),
+        "RMSProp": Grid(rmsprop(lrs(ADAPTIVE)), "constant"),
+        "SGD Nesterov": Grid(nesterov(lrs(NESTEROV)), "constant"),
+        "AdaDelta": Grid(adadelta(lrs(ADADELTA)), "constant"),
+        "Adam": Grid(adam(lrs(ADAPTIVE)), "constant"),
     }
 
 
@@ -88,6 +86,8 @@ def dropout(data: str, note: str, width: int, epochs: int, chosen: Mapping[str, 
         seeds=[0],
         grids=chosen,
         claims=[FASTEST],
+        records_per_epoch=4,
+        rungs=halvings(epochs),
     )
 
 
@@ -227,9 +227,9 @@ class Panels:
     dropout: TrainingPanel
     comparison: SfoComparison
 
-    def runs(self) -> list[Run]:
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         # The long ones first, so that no process is left alone with one at the end.
-        return [*self.comparison.runs(), *self.dropout.runs()]
+        return [*self.comparison.runs(), *self.dropout.runs(records, failed)]
 
     def tables(self, records: Records) -> list[Table]:
         return [*self.dropout.tables(records), table(self.comparison, records)]

@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-
-from adamas.rules import SGD, Adagrad, Adam
 
 from .. import problems
 from ..charts import BLUE, GREEN, ORANGE, Chart, Dash, Level, Line, Style
@@ -23,9 +21,10 @@ from ..findings import Finding, Table, verdict
 from ..problems import Option
 from ..records import Records
 from ..runs import Run
-from . import Figure
+from . import NONE, Figure
 from ._compare import Claim, Comparison, Curve, compare, excess_cost, mean_cost, ranking
-from ._grid import BETA1, BETA2, EPS, MOMENTUM
+from ._grid import EPS, adagrad, adam, nesterov
+from ._search import halvings
 from ._training import Grid, TrainingPanel, line, rows
 
 BATCH = 128
@@ -96,12 +95,10 @@ class Convolutional:
 
     def grids(self) -> dict[str, Grid]:
         """Return the grid of each optimizer."""
-        adam = [Adam(lr=lr, beta1=BETA1, beta2=BETA2, eps=EPS) for lr in self.adam]
-        sgd = [SGD(lr=lr, momentum=MOMENTUM, nesterov=True) for lr in self.sgd]
         return {
-            "AdaGrad": Grid([Adagrad(lr=lr, eps=EPS) for lr in self.adagrad], SCHEDULE),
-            "SGD Nesterov": Grid(sgd, SCHEDULE),
-            "Adam": Grid(adam, SCHEDULE, observers=("vanished",)),
+            "AdaGrad": Grid(adagrad(self.adagrad), SCHEDULE),
+            "SGD Nesterov": Grid(nesterov(self.sgd), SCHEDULE),
+            "Adam": Grid(adam(self.adam), SCHEDULE, observers=("vanished",)),
         }
 
     def network(self) -> str:
@@ -133,6 +130,7 @@ class Convolutional:
                 grids=self.grids(),
                 claims=[],
                 records_per_epoch=self.records_per_epoch,
+                rungs=halvings(self.epochs),
             )
             for name, rates in VARIANTS.items()
         }
@@ -147,11 +145,16 @@ class Convolutional:
             "dropout_units": dropout_units,
         }
 
-    def runs(self) -> list[Run]:
-        return [run for panel in self.panels().values() for run in panel.runs()]
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
+        return [run for panel in self.panels().values() for run in panel.runs(records, failed)]
 
     def tables(self, records: Records) -> list[Table]:
-        return [_table(panel, panel.curves(records)) for panel in self.panels().values()]
+        return [
+            table
+            for panel in self.panels().values()
+            for curves in [panel.curves(records)]
+            for table in (_table(panel, curves), *panel.searched(curves))
+        ]
 
     def charts(self, records: Records) -> list[list[Chart]]:
         curves = {name: panel.curves(records) for name, panel in self.panels().items()}

@@ -11,7 +11,7 @@ is no longer finite, or not below what it was before the first step: a number wo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -26,7 +26,7 @@ from ..problems import Option
 from ..records import Records
 from ..runs import Run
 from ..runs.training import Training
-from . import Figure
+from . import NONE, Figure
 from ._grid import powers
 from ._losses import Array, Losses, at_epoch
 
@@ -89,7 +89,7 @@ class Sweep:
         shape = (len(BETA1), len(BETA2), len(self.exponents), 2, len(self.seeds))
         return Losses(*(np.array(each).reshape(shape) for each in zip(*flat, strict=True)))
 
-    def runs(self) -> list[Run]:
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         return [run for setting in self.settings for run in self.runs_of(*setting)]
 
     def tables(self, records: Records) -> list[Table]:

@@ -9,7 +9,7 @@ where a ratio would say nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,7 +25,7 @@ from ..problems import Option
 from ..records import Record, Records
 from ..runs import Run
 from ..runs.training import Training
-from . import Figure
+from . import NONE, Figure
 from ._bars import BASE, SOURCE, BarPanel, Case, Look, Regime
 
 RULE = Adam(lr=1e-3)  # of panels (a) and (b)
@@ -93,7 +93,7 @@ class FormatPanel:
             if len(each) == len(self.seeds)
         }
 
-    def runs(self) -> list[Run]:
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         return [run for name in STYLES for run in self.runs_of(name)]
 
     def tables(self, records: Records) -> list[Table]:

@@ -12,7 +12,7 @@ there points are projected on the box, which Algorithm 1 does not do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from adamas.rules import Adam
@@ -20,8 +20,9 @@ from adamas.rules import Adam
 from ..charts import Chart, Line, styles
 from ..findings import Finding, Table, verdict
 from ..records import Records
+from ..runs import Run
 from ..runs.online import Online
-from . import Figure
+from . import NONE, Figure
 from ._regret import MissingRuns, RegretCurves, bound_line, guide, regret_curves
 
 RULE = Adam(lr=1.0)  # open: half a side of the box; the β's and ε are the paper's defaults
@@ -39,7 +40,7 @@ class RegretPanel:
     rounds: int
     seeds: Sequence[int]
 
-    def runs(self) -> list[Online]:
+    def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Online]:
         """Return the runs, one a seed."""
         options = (("dimensions", DIMENSIONS),)
         return [Online(self.problem, options, RULE, DECAY, self.rounds, seed) for seed in self.seeds]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import tempfile
@@ -26,7 +27,8 @@ Record = Mapping[str, Any]
 - `schema`: the version of this form, `SCHEMA`;
 - `configuration`: `Run.configuration()`, including the seed and the data's identity;
 - `versions`: those of Python and the packages that the numbers can depend on;
-- `status`, `epochs`, `clock`, `seconds`: see `runs.Outcome`; or, for a run that raised,
+- `status`, `epochs`, `clock`, `seconds`, `device`: see `runs.Outcome` (older records lack `device`: cpu); or,
+  for a run that raised,
 - `status`, which is `FAILED`, and `traceback`, a text.
 """
 
@@ -56,7 +58,10 @@ def encode(record: Record) -> bytes:
 
 @dataclass(frozen=True)
 class Store:
-    """A results folder: records in `runs/`, those of runs that failed in `failures/`, figures beside them."""
+    """A results folder: records in `runs/`, those of runs that failed in `failures/`, figures beside them.
+
+    While a search lasts, `states/` has what its runs go on from.
+    """
 
     folder: Path
 
@@ -120,6 +125,44 @@ class Store:
         """
         path = self.path(configuration)
         return _read(path) if path.exists() else None
+
+    def state(self, run: Run) -> tuple[bytes | None, int]:
+        """Return the state of the longest shorter run that this one can go on from, and its epochs.
+
+        None and 0 where there is none, or where it cannot be read: the run then begins at its beginning.
+        """
+        for shorter in run.beginnings():
+            with contextlib.suppress(OSError):
+                return self._state_path(shorter).read_bytes(), shorter.epochs
+        return None, 0
+
+    def put_state(self, run: Run, state: bytes) -> None:
+        """Store the state that a longer run can go on from.
+
+        Raises:
+            ExperimentError: it cannot be written.
+        """
+        target = self._state_path(run)
+        try:
+            target.parent.mkdir(exist_ok=True)
+            write_atomically(target, state)
+        except OSError as error:
+            raise ExperimentError(
+                f"{target} cannot be written: {error.strerror}. What is stored stays: mend it and go on"
+            ) from error
+
+    def forget_states(self, runs: Iterable[Run]) -> None:
+        """Remove the states of these runs; what cannot be removed stays, and does no harm."""
+        if not (self.folder / "states").is_dir():
+            return
+        for run in runs:
+            with contextlib.suppress(OSError):
+                self._state_path(run).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.folder / "states").rmdir()
+
+    def _state_path(self, run: Run) -> Path:
+        return self.folder / "states" / f"{key(run.configuration())}.pt"
 
     def find(self, runs: Iterable[Run]) -> dict[Run, Record]:
         """Return the records of these runs that exist, also those from before a rule gained a field.

@@ -31,6 +31,7 @@ def summary(record: Record) -> dict[str, Any]:
         "error": _error(record),
         "seconds": None if failed else record["seconds"],
         "last": {} if failed or not record["epochs"] else record["epochs"][-1],
+        "device": record.get("device", "cpu"),
         "versions": record["versions"],
     }
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, Protocol, Self, cast
 
 from adamas.rules import Rule
 
-__all__ = ["Outcome", "Run", "recorded_fields", "rule_defaults"]
+__all__ = ["Alone", "Outcome", "Run", "execute_together", "recorded_fields", "rule_defaults"]
 
 
 @dataclass(frozen=True)
@@ -23,12 +23,14 @@ class Outcome:
             there is none. The same bits whenever the run is repeated.
         clock: the seconds of wall time at the end of each of them, without those spent on measuring.
         seconds: the wall time of the whole run.
+        device: the name of the device that it ran on.
     """
 
     status: Literal["done", "diverged"]
     epochs: tuple[Mapping[str, float | None], ...]
     clock: tuple[float, ...]
     seconds: float
+    device: str = "cpu"
 
 
 class Run(Protocol):
@@ -37,6 +39,11 @@ class Run(Protocol):
     @property
     def epochs(self) -> int:
         """The length, as the progress bar counts."""
+        ...
+
+    @property
+    def whole(self) -> int:
+        """The epochs of the longer run that this is the beginning of and that may go on from it, else 0."""
         ...
 
     def configuration(self) -> dict[str, Any]:
@@ -66,6 +73,33 @@ class Run(Protocol):
     def describe(self) -> str:
         """Return the run in a few words, for people."""
         ...
+
+    def together(self) -> Hashable:
+        """Return a value that runs share which can be executed together; `self` for a run to itself."""
+        ...
+
+    def beginnings(self) -> Iterable[Run]:
+        """Return the shorter runs that this one can go on from, the longest first."""
+        ...
+
+
+class Alone:
+    """A run that is executed by itself, from its beginning to its end."""
+
+    whole = 0
+
+    def together(self) -> Self:
+        return self
+
+    def beginnings(self) -> tuple[()]:
+        return ()
+
+
+def execute_together(
+    runs: Sequence[Run], states: Sequence[bytes | None], device: str
+) -> list[tuple[Outcome, bytes | None]]:
+    """Return the outcome of each run, and the state from which a longer run can go on, if it keeps one."""
+    return [(run.execute(), None) for run in runs]
 
 
 def recorded_fields(run: Any) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from adamas.schedules import inverse_sqrt
 from .. import ExperimentError, online_problems
 from ..online_problems import OnlineProblem, Point
 from ..problems import Option
-from . import Outcome, recorded_fields, rule_defaults
+from . import Alone, Outcome, recorded_fields, rule_defaults
 
 __all__ = ["Online", "Scheduled", "recorded_rounds"]
 
@@ -89,7 +89,7 @@ class Scheduled(Rule):
 
 
 @dataclass(frozen=True)
-class Online:
+class Online(Alone):
     """T rounds of an online problem with a rule: everything they depend on.
 
     The "epoch" of a record is a round, T; its other measures cover the rounds 1 to T: "regret", R(T), see

@@ -17,7 +17,7 @@ from torch.nn.utils import parameters_to_vector, vector_to_parameters
 from .. import problems
 from ..problems import Option, Problem
 from ..solvers.sfo import SFO
-from . import Outcome, recorded_fields
+from . import Alone, Outcome, recorded_fields
 
 # Bump when this module or `solvers` changes results, or stale records are reused. Version 1 is left out of
 # configurations, so that records older than this constant are found.
@@ -25,7 +25,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True)
-class SumOfFunctions:
+class SumOfFunctions(Alone):
     """Training by SFO on one thread: everything it depends on.
 
     Subfunction i is the cost of mini-batch i, times its share of the examples over that of an average

@@ -50,6 +50,7 @@ class Training:
         phase: keyword arguments of `adamas.torch.Optimizer` beyond the rule, as sorted pairs.
         observers: keys of `METRICS`, measures of the optimizer.
         nudge: 0, or the seed that moves each starting value up or down by one unit in its last place.
+        whole: see `Run.whole`; it changes nothing that the run does.
     """
 
     problem: str
@@ -66,10 +67,25 @@ class Training:
     observers: tuple[str, ...] = ()
     epochs_per_record: int = 1
     nudge: int = 0
+    whole: int = field(default=0, compare=False)
+
+    def until(self, epochs: int) -> Training:
+        """Return the run that ends earlier, whose records are the first of this one's."""
+        if epochs == self.epochs:
+            return self
+        return dataclasses.replace(self, epochs=epochs, whole=max(self.whole, self.epochs))
+
+    def beginnings(self) -> Iterator[Training]:
+        return map(self.until, range(self.epochs - self.epochs_per_record, 0, -self.epochs_per_record))
+
+    def together(self) -> Training:
+        return self
 
     def configuration(self) -> dict[str, Any]:
         """Return the run as plain data, without fields at their default, as in records older than these."""
-        chosen = [getattr(self, each.name) != each.default for each in dataclasses.fields(self)]
+        chosen = [
+            each.compare and getattr(self, each.name) != each.default for each in dataclasses.fields(self)
+        ]
         plain = recorded_fields(self).items()
         return {name: value for (name, value), kept in zip(plain, chosen, strict=True) if kept}
 

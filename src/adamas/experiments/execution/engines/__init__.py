@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 
@@ -22,23 +22,62 @@ from adamas._tools import modules
 from ... import ExperimentError
 from ...records import store
 from ...records.store import Record
-from ...runs import Run
+from ...runs import Outcome, Run, execute_together
 
 __all__ = [
+    "Done",
     "Ended",
     "Engine",
     "Event",
     "Execute",
+    "Job",
     "Lost",
+    "Source",
     "Started",
     "Workers",
     "attempt",
+    "ended",
     "failure",
+    "lost",
     "retry_lost",
 ]
 
 
 LOST = "its process was killed, twice: out of memory? Try fewer --jobs\n"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Runs to execute together, in one process.
+
+    Args:
+        runs: the runs.
+        states: for each, the state of a shorter run that it goes on from, if there is one.
+        begun: for each, the epochs of that shorter run, else 0.
+        device: the device that trains.
+    """
+
+    runs: tuple[Run, ...]
+    states: tuple[bytes | None, ...]
+    begun: tuple[int, ...]
+    device: str = "cpu"
+
+    @classmethod
+    def fresh(cls, *runs: Run) -> Job:
+        """Return a job of runs from their beginning."""
+        return cls(runs, (None,) * len(runs), (0,) * len(runs))
+
+    def apart(self) -> list[Job]:
+        """Return a job for each run."""
+        each = zip(self.runs, self.states, self.begun, strict=True)
+        return [Job((run,), (state,), (begun,), self.device) for run, state, begun in each]
+
+
+class Done(NamedTuple):
+    """The record of a run, and the state that a longer run can go on from."""
+
+    record: Record
+    state: bytes | None = None
 
 
 @dataclass(frozen=True)
@@ -50,24 +89,36 @@ class Started:
 
 @dataclass(frozen=True)
 class Lost:
-    """The process of the run died; the run will be tried again."""
+    """The process of the run died; the run, alone in `job`, will be tried again."""
 
     run: Run
+    job: Job
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The run ended. The status of its record is "failed" where it raised or was lost twice."""
+    """The run ended. The status of its record is "failed" where it raised or was lost twice.
+
+    Args:
+        run, record: the run and its record.
+        epochs: the epochs that were executed; a run that went on from a state has more.
+        state: what a longer run can go on from.
+    """
 
     run: Run
     record: Record
+    epochs: int
+    state: bytes | None = None
 
 
 Event = Started | Lost | Ended
-Execute = Callable[[Sequence[Run]], Generator[Event]]
-"""Executes runs, each of which is `Started` and in the end `Ended`, in no particular order.
+Source = Callable[[], Sequence[Job]]
+"""Returns the jobs that can start now and that it has not returned before."""
+Execute = Callable[[Source], Generator[Event]]
+"""Executes jobs, each run of which is `Started` and in the end `Ended`, in no particular order.
 
-Closing the generator ends the runs in progress.
+It asks the source for more whenever a job has ended and its events were taken. Closing the generator ends the
+runs in progress.
 """
 
 
@@ -78,7 +129,7 @@ class Engine(Protocol):
         """Provide workers; on leaving, end those that it started.
 
         Args:
-            jobs: the number of runs at once; None: one for each CPU.
+            jobs: the number of jobs at once; None: one for each CPU.
             address: the address of workers that run already; None: start them here.
 
         Raises:
@@ -91,18 +142,31 @@ class Engine(Protocol):
 class Workers:
     """The choice of an engine and its arguments; see `Engine.connect`.
 
+    Args:
+        engine, jobs, address: see `Engine.connect`.
+        device: the device that trains, as torch names it; records say which it was.
+
     Raises:
-        ExperimentError: no such engine.
+        ExperimentError: no such engine, or no such device.
     """
 
     engine: str = "local"
     jobs: int | None = None
     address: str | None = None
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         known = modules.names(__name__)
         if self.engine not in known:
             raise ExperimentError(f"unknown engine {self.engine!r}; known: {', '.join(known)}")
+        try:
+            kind = torch.device(self.device).type
+        except RuntimeError as error:
+            raise ExperimentError(f"unknown device {self.device!r}: expected cpu, cuda or cuda:1") from error
+        if kind == "cuda" and self.address is None and not torch.cuda.is_available():
+            raise ExperimentError(
+                f"torch {torch.__version__} finds no CUDA device here, but --device is {self.device}"
+            )
 
     def connect(self) -> AbstractContextManager[Execute]:
         """Connect to the engine, which is imported only now.
@@ -114,28 +178,70 @@ class Workers:
         return engine.connect(self.jobs, self.address)
 
 
-def attempt(run: Run) -> Record:
-    """Execute the run, in a worker; return its record, of status "failed" where it raised."""
+def attempt(job: Job) -> list[Done]:
+    """Execute the runs, in a worker; return the record of each, of status "failed" where it raised.
+
+    Where one of several raises, each is tried alone.
+    """
     torch.set_num_threads(1)
     try:
-        record = store.record(run.configuration(), dataclasses.asdict(run.execute()))
-        store.encode(record)  # a value that is no JSON fails this run, not the whole grid
+        executed = execute_together(job.runs, job.states, job.device)
+        return [_done(run, *each) for run, each in zip(job.runs, executed, strict=True)]
     except Exception:
-        return failure(run, traceback.format_exc())
-    return record
+        if len(job.runs) == 1:
+            return [Done(failure(job.runs[0], traceback.format_exc()))]
+    return [done for alone in job.apart() for done in attempt(alone)]
 
 
-def retry_lost(first: Execute, again: Execute, runs: Sequence[Run]) -> Generator[Event]:
-    """Execute the runs with `first`, then those it lost with `again`; a run that is lost twice has failed."""
-    lost = []
-    with contextlib.closing(first(runs)) as events:
-        for event in events:
-            if isinstance(event, Lost):
-                lost.append(event.run)
-            yield event
-    with contextlib.closing(again(lost)) as events:
-        for event in events:
-            yield Ended(event.run, failure(event.run, LOST)) if isinstance(event, Lost) else event
+def _done(run: Run, outcome: Outcome, state: bytes | None) -> Done:
+    record = store.record(run.configuration(), dataclasses.asdict(outcome))
+    store.encode(record)  # a value that is no JSON fails this run, not the whole grid
+    return Done(record, state)
+
+
+def ended(job: Job, done: Sequence[Done]) -> list[Event]:
+    """Return the events of a job's end."""
+    each = zip(job.runs, job.begun, done, strict=True)
+    return [Ended(run, one.record, run.epochs - begun, one.state) for run, begun, one in each]
+
+
+def lost(job: Job) -> list[Event]:
+    """Return the events of the death of a job's process."""
+    return [Lost(alone.runs[0], alone) for alone in job.apart()]
+
+
+def retry_lost(first: Execute, again: Execute, source: Source) -> Generator[Event]:
+    """Execute jobs with `first`, then those it lost with `again`; a run that is lost twice has failed.
+
+    And again, because more may follow from the runs that were lost.
+    """
+    while True:
+        apart: list[Job] = []
+        with contextlib.closing(first(source)) as events:
+            for event in events:
+                if isinstance(event, Lost):
+                    apart.append(event.job)
+                yield event
+        if not apart:
+            return
+        with contextlib.closing(again(_once(apart))) as events:
+            for event in events:
+                yield from _given_up(event.job) if isinstance(event, Lost) else [event]
+
+
+def _given_up(job: Job) -> list[Event]:
+    return ended(job, [Done(failure(run, LOST)) for run in job.runs])
+
+
+def _once(jobs: Sequence[Job]) -> Source:
+    """Return a source of these jobs."""
+    waiting = list(jobs)
+
+    def take() -> Sequence[Job]:
+        taken, waiting[:] = list(waiting), []
+        return taken
+
+    return take
 
 
 def failure(run: Run, text: str) -> Record:

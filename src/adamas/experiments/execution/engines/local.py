@@ -1,4 +1,4 @@
-"""Processes of this machine, one for each run at a time."""
+"""Processes of this machine, one for each job at a time."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import os
 import signal
 import threading
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 
 from ... import ExperimentError
-from ...records.store import Record
-from ...runs import Run
-from . import Ended, Event, Execute, Lost, Started, attempt, retry_lost
+from . import Done, Event, Execute, Job, Source, Started, attempt, ended, lost, retry_lost
 
 
 @contextlib.contextmanager
@@ -32,25 +30,26 @@ def connect(jobs: int | None, address: str | None) -> Iterator[Execute]:
     yield functools.partial(retry_lost, functools.partial(_execute, jobs or os.cpu_count() or 1), _alone)
 
 
-def _alone(runs: Sequence[Run]) -> Generator[Event]:
-    return _execute(1, runs)
+def _alone(source: Source) -> Generator[Event]:
+    return _execute(1, source)
 
 
-def _execute(jobs: int, runs: Sequence[Run]) -> Generator[Event]:
+def _execute(jobs: int, source: Source) -> Generator[Event]:
     others = set(multiprocessing.active_children())
-    waiting, idle = deque(runs), [_Worker() for _ in range(min(jobs, len(runs)))]
+    waiting, idle = deque(source()), [_Worker() for _ in range(jobs)]
     workers = list(idle)
-    busy: dict[Future[Record], tuple[_Worker, Run]] = {}
+    busy: dict[Future[list[Done]], tuple[_Worker, Job]] = {}
     try:
         while waiting or busy:
             while waiting and idle:
-                run, worker = waiting.popleft(), idle.pop()
-                busy[worker.submit(run)] = worker, run
-                yield Started(run)
+                job, worker = waiting.popleft(), idle.pop()
+                busy[worker.submit(job)] = worker, job
+                yield from map(Started, job.runs)
             for future in wait(busy, return_when=FIRST_COMPLETED).done:
-                worker, run = busy.pop(future)
+                worker, job = busy.pop(future)
                 idle.append(worker)
-                yield _end(run, future)
+                yield from _end(job, future)
+            waiting.extend(source())
     finally:
         for worker in workers:
             worker.close()
@@ -58,33 +57,33 @@ def _execute(jobs: int, runs: Sequence[Run]) -> Generator[Event]:
             process.terminate()
 
 
-def _end(run: Run, future: Future[Record]) -> Event:
+def _end(job: Job, future: Future[list[Done]]) -> list[Event]:
     try:
-        return Ended(run, future.result())
+        return ended(job, future.result())
     except BrokenProcessPool:
-        return Lost(run)
+        return lost(job)
 
 
 class _Worker:
     """One process, replaced when it was killed.
 
-    Each is a pool of its own, because a pool that loses a process gives up all its runs.
+    Each is a pool of its own, because a pool that loses a process gives up all its jobs.
     """
 
     def __init__(self) -> None:
         self.pool: ProcessPoolExecutor | None = None
 
-    def submit(self, run: Run) -> Future[Record]:
-        """Start the run."""
+    def submit(self, job: Job) -> Future[list[Done]]:
+        """Start the job."""
         with contextlib.suppress(BrokenProcessPool):
             if self.pool is not None:
-                return self.pool.submit(attempt, run)
+                return self.pool.submit(attempt, job)
         self.pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_worker)
-        with _inherited():  # by the process, which is started with its first run
-            return self.pool.submit(attempt, run)
+        with _inherited():  # by the process, which is started with its first job
+            return self.pool.submit(attempt, job)
 
     def close(self) -> None:
-        """Let the process end after its run."""
+        """Let the process end after its job."""
         if self.pool is not None:
             self.pool.shutdown(wait=False, cancel_futures=True)
 

@@ -14,13 +14,11 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator
 from typing import Any
 
 from ... import ExperimentError
-from ...records.store import Record
-from ...runs import Run
-from . import Ended, Event, Execute, Lost, Started, attempt, failure, retry_lost
+from . import Done, Event, Execute, Job, Source, Started, attempt, ended, failure, lost, retry_lost
 
 try:
     import ray
@@ -91,33 +89,34 @@ def _join(address: str) -> None:
         ) from error
 
 
-def _stream(run: Run) -> Iterator[Record | None]:
-    """Run in a worker: yield None at the beginning, then the record."""
+def _stream(job: Job) -> Iterator[list[Done] | None]:
+    """Run in a worker: yield None at the beginning, then the records."""
     yield None
-    yield attempt(run)
+    yield attempt(job)
 
 
-def _execute(task: Any, jobs: int | None, runs: Sequence[Run]) -> Generator[Event]:
-    waiting = deque(runs)
-    streams: dict[Any, Run] = {}  # Ray has no public name for what `remote` returns
+def _execute(task: Any, jobs: int | None, source: Source) -> Generator[Event]:
+    waiting = deque(source())
+    streams: dict[Any, Job] = {}  # Ray has no public name for what `remote` returns
     while waiting or streams:
         # Without a limit, submit all at once, so that a cluster knows to grow.
-        while waiting and len(streams) < (jobs or len(runs)):
-            run = waiting.popleft()
-            streams[task.remote(run)] = run
+        while waiting and (jobs is None or len(streams) < jobs):
+            job = waiting.popleft()
+            streams[task.remote(job)] = job
         ready: list[Any] = ray.wait(list(streams))[0]
         for stream in ready:
-            event = _next(streams[stream], stream)
-            if not isinstance(event, Started):
+            events = _next(streams[stream], stream)
+            if not isinstance(events[0], Started):
                 del streams[stream]
-            yield event
+            yield from events
+        waiting.extend(source())
 
 
-def _next(run: Run, stream: Iterator[Any]) -> Event:
+def _next(job: Job, stream: Iterator[Any]) -> list[Event]:
     try:
-        record = ray.get(next(stream))
+        done = ray.get(next(stream))
     except RayTaskError as error:  # a worker that cannot even begin, for instance without a package
-        return Ended(run, failure(run, str(error)))
+        return ended(job, [Done(failure(run, str(error))) for run in job.runs])
     except RayError:
-        return Lost(run)
-    return Started(run) if record is None else Ended(run, record)
+        return lost(job)
+    return list(map(Started, job.runs)) if done is None else ended(job, done)

@@ -71,7 +71,8 @@ def summarize(report: Report, store: Store, beside: Path) -> Summary:
 
 
 def _versions(record: Record) -> str:
-    return ", ".join(f"{package} {version}" for package, version in record["versions"].items())
+    texts = [f"{package} {version}" for package, version in record["versions"].items()]
+    return ", ".join([*texts, f"device {record.get('device', 'cpu')}"])
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Flat:

@@ -44,8 +44,8 @@ THRESHOLD = Term(
 INTERVAL = Term(
     "[1.71, 2.02]",
     "the 95 % interval of the number before it, by the bootstrap: over seeds, which are the same for all "
-    "optimizers; with one seed over the mini-batches of each epoch, where that is said, or none. It is at the "
-    "hyperparameters found best: that other seeds might choose others is not in it.",
+    "optimizers; with one seed over the mini-batches of each epoch, where that is said, or none. "
+    "Hyperparameters are those found best: that other seeds might choose others is not in it.",
 )
 UNDECIDED = Term(
     "Undecided",
