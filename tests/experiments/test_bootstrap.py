@@ -143,4 +143,13 @@ def test_a_threshold_in_the_interval_decides_nothing(low: float, high: float, in
 )
 def test_above_is_the_whole_interval(level: float, above: bool | None) -> None:
     assert Estimate(2.0, (1.5, 2.5)).above(level) is above
-    assert Estimate(2.0).above(2.0) is False
+    assert Estimate(-2.0, (-2.5, -1.5)).below(-level) is above
+    assert Estimate(2.0).above(2.0) is Estimate(2.0).below(2.0) is False
+
+
+def test_where_a_drawn_sample_has_no_such_measure_nothing_is_known() -> None:
+    sample = np.array([1.0, 2.0, -1.0])
+    with np.errstate(invalid="ignore"):
+        found = only(estimate(lambda drawn: np.log(drawn.mean(axis=1))[:, None], sample))
+    assert found.value == pytest.approx(math.log(2 / 3))
+    assert found.within(-100, 100) is None

@@ -55,6 +55,12 @@ class Estimate:
         low, high = (format(end, spec) for end in self.interval)
         return f"{self.value:{spec}} [{low}, {high}]"
 
+    def __sub__(self, number: float) -> Estimate:
+        """Return the estimate of the value less a constant."""
+        ends = self.interval
+        moved = None if ends is None else (ends[0] - number, ends[1] - number)
+        return dataclasses.replace(self, value=self.value - number, interval=moved)
+
     def within(self, low: float, high: float) -> bool | None:
         """Return whether the whole interval is from `low` to `high`; None where an end lies between its own.
 
@@ -68,6 +74,11 @@ class Estimate:
     def above(self, level: float) -> bool | None:
         """Return whether the whole interval is above this level; None where the level lies in it."""
         inside = self.within(-math.inf, level)
+        return None if inside is None else not inside
+
+    def below(self, level: float) -> bool | None:
+        """Return whether the whole interval is below this level; None where the level lies in it."""
+        inside = self.within(level, math.inf)
         return None if inside is None else not inside
 
 
@@ -129,8 +140,13 @@ def _estimates(value: Array, drawn: Array, n: int, freedom: int, ratio: bool) ->
 
 
 def _interval(value: float, drawn: Array, reach: float, ratio: bool) -> tuple[float, float]:
-    """Return the value ± `reach` standard errors; where these are not finite, the range of what was drawn."""
+    """Return the value ± `reach` standard errors; where these are not finite, the range of what was drawn.
+
+    Where a sample that was drawn has no such measure, nothing is known.
+    """
     every = np.append(drawn, value)
+    if np.isnan(every).any():
+        return -math.inf, math.inf
     if not np.isfinite(every).all() or (ratio and every.min() <= 0):
         return float(every.min()), float(every.max())
     if not ratio:
