@@ -149,7 +149,7 @@ def test_above_is_the_whole_interval(level: float, above: bool | None) -> None:
 
 def test_where_a_drawn_sample_has_no_such_measure_nothing_is_known() -> None:
     sample = np.array([1.0, 2.0, -1.0])
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):
         found = only(estimate(lambda drawn: np.log(drawn.mean(axis=1))[:, None], sample))
     assert found.value == pytest.approx(math.log(2 / 3))
     assert found.within(-100, 100) is None

@@ -31,6 +31,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 1_000  # the standard error is then right to 2 %
 AT_ONCE = 50  # resamples in memory
 MOST = 700.0  # a logarithm that a float has room for
+ROUNDING = 1e-12  # a spread as small, relative to the value, is none
 
 
 @dataclass(frozen=True)
@@ -149,8 +150,10 @@ def _interval(value: float, drawn: Array, reach: float, ratio: bool) -> tuple[fl
         return -math.inf, math.inf
     if not np.isfinite(every).all() or (ratio and every.min() <= 0):
         return float(every.min()), float(every.max())
+    spread = reach * float((np.log(drawn) if ratio else drawn).std())
+    if spread <= ROUNDING * (1 if ratio else abs(value)):
+        return value, value
     if not ratio:
-        half = reach * float(drawn.std())
-        return value - half, value + half
-    factor = math.exp(min(reach * float(np.log(drawn).std()), MOST))
+        return value - spread, value + spread
+    factor = math.exp(min(spread, MOST))
     return value / factor, value * factor
