@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-__all__ = ["Estimate", "caveat", "estimate", "estimate_runs"]
+__all__ = ["Estimate", "caveat", "estimate", "estimate_runs", "mean_of", "ratio_of", "share"]
 
 Array = NDArray[np.float64]
 # From samples (resamples, *sample's shape) to values (resamples, values).
@@ -98,6 +98,23 @@ def estimate(measure: Measure, sample: Array, *, ratio: bool = False) -> list[Es
     return _estimates(value, _drawn(lambda each: measure(sample[each]), picks), n, n - 1, ratio)
 
 
+def mean_of(sample: Array) -> Estimate:
+    """Estimate the mean of a sample, (n,)."""
+    (found,) = estimate(lambda drawn: drawn.mean(axis=1)[:, None], sample)
+    return found
+
+
+def ratio_of(ones: Array, others: Array) -> Estimate:
+    """Estimate the ratio of the means of two samples in pairs, (n,) each."""
+
+    def ratio(drawn: Array) -> Array:
+        means = drawn.mean(axis=1)
+        return np.asarray(means[:, :1] / means[:, 1:])
+
+    (found,) = estimate(ratio, np.stack([ones, others], axis=-1), ratio=True)
+    return found
+
+
 def estimate_runs(measure: Measure, sample: Array, *, ratio: bool = False) -> list[Estimate]:
     """Estimate measures of training runs, over seeds, or with one seed over its mini-batches.
 
@@ -117,6 +134,12 @@ def estimate_runs(measure: Measure, sample: Array, *, ratio: bool = False) -> li
     drawn = _drawn(lambda each: measure(sample[0][rows, each][:, None]), picks)
     found = _estimates(measure(sample[None])[0], drawn, records, epochs * (records - 1), ratio)
     return [dataclasses.replace(each, of_one_run=True) for each in found]
+
+
+def share(parts: Sequence[bool | None]) -> Estimate:
+    """Return the share of parts that hold; those that are undecided (None) may hold or not."""
+    holds, undecided = parts.count(True) / len(parts), parts.count(None) / len(parts)
+    return Estimate(holds, (holds, holds + undecided))
 
 
 def caveat(estimates: Sequence[Estimate]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..bootstrap import Estimate, caveat
+from ..bootstrap import Estimate, caveat, share
 from ..findings import Finding, every, verdict
 from ._losses import Array, Losses, estimates
 
@@ -75,7 +75,7 @@ def _as_well(by_epoch: ByEpoch, stepsizes: Sequence[float]) -> Judgement:
         # The condition b ≤ (1 + margin) a, in terms of a / b.
         held = [each.within(1 / (1 + MARGIN), math.inf) for each in found]
         every_setting.append(every(held))
-        most.append(_share(held).within(MOST, 1.0))
+        most.append(share(held).within(MOST, 1.0))
         ratios += found
         lines.append(f"after epoch {epoch} {_counted(losses, found, held, stepsizes)}")
     parts = [every(every_setting), every(most)] if most else []
@@ -86,12 +86,6 @@ def _ratios(losses: Losses) -> list[Estimate]:
     """Estimate the loss without correction over that with it, at the settings that are judged."""
     judged = losses.judged
     return estimates(lambda drawn: (1 + drawn[0].gaps())[..., judged], [losses], ratio=True)
-
-
-def _share(held: Sequence[bool | None]) -> Estimate:
-    """Return the share that holds; what is undecided may or may not."""
-    good, undecided = held.count(True) / len(held), held.count(None) / len(held)
-    return Estimate(good, (good, good + undecided))
 
 
 def _counted(

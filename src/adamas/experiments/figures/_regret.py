@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from adamas.rules import Adam
 
 from .. import online_problems
-from ..bootstrap import Estimate, estimate
+from ..bootstrap import Estimate, estimate, mean_of
 from ..charts import BLACK, Line, Style, by_epoch
 from ..findings import Verdict, verdict
 from ..records import Record, Records
@@ -105,12 +105,6 @@ def _steepness(rounds: Array, regret: Array) -> Estimate:
         return np.asarray(logs @ x / (x @ x))[:, None]
 
     (found,) = estimate(slopes, regret)
-    return found
-
-
-def mean_of(by_seed: Array) -> Estimate:
-    """Estimate a mean over seeds."""
-    (found,) = estimate(lambda drawn: drawn.mean(axis=1)[:, None], by_seed)
     return found
 
 

@@ -12,7 +12,7 @@ nearly all, as the arithmetic mean does. So the demo averages with 0.99, over ab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from adamas.rules import Adam
 
 from .. import problems
-from ..bootstrap import Estimate, caveat, estimate
+from ..bootstrap import Estimate, caveat, estimate, ratio_of
 from ..charts import BLUE, GREEN, SKY, Chart, Line, Style, by_epoch
 from ..findings import Cell, Finding, Table, verdict
 from ..records import Records
@@ -165,19 +165,18 @@ class Result:
 
     def calmer(self) -> Estimate:
         """Estimate the roughness of the exponential average over that of the iterate."""
+
+        def ratio(drawn: Array) -> Array:
+            means = np.sqrt(drawn.mean(axis=1))
+            return np.asarray(means[:, :1] / means[:, 1:])
+
         squares = np.stack([self._squares(EXPONENTIAL), self._squares(ITERATE)], axis=-1)
-        return _over_seeds(lambda means: np.sqrt(means[:, 0] / means[:, 1]), squares)
+        (found,) = estimate(ratio, squares, ratio=True)
+        return found
 
     def higher(self) -> Estimate:
         """Estimate the final test NLL of the iterate over that of the exponential average."""
-        losses = np.stack([self.final(point, "test_nll") for point in (ITERATE, EXPONENTIAL)], axis=-1)
-        return _over_seeds(lambda means: means[:, 0] / means[:, 1], losses)
-
-
-def _over_seeds(ratio: Callable[[Array], Array], pairs: Array) -> Estimate:
-    """Estimate a ratio of the two means over seeds, (resamples, 2), from (seeds, 2)."""
-    (found,) = estimate(lambda drawn: ratio(drawn.mean(axis=1))[:, None], pairs, ratio=True)
-    return found
+        return ratio_of(self.final(ITERATE, "test_nll"), self.final(EXPONENTIAL, "test_nll"))
 
 
 def judge(results: Mapping[Setting, Result], lacking: str) -> list[Finding]:

@@ -24,7 +24,7 @@ import numpy as np
 
 from adamas.rules import Adam, AMSGrad, Rule
 
-from ..bootstrap import Estimate
+from ..bootstrap import Estimate, mean_of
 from ..charts import Chart, Level, Line, Style, styles
 from ..findings import Cell, Finding, Table, Verdict, verdict
 from ..online_problems.reddi import PROBABILITY
@@ -33,7 +33,7 @@ from ..records import Records
 from ..runs import Run
 from ..runs.online import Online
 from . import NONE, Figure
-from ._regret import MissingRuns, RegretCurves, bound_line, guide, mean_of, regret_curves
+from ._regret import MissingRuns, RegretCurves, bound_line, guide, regret_curves
 from ._theorem import gamma
 
 DECADES = 1.0  # the last of T, over which AMSGrad's steepness is measured

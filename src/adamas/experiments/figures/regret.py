@@ -17,14 +17,14 @@ from dataclasses import dataclass
 
 from adamas.rules import Adam
 
-from ..bootstrap import caveat
+from ..bootstrap import caveat, mean_of
 from ..charts import Chart, Line, styles
 from ..findings import Finding, Table, verdict
 from ..records import Records
 from ..runs import Run
 from ..runs.online import Online
 from . import NONE, Figure
-from ._regret import MissingRuns, RegretCurves, bound_line, guide, mean_of, regret_curves
+from ._regret import MissingRuns, RegretCurves, bound_line, guide, regret_curves
 
 RULE = Adam(lr=1.0)  # open: half a side of the box; the β's and ε are the paper's defaults
 DECAY = 0.99  # λ: open; with "close to 1, e.g. 1 - 10⁻⁸" the bound's third term is 10¹² times as large
