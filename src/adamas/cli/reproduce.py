@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -31,6 +32,13 @@ def reproduce(
     engine: Engine = "local",
     address: Address = None,
     device: Device = "cpu",
+    summary: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Write tables, findings and a small picture there too, as Markdown to be published.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a figure of the paper again: a table, the paper's finding beside the measured one, pictures, page.
@@ -52,7 +60,7 @@ def reproduce(
 
     progress = progress_console()
     with ending(progress, ExperimentError, results=results):
-        done = run(figure, preset, results, Workers(engine, jobs, address, device), progress)
+        done = run(figure, preset, results, Workers(engine, jobs, address, device), progress, summary)
     if as_json:
         show_json(_plain(figure, preset, done))
     else:

@@ -20,7 +20,7 @@ from .figures import Figure
 from .findings import Finding, Preset
 from .records import Records
 from .records.store import Store
-from .reports import html, matplotlib
+from .reports import html, markdown, matplotlib
 from .reports.collect import FindingRow, Report
 from .runs import Run
 
@@ -143,8 +143,17 @@ def _judge(
             return Finding(claim.claim, claim.source, f"it raised {error!r}", "not measured"), 1
 
 
-def reproduce(name: str, preset: Preset, folder: Path, workers: Workers, console: Console) -> Reproduction:
+def reproduce(
+    name: str,
+    preset: Preset,
+    folder: Path,
+    workers: Workers,
+    console: Console,
+    summary: Path | None = None,
+) -> Reproduction:
     """Measure a figure, or `ALL` of the paper, then draw its pictures and its page in `folder`.
+
+    With `summary`, a folder, write that too (see `reports.markdown`).
 
     Raises:
         ExperimentError, KeyboardInterrupt: as `measure` does.
@@ -162,4 +171,6 @@ def reproduce(name: str, preset: Preset, folder: Path, workers: Workers, console
     command = f"adamas reproduce {name} --preset {preset}"
     contents = html.Contents(command, preset, found.reports, found.findings, files, found.failures)
     html.write(page, contents, store)
+    if summary is not None:
+        markdown.write(summary, command, found.reports, found.findings)
     return Reproduction(found.reports, found.findings, found.failures, files, page)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from ._measures import measures
+from ._measures import mean_losses, measures
 
 
 class Features(Protocol):
@@ -21,7 +21,10 @@ class Features(Protocol):
         ...
 
     def times(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return the product with `weight` (features, classes); its gradient goes to `weight` alone."""
+        """Return the product with `weight` (features, classes); its gradient goes to `weight` alone.
+
+        With a stack of them, (members, features, classes), return (members, examples, classes).
+        """
         ...
 
 
@@ -38,7 +41,9 @@ class Dense:
         return Dense(self.x[batch])
 
     def times(self, weight: torch.Tensor) -> torch.Tensor:
-        return self.x @ weight
+        if weight.dim() == 2:
+            return self.x @ weight
+        return torch.bmm(self.x.expand(len(weight), *self.x.shape), weight)
 
 
 @dataclass(frozen=True)
@@ -68,11 +73,15 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Any, weight: torch.Tensor) -> torch.Tensor:
         ctx.x = x
-        return torch.from_numpy(x @ weight.detach().numpy())
+        stack = weight.detach().numpy()
+        return torch.from_numpy(x @ stack if stack.ndim == 2 else np.stack([x @ each for each in stack]))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
-        return None, torch.from_numpy(ctx.x.T @ gradients[0].numpy())
+        (stack,), x = (each.numpy() for each in gradients), ctx.x.T
+        return None, torch.from_numpy(
+            x @ stack if stack.ndim == 2 else np.stack([x @ each for each in stack])
+        )
 
 
 def clean(features: F, noise: torch.Generator) -> F:
@@ -113,6 +122,12 @@ class SoftmaxRegression(Generic[F]):
     def cost(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         features = self.corrupt(self.train.rows(batch), noise)
         return cross_entropy(features.times(self.weight) + self.bias, self.train_labels[batch])
+
+    def costs(
+        self, stack: Sequence[torch.Tensor], batch: torch.Tensor, noise: torch.Generator
+    ) -> torch.Tensor:
+        features, (weight, bias) = self.corrupt(self.train.rows(batch), noise), stack
+        return mean_losses(features.times(weight) + bias.unsqueeze(1), self.train_labels[batch])
 
     @torch.no_grad()
     def evaluate(self) -> Mapping[str, float]:

@@ -52,6 +52,15 @@ class Report:
         """The charts, in rows."""
         return self.figure.charts(self.preset, self.records)
 
+    @property
+    def seconds(self) -> float:
+        """The wall time over all runs; what a run went on from is counted once."""
+        total = sum(float(record["seconds"]) for record in self.records.values())
+        for run in self.records:
+            before = next((each for each in run.beginnings() if each in self.records), None)
+            total -= self.records[before]["seconds"] if before else 0.0
+        return total
+
     def findings(self) -> list[FindingRow]:
         """Return the findings of all tables."""
         return [FindingRow(self.name, each, table.title) for table in self.tables for each in table.findings]

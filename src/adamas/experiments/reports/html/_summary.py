@@ -64,7 +64,7 @@ def summarize(report: Report, store: Store, beside: Path) -> Summary:
     return Summary(
         groups=_groups([_flat(each) for each in configurations]),
         status=Counter(each.status for each in raw),
-        seconds=sum(record["seconds"] for record in records.values()),
+        seconds=report.seconds,
         versions=list(dict.fromkeys(map(_versions, records.values()))),
         raw=raw,
     )
