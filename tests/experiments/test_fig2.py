@@ -57,7 +57,16 @@ def test_adam_is_ahead_by_a_factor_of_the_excess(sfo: tuple[float, ...], verdict
 def test_an_iteration_of_sfo_takes_5_to_10_times_as_long(seconds: float, verdict: str) -> None:
     found = slower_step({"Adam": path((4, 2, 0)), "SFO": path((4, 2, 0), seconds)})
     assert found.verdict == verdict
-    assert found.measured.startswith(f"{seconds:.1f} ×: {seconds * 100:.3g} ms and 100 ms an iteration")
+    ratio = f"{seconds:.1f} [{seconds:.1f}, {seconds:.1f}] ×, over epochs"
+    assert found.measured.startswith(f"{ratio}: {seconds * 100:.3g} ms and 100 ms an iteration")
+
+
+def test_an_iteration_whose_time_varies_is_undecided_about_a_threshold_between() -> None:
+    sfo = path((4, 3, 2, 1, 0), 5.2)
+    varied = dataclasses.replace(sfo, seconds=sfo.seconds + np.array([0.0, 0.0, 0.5, 0.5, -0.5]))
+    adam = path((4, 3, 2, 1, 0))
+    assert slower_step({"Adam": adam, "SFO": sfo}).verdict == "holds"
+    assert slower_step({"Adam": adam, "SFO": varied}).verdict == "undecided"
 
 
 NAN = float("nan")

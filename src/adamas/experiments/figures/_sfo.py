@@ -52,9 +52,15 @@ class LossCurve:
         )
 
     @property
+    def steps(self) -> Values:
+        """Seconds an iteration in each epoch."""
+        steps: Values = np.diff(self.seconds) / np.diff(self.epoch) / self.batches
+        return steps
+
+    @property
     def step(self) -> float:
         """Seconds an iteration in the median epoch: the first one compiles, and others are disturbed."""
-        return float(np.median(np.diff(self.seconds) / np.diff(self.epoch)) / self.batches)
+        return float(np.median(self.steps))
 
 
 @dataclass(frozen=True)
