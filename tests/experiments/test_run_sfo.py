@@ -8,6 +8,7 @@ import torch
 from adamas.experiments import problems
 from adamas.experiments.runs.sfo import Subfunctions, SumOfFunctions
 from adamas.experiments.runs.training import Training
+from adamas.experiments.solvers.sfo import SFO
 from adamas.rules import Adam
 
 OPTIONS = (("count", 200), ("data", "digits"), ("width", 8))
@@ -70,15 +71,31 @@ def test_the_subfunctions_sum_up_to_the_mean_cost_and_the_penalty() -> None:
     assert subfunctions.mean_cost() is None
 
 
-def test_a_version_is_part_of_a_configuration_from_the_second_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_seed_decides_which_mini_batch_is_next_and_the_curvature_the_first_step() -> None:
+    # From one starting point and over the same mini-batches.
+    problem = problems.load("images_mlp").build(0, **dict(OPTIONS))
+    subfunctions = Subfunctions(problem, torch.arange(200).split(20), torch.Generator(), l2=0.1)
+    seeds = [SFO(subfunctions.evaluate, subfunctions.start(), 10, seed=seed) for seed in (0, 1)]
+    orders = [[optimizer.step() for _ in range(60)] for optimizer in seeds]
+    assert orders[0] != orders[1]
+    flat = dataclasses.replace(RUN, epochs=1)
+    start = flat.execute().epochs[0]["penalty"] or 0
+    ends = [
+        dataclasses.replace(flat, curvature=each).execute().epochs[1]["penalty"] or 0 for each in (0, 1e12)
+    ]
+    assert abs(ends[1] - start) < 1e-3 * abs(ends[0] - start)
+
+
+def test_an_older_version_has_other_records(monkeypatch: pytest.MonkeyPatch) -> None:
     configuration = RUN.configuration()
-    monkeypatch.setattr("adamas.experiments.runs.sfo.VERSION", 2)
-    assert RUN.configuration() == {**configuration, "version": 2}
+    monkeypatch.setattr("adamas.experiments.runs.sfo.VERSION", 1)
+    assert configuration == {**RUN.configuration(), "version": 2}
 
 
 def test_the_configuration_is_plain_and_complete() -> None:
     assert RUN.configuration() == {
         "kind": "sums",
+        "version": 2,
         "problem": "images_mlp",
         "options": dict(OPTIONS),
         "data": "digits",
@@ -86,6 +103,7 @@ def test_the_configuration_is_plain_and_complete() -> None:
         "batch": 32,
         "epochs": 3,
         "seed": 0,
+        "curvature": 0.0,
     }
 
 
