@@ -23,8 +23,8 @@ from adamas.experiments.runs.sfo import SumOfFunctions
 from adamas.experiments.runs.training import Training
 from adamas.rules import Adam, Rule
 
-# Written when an online problem was a "stream", `reddi` was "rare", and `records_per_epoch` was "parts"; that of
-# SFO by its version 2.
+# Written when an online problem was a "stream", `reddi` was "rare", and `records_per_epoch` was "parts";
+# that of SFO by its version 2.
 OLD = Store(Path(__file__).parent / "old_records")
 DIGITS = problems.fields("images_softmax", {"data": "digits"})
 TRAINING = Training("images_softmax", *DIGITS, Adam(lr=0.1), "inverse_sqrt", 1e-4, 512, 1, 0)
