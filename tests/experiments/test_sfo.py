@@ -1,3 +1,4 @@
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -126,6 +127,41 @@ def test_from_a_concave_start_it_comes_to_the_minimum(count: int) -> None:
     for _ in range(60):
         optimizer.step()
     np.testing.assert_allclose(optimizer.x, [1])
+
+
+def with_noise(evaluate: Evaluate, noise: float, until: int) -> Evaluate:
+    """The same with noise in the first so many gradients."""
+    random, evaluations = np.random.default_rng(1), itertools.count()
+
+    def noisy(x: Array, i: int) -> tuple[float, Array]:
+        value, gradient = evaluate(x, i)
+        return value, gradient + noise * random.normal(size=len(x)) * (next(evaluations) < until)
+
+    return noisy
+
+
+@pytest.mark.parametrize(("count", "noise"), [(3, 1.0), (6, 1.0), (12, 100.0)])
+def test_huge_curvatures_by_noise_leave_no_error_in_the_sums(count: int, noise: float) -> None:
+    evaluate, best = quadratics(count, 6, 100)
+    # Noise over so short a move is a curvature of 1e13 and more.
+    optimizer = SFO(with_noise(evaluate, noise, 3 * count), np.ones(6), count, first=1e-14)
+    for _ in range(60 * count):
+        optimizer.step()
+    assert excess(evaluate, count, optimizer.x, best) < 1e-14 * excess(evaluate, count, np.ones(6), best)
+
+
+@pytest.mark.parametrize(
+    ("count", "noise", "first"), [(3, 0.01, 1e-14), (12, 0.01, 1e-14), (40, 100.0, 1e-3)]
+)
+def test_under_noise_without_end_the_hessian_stays_positive_definite(
+    count: int, noise: float, first: float
+) -> None:
+    scales = np.geomspace(1e-3, 10, 5)
+    noisy = with_noise(lambda x, i: (float(scales @ x**2 / 2), scales * x), noise, 10**9)
+    optimizer = SFO(noisy, np.ones(5), count, first=first)
+    for _ in range(20 * count):
+        optimizer.step()
+    assert np.isfinite(optimizer.x).all()
 
 
 def test_a_basis_of_the_whole_space_is_all_that_is_stored() -> None:

@@ -66,6 +66,7 @@ class SFO:
         self._space = Subspace(len(start), most, start.dtype)
         self._pieces: list[Quadratic | None] = [None] * subfunctions
         self._active = min(active, subfunctions)
+        self._steps = 0
         self._since = 0  # evaluations since the active ones became more
         self._step_length = 1.0  # η
         self._suspect: int | None = None  # the subfunction whose last evaluation took a step back
@@ -93,11 +94,14 @@ class SFO:
         """Evaluate one subfunction and move `x`; return its number.
 
         Raises:
-            FloatingPointError: a subfunction is not finite where others were, or the Hessian is no longer
-                positive definite.
+            FloatingPointError: a subfunction is not finite where others were, or the Hessian has ceased to be
+                finite and positive definite.
         """
         if self._space.size == len(self._space.rows) < len(self._start):
             self._collapse()
+        elif self._steps % len(self._pieces) == 0:
+            self._sum()
+        self._steps += 1
         target = self._doubtful()
         if target is None:
             target = self._advance()
@@ -150,10 +154,10 @@ class SFO:
         return float(np.median(np.linalg.eigvalsh(self._hessian[:size, :size]))) / known
 
     def _advance(self) -> int:
+        factor, size = self._factor(), self._space.size
         slope = self._linear + self._hessian @ self._position
-        size = self._space.size
         move = np.zeros_like(slope)
-        move[:size] = -self._step_length * cho_solve(self._factor(), slope[:size])
+        move[:size] = -self._step_length * cho_solve(factor, slope[:size])
         position = self._position + move
         x = self._start + self._space.vector(position)
         target, piece = self._choose(position)
@@ -205,11 +209,16 @@ class SFO:
         return bool((whitened.mean(axis=1) ** 2).sum() < (whitened**2).sum() / (count * (count - 1)))
 
     def _factor(self) -> tuple[Vector, bool]:
+        """Return H's Cholesky factor, if need be of H without what rounding has left in it."""
         size = self._space.size
-        try:
-            factor: tuple[Vector, bool] = cho_factor(self._hessian[:size, :size], lower=True)
-        except (np.linalg.LinAlgError, ValueError) as error:
-            raise FloatingPointError(f"the Hessian is not positive definite any more: {error}") from error
+        for attempt in range(2):
+            try:
+                factor: tuple[Vector, bool] = cho_factor(self._hessian[:size, :size], lower=True)
+                break
+            except (np.linalg.LinAlgError, ValueError) as error:
+                if attempt == 1:
+                    raise FloatingPointError(f"the Hessian is not positive definite: {error}") from error
+                self._sum()
         return factor
 
     def _expand(self, raw: NDArray[np.floating]) -> Vector:
@@ -237,7 +246,15 @@ class SFO:
         turned = np.zeros_like(self._position)
         turned[: kept.shape[1]] = kept.T @ self._position[:size]
         self._position = turned
-        self._hessian[:], self._linear[:] = 0, 0
         for piece in known:
             piece.turn(kept)
+        self._sum()
+
+    def _sum(self) -> None:
+        """Sum all pieces anew, without the rounding errors that subtracted ones have left in the sums.
+
+        That of an H_i of 1e13, which a tiny step with noise in Δf' makes, is as large as another H_i.
+        """
+        self._hessian[:], self._linear[:] = 0, 0
+        for piece in self._known:
             self._count(piece, 1)
