@@ -94,8 +94,8 @@ class SFO:
         """Evaluate one subfunction and move `x`; return its number.
 
         Raises:
-            FloatingPointError: a subfunction is not finite where others were, or the Hessian has ceased to be
-                finite and positive definite.
+            FloatingPointError: a subfunction is not finite where others were, or the Hessian is no longer
+                positive definite.
         """
         if self._space.size == len(self._space.rows) < len(self._start):
             self._collapse()
@@ -154,10 +154,10 @@ class SFO:
         return float(np.median(np.linalg.eigvalsh(self._hessian[:size, :size]))) / known
 
     def _advance(self) -> int:
-        factor, size = self._factor(), self._space.size
         slope = self._linear + self._hessian @ self._position
+        size = self._space.size
         move = np.zeros_like(slope)
-        move[:size] = -self._step_length * cho_solve(factor, slope[:size])
+        move[:size] = -self._step_length * cho_solve(self._factor(), slope[:size])
         position = self._position + move
         x = self._start + self._space.vector(position)
         target, piece = self._choose(position)
@@ -209,16 +209,11 @@ class SFO:
         return bool((whitened.mean(axis=1) ** 2).sum() < (whitened**2).sum() / (count * (count - 1)))
 
     def _factor(self) -> tuple[Vector, bool]:
-        """Return H's Cholesky factor, if need be of H without what rounding has left in it."""
         size = self._space.size
-        for attempt in range(2):
-            try:
-                factor: tuple[Vector, bool] = cho_factor(self._hessian[:size, :size], lower=True)
-                break
-            except (np.linalg.LinAlgError, ValueError) as error:
-                if attempt == 1:
-                    raise FloatingPointError(f"the Hessian is not positive definite: {error}") from error
-                self._sum()
+        try:
+            factor: tuple[Vector, bool] = cho_factor(self._hessian[:size, :size], lower=True)
+        except (np.linalg.LinAlgError, ValueError) as error:
+            raise FloatingPointError(f"the Hessian is not positive definite any more: {error}") from error
         return factor
 
     def _expand(self, raw: NDArray[np.floating]) -> Vector:
