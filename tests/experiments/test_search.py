@@ -1,6 +1,8 @@
 """The search by successive halving, and the grid that executes what it asks for."""
 
+import contextlib
 import dataclasses
+import json
 import math
 from collections.abc import Generator, Mapping, Sequence
 from itertools import pairwise
@@ -12,7 +14,7 @@ import pytest
 from adamas.experiments.execution.engines import Event, Execute, Source, Started, Workers, attempt, ended
 from adamas.experiments.execution.grid import Grid
 from adamas.experiments.figures._search import Search, halvings
-from adamas.experiments.records.store import Store
+from adamas.experiments.records.store import Store, encode
 from adamas.experiments.runs import Run
 from adamas.experiments.runs.training import Training
 from adamas.rules import SGD
@@ -130,7 +132,7 @@ class Counting:
         while jobs := source():
             for job in jobs:
                 if self.jobs == 0:
-                    return
+                    raise KeyboardInterrupt
                 self.jobs -= 1
                 yield from map(Started, job.runs)
                 events = ended(job, attempt(job))
@@ -152,8 +154,10 @@ SMALL = Search(runs(6, 4, (0, 1)), halvings(4))
 def executed(folder: Path, engine: Execute, search: Search = SMALL) -> dict[Run, Any]:
     """What the grid finds, without what depends on the clock."""
     made = grid(search, Store(folder))
-    list(made.execute(engine))
-    return {run: {**each, "clock": None, "seconds": None} for run, each in made.records.items()}
+    with contextlib.suppress(KeyboardInterrupt):
+        list(made.execute(engine))
+    records: dict[Run, Any] = {run: json.loads(encode(each)) for run, each in made.records.items()}
+    return {run: {**each, "clock": None, "seconds": None} for run, each in records.items()}
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ Each takes the problem's options as keywords (strings and numbers, from `Run.opt
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -47,6 +47,32 @@ class Problem(Protocol):
         ...
 
 
+class StackedProblem(Problem, Protocol):
+    """A problem whose cost can be had at many parameters at once; its module says STACKED = True."""
+
+    def costs(
+        self, stack: Sequence[torch.Tensor], batch: torch.Tensor, noise: torch.Generator
+    ) -> torch.Tensor:
+        """Return the cost of each member of a stack, (members,), on the same examples and noise.
+
+        Args:
+            stack: like `parameters`, with a leading dimension for the members.
+            batch, noise: see `cost`.
+
+        The bits of a member's cost and gradient must not depend on the other members.
+        """
+        ...
+
+
+@runtime_checkable
+class EvaluatesStacks(Protocol):
+    """A problem that can be evaluated at many parameters at once."""
+
+    def evaluations(self, stack: Sequence[torch.Tensor]) -> list[Mapping[str, float]]:
+        """Return what `Problem.evaluate` returns at each member's parameters."""
+        ...
+
+
 class ProblemModule(Protocol):
     """The contents of a problem's module."""
 
@@ -70,6 +96,16 @@ def start(
     seeds = [int(each) for each in np.random.SeedSequence(seed).generate_state(3)]
     order, noise = (torch.Generator().manual_seed(each) for each in seeds[:2])
     return load(name).build(seeds[2], **dict(options)), order, noise
+
+
+def is_stacked(name: str) -> bool:
+    """Return whether problems of that name are `StackedProblem`s."""
+    return bool(getattr(load(name), "STACKED", False))
+
+
+def on_host(name: str) -> bool:
+    """Return whether problems of that name stay on the CPU."""
+    return bool(getattr(load(name), "ON_HOST", False))
 
 
 def load(name: str) -> ProblemModule:

@@ -11,6 +11,21 @@ Answers = tuple[torch.Tensor, torch.Tensor]
 """Outputs before the softmax (n, classes), and the classes that were right, int64 (n,)."""
 
 
+def mean_losses(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the mean negative log-likelihood of each of a stack of classifiers.
+
+    Args:
+        outputs: before the softmax, (models, n, classes).
+        targets: the classes that were right, int64 (n,).
+
+    Returns:
+        (models,), each the same bits whatever the others are.
+    """
+    models, n, _ = outputs.shape
+    losses = cross_entropy(outputs.flatten(0, 1), targets.repeat(models), reduction="none")
+    return losses.view(models, n).mean(dim=1)
+
+
 def measures(train: Answers, test: Answers) -> Mapping[str, float]:
     """Return the mean negative log-likelihood on training and test examples; the share of test errors."""
     outputs, targets = test

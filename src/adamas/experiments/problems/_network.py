@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
-from torch.nn.functional import cross_entropy
+from torch.func import functional_call
+from torch.nn.functional import cross_entropy, linear
 
-from ._measures import Answers, measures
+from ._measures import Answers, mean_losses, measures
 
 CHUNK = 250  # examples evaluated at once, for the memory
 
@@ -54,6 +55,15 @@ class Network:
     def cost(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         return cross_entropy(*self._answers(self.train.rows(batch), *([noise] if self.noisy else [])))
 
+    def costs(
+        self, stack: Sequence[torch.Tensor], batch: torch.Tensor, noise: torch.Generator
+    ) -> torch.Tensor:
+        """Return the costs of a stack of networks: of layers that take one, as `Affine` does."""
+        examples = self.train.rows(batch)
+        named = dict(zip((name for name, _ in self.module.named_parameters()), stack, strict=True))
+        arguments = (examples.inputs, *([noise] if self.noisy else []))
+        return mean_losses(functional_call(self.module, named, arguments), examples.targets)
+
     def evaluate(self) -> Mapping[str, float]:
         """Return `measures` on as many of the first training examples as there are test examples."""
         first = self.train.rows(slice(len(self.test.targets)))
@@ -67,6 +77,18 @@ class Network:
         chunks = torch.arange(len(examples.targets)).split(CHUNK)
         outputs, targets = zip(*(self._answers(examples.rows(chunk)) for chunk in chunks), strict=True)
         return torch.cat(outputs), torch.cat(targets)
+
+
+class Affine(torch.nn.Linear):
+    """A linear layer whose parameters may have a leading dimension: a layer for each member of a stack."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, inputs), or (members, n, inputs), to (n, outputs), or (members, n, outputs)."""
+        if self.weight.dim() == 2:
+            return linear(x, self.weight, self.bias)
+        # Not `matmul`, which makes one product of all where x is shared: slower, and its bits are no promise.
+        x = x.expand(len(self.weight), *x.shape[-2:])
+        return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.mT)
 
 
 def seeded(make: Callable[[], M], seed: int) -> M:
@@ -87,4 +109,12 @@ def dropped(x: torch.Tensor, rate: float, noise: torch.Generator | None) -> torc
     """Zero each element with probability `rate`, scale the others by 1/(1 - rate); without noise keep all."""
     if noise is None or rate == 0:
         return x
-    return x * (torch.rand(x.shape, generator=noise) >= rate) / (1 - rate)
+    return x * (torch.rand(x.shape, generator=noise).to(x.device) >= rate) / (1 - rate)
+
+
+def dropped_units(x: torch.Tensor, rate: float, noise: torch.Generator | None) -> torch.Tensor:
+    """Return `dropped` of units (n, units), or (members, n, units), the same ones in every member."""
+    if noise is None or rate == 0:
+        return x
+    kept = torch.rand(x.shape[-2:], generator=noise).to(x.device) >= rate
+    return x * (kept / (1 - rate))

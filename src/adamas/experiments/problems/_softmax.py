@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, Self, TypeVar
 
@@ -10,18 +10,23 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from ._measures import measures
+from ._measures import mean_losses
+
+CHUNK = 1_000
 
 
 class Features(Protocol):
     """Examples by features, float32, in any storage."""
 
-    def rows(self, batch: torch.Tensor) -> Self:
+    def rows(self, batch: torch.Tensor | slice) -> Self:
         """Return the examples `batch`."""
         ...
 
     def times(self, weight: torch.Tensor) -> torch.Tensor:
-        """Return the product with `weight` (features, classes); its gradient goes to `weight` alone."""
+        """Return the product with `weight` (features, classes); its gradient goes to `weight` alone.
+
+        With a stack of them, (members, features, classes), return (members, examples, classes).
+        """
         ...
 
 
@@ -34,11 +39,13 @@ class Dense:
 
     x: torch.Tensor
 
-    def rows(self, batch: torch.Tensor) -> Dense:
+    def rows(self, batch: torch.Tensor | slice) -> Dense:
         return Dense(self.x[batch])
 
     def times(self, weight: torch.Tensor) -> torch.Tensor:
-        return self.x @ weight
+        if weight.dim() == 2:
+            return self.x @ weight
+        return torch.bmm(self.x.expand(len(weight), *self.x.shape), weight)
 
 
 @dataclass(frozen=True)
@@ -47,8 +54,8 @@ class Sparse:
 
     x: Any
 
-    def rows(self, batch: torch.Tensor) -> Sparse:
-        return Sparse(self.x[batch.numpy()])
+    def rows(self, batch: torch.Tensor | slice) -> Sparse:
+        return Sparse(self.x[batch if isinstance(batch, slice) else batch.numpy()])
 
     def times(self, weight: torch.Tensor) -> torch.Tensor:
         product: torch.Tensor = _SparseProduct.apply(self.x, weight)  # type: ignore[no-untyped-call]
@@ -68,11 +75,15 @@ class _SparseProduct(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Any, weight: torch.Tensor) -> torch.Tensor:
         ctx.x = x
-        return torch.from_numpy(x @ weight.detach().numpy())
+        stack = weight.detach().numpy()
+        return torch.from_numpy(x @ stack if stack.ndim == 2 else np.stack([x @ each for each in stack]))
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[None, torch.Tensor]:
-        return None, torch.from_numpy(ctx.x.T @ gradients[0].numpy())
+        (stack,), x = (each.numpy() for each in gradients), ctx.x.T
+        return None, torch.from_numpy(
+            x @ stack if stack.ndim == 2 else np.stack([x @ each for each in stack])
+        )
 
 
 def clean(features: F, noise: torch.Generator) -> F:
@@ -114,11 +125,39 @@ class SoftmaxRegression(Generic[F]):
         features = self.corrupt(self.train.rows(batch), noise)
         return cross_entropy(features.times(self.weight) + self.bias, self.train_labels[batch])
 
-    @torch.no_grad()
+    def costs(
+        self, stack: Sequence[torch.Tensor], batch: torch.Tensor, noise: torch.Generator
+    ) -> torch.Tensor:
+        features, (weight, bias) = self.corrupt(self.train.rows(batch), noise), stack
+        return mean_losses(features.times(weight) + bias.unsqueeze(1), self.train_labels[batch])
+
     def evaluate(self) -> Mapping[str, float]:
-        train = self.train.times(self.weight) + self.bias
-        test = self.test.times(self.weight) + self.bias
-        return measures((train, self.train_labels), (test, self.test_labels))
+        (found,) = self.evaluations([self.weight[None], self.bias[None]])
+        return found
+
+    @torch.no_grad()
+    def evaluations(self, stack: Sequence[torch.Tensor]) -> list[Mapping[str, float]]:
+        """Return the measures of each member of a stack; the examples are read once for all."""
+        weight, bias = stack
+        train, _ = _losses(self.train, self.train_labels, weight, bias)
+        test, errors = _losses(self.test, self.test_labels, weight, bias)
+        names = ("train_nll", "test_nll", "test_error")
+        members = torch.stack([train, test, errors], dim=1).tolist()
+        return [dict(zip(names, each, strict=True)) for each in members]
+
+
+def _losses(
+    features: Features, labels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each member's mean loss and share of errors, by chunks of examples that fit in a cache."""
+    losses, errors = [], []
+    for start in range(0, len(labels), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        outputs, targets = features.rows(chunk).times(weight) + bias.unsqueeze(1), labels[chunk]
+        each = cross_entropy(outputs.flatten(0, 1), targets.repeat(len(weight)), reduction="none")
+        losses.append(each.view(len(weight), -1))
+        errors.append(outputs.argmax(dim=2) != targets)
+    return torch.cat(losses, 1).double().mean(dim=1), torch.cat(errors, 1).double().mean(dim=1)
 
 
 def softmax_regression(

@@ -7,7 +7,9 @@ from torch import nn
 from torch.nn.functional import relu
 
 from .. import datasets
-from ._network import Examples, Network, dropped, network
+from ._network import Affine, Examples, Network, dropped_units, network
+
+STACKED = True
 
 
 class Mlp(nn.Module):
@@ -21,14 +23,14 @@ class Mlp(nn.Module):
 
     def __init__(self, pixels: int, width: int, dropout: float) -> None:
         super().__init__()
-        self.first, self.second = nn.Linear(pixels, width), nn.Linear(width, width)
-        self.last = nn.Linear(width, 10)
+        self.first, self.second = Affine(pixels, width), Affine(width, width)
+        self.last = Affine(width, 10)
         self.dropout = dropout
 
     def forward(self, pixels: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
         """Map (n, pixels) to (n, 10), before the softmax."""
-        hidden = dropped(relu(self.first(pixels)), self.dropout, noise)
-        outputs: torch.Tensor = self.last(dropped(relu(self.second(hidden)), self.dropout, noise))
+        hidden = dropped_units(relu(self.first(pixels)), self.dropout, noise)
+        outputs: torch.Tensor = self.last(dropped_units(relu(self.second(hidden)), self.dropout, noise))
         return outputs
 
 

@@ -7,6 +7,8 @@ import torch
 from .. import datasets
 from ._softmax import Dense, SoftmaxRegression, softmax_regression
 
+STACKED = True
+
 
 def identity(data: str) -> str:
     """Return the images' name and checksum; `data` names an image set."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 import torch
 from torch import nn
+from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .. import datasets
-from ._network import CHUNK, seeded
+from ._network import CHUNK, Affine, seeded
+
+STACKED = True
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,18 @@ class AutoEncoder:
     def cost(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         return self.bounds(self.train[batch], self._normal(len(batch), noise)).mean()
 
+    def costs(
+        self, stack: Sequence[torch.Tensor], batch: torch.Tensor, noise: torch.Generator
+    ) -> torch.Tensor:
+        """Return the mean bounds of a stack of auto-encoders."""
+        parts = iter(stack)
+        encoder, decoder = (
+            partial(functional_call, half, {name: next(parts) for name, _ in half.named_parameters()})
+            for half in (self.encoder, self.decoder)
+        )
+        normal = self._normal(len(batch), noise)
+        return negative_bounds(encoder, decoder, self.train[batch], normal).mean(dim=1)
+
     def evaluate(self) -> Mapping[str, float]:
         """Return the mean bound on the test images, and on as many of the first training images.
 
@@ -59,22 +75,33 @@ class AutoEncoder:
         }
 
     def bounds(self, pixels: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
-        """Return each image's negative bound, (examples,), for z = μ + σ `normal` (Kingma & Welling, 2.4)."""
-        mean, log_variance = self.encoder(pixels).chunk(2, dim=1)
-        logits = self.decoder(mean + torch.exp(log_variance / 2) * normal)
-        reconstruction = binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(dim=1)
-        # KL divergence of the posterior from the prior, in closed form (Kingma & Welling, appendix B).
-        divergence = (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1) / 2
-        bounds: torch.Tensor = reconstruction + divergence
-        return bounds
+        """Return `negative_bounds`, (examples,)."""
+        return negative_bounds(self.encoder, self.decoder, pixels, normal)
 
     def _normal(self, count: int, noise: torch.Generator) -> torch.Tensor:
-        return torch.randn(count, self.latent, generator=noise)
+        return torch.randn(count, self.latent, generator=noise).to(self.train.device)
 
     @torch.no_grad()
     def _mean_in_chunks(self, pixels: torch.Tensor, normal: torch.Tensor) -> float:
         chunks = zip(pixels.split(CHUNK), normal.split(CHUNK), strict=True)
         return torch.cat([self.bounds(*chunk) for chunk in chunks]).mean(dtype=torch.float64).item()
+
+
+def negative_bounds(
+    encoder: Callable[..., torch.Tensor],
+    decoder: Callable[..., torch.Tensor],
+    pixels: torch.Tensor,
+    normal: torch.Tensor,
+) -> torch.Tensor:
+    """Return each image's negative bound, (..., examples), for z = μ + σ `normal` (Kingma & Welling, 2.4)."""
+    mean, log_variance = encoder(pixels).chunk(2, dim=-1)
+    logits = decoder(mean + torch.exp(log_variance / 2) * normal)
+    pixels = pixels.expand_as(logits)
+    reconstruction = binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(dim=-1)
+    # KL divergence of the posterior from the prior, in closed form (Kingma & Welling, appendix B).
+    divergence = (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=-1) / 2
+    bounds: torch.Tensor = reconstruction + divergence
+    return bounds
 
 
 def identity(data: str, hidden: int, latent: int) -> str:
@@ -96,7 +123,7 @@ def build(seed: int, data: str, hidden: int, latent: int) -> AutoEncoder:
     pixels = loaded.train.shape[1]
 
     def half(inputs: int, outputs: int) -> nn.Module:
-        return nn.Sequential(nn.Linear(inputs, hidden), nn.Softplus(), nn.Linear(hidden, outputs))
+        return nn.Sequential(Affine(inputs, hidden), nn.Softplus(), Affine(hidden, outputs))
 
     encoder, decoder = seeded(lambda: (half(pixels, 2 * latent), half(latent, pixels)), seed)
     train, test = torch.from_numpy(loaded.train), torch.from_numpy(loaded.test)

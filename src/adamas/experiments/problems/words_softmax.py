@@ -5,6 +5,9 @@ from __future__ import annotations
 from .. import datasets
 from ._softmax import SoftmaxRegression, Sparse, softmax_regression
 
+STACKED = True
+ON_HOST = True  # SciPy multiplies the features
+
 
 def identity(data: str, dropout: float) -> str:
     """Return the corpus' name and checksum; `data` names a corpus."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
-from typing import Any, Literal, Protocol, Self, cast
+from typing import Any, Literal, Protocol, Self, cast, runtime_checkable
 
 from adamas.rules import Rule
 
@@ -83,6 +83,17 @@ class Run(Protocol):
         ...
 
 
+@runtime_checkable
+class Stackable(Protocol):
+    """A kind of run that can be executed with others, and go on from a state."""
+
+    def execute_together(
+        self, others: Sequence[Any], states: Sequence[bytes | None], device: str
+    ) -> list[tuple[Outcome, bytes | None]]:
+        """Execute this run and others; see the function of that name."""
+        ...
+
+
 class Alone:
     """A run that is executed by itself, from its beginning to its end."""
 
@@ -98,7 +109,14 @@ class Alone:
 def execute_together(
     runs: Sequence[Run], states: Sequence[bytes | None], device: str
 ) -> list[tuple[Outcome, bytes | None]]:
-    """Return the outcome of each run, and the state from which a longer run can go on, if it keeps one."""
+    """Execute runs of which `together` is the same, each from its state, on a device.
+
+    Returns:
+        for each, its outcome, and the state that the longer run it is the beginning of can go on from.
+    """
+    first, *others = runs
+    if isinstance(first, Stackable):
+        return first.execute_together(others, states, device)
     return [(run.execute(), None) for run in runs]
 
 

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import Any, Literal, cast
-
-import torch
-from torch.optim.lr_scheduler import LambdaLR
+from typing import Any, cast
 
 from adamas.rules import Rule
 from adamas.schedules import inverse_sqrt
-from adamas.torch import Optimizer
 
-from .. import ExperimentError, problems
-from ..problems import Option, Problem
+from .. import problems
+from ..problems import Option
 from . import Outcome, recorded_fields, rule_defaults
-from ._metrics import METRICS
+from ._train import train
 
 SCHEDULES: dict[str, Callable[[int], float]] = {"constant": lambda taken: 1.0, "inverse_sqrt": inverse_sqrt}
 
@@ -50,7 +43,8 @@ class Training:
         phase: keyword arguments of `adamas.torch.Optimizer` beyond the rule, as sorted pairs.
         observers: keys of `METRICS`, measures of the optimizer.
         nudge: 0, or the seed that moves each starting value up or down by one unit in its last place.
-        whole: see `Run.whole`; it changes nothing that the run does.
+        whole: see `Run.whole`; it changes nothing that the run does, and nor does
+        timed: whether it is trained by itself, so that its clock is not a share of others' time.
     """
 
     problem: str
@@ -68,6 +62,7 @@ class Training:
     epochs_per_record: int = 1
     nudge: int = 0
     whole: int = field(default=0, compare=False)
+    timed: bool = field(default=False, compare=False)
 
     def until(self, epochs: int) -> Training:
         """Return the run that ends earlier, whose records are the first of this one's."""
@@ -78,8 +73,15 @@ class Training:
     def beginnings(self) -> Iterator[Training]:
         return map(self.until, range(self.epochs - self.epochs_per_record, 0, -self.epochs_per_record))
 
-    def together(self) -> Training:
-        return self
+    def together(self) -> Hashable:
+        """Return what is shared by runs that can be trained as one stack: all but their rules and optimizers.
+
+        A run of a problem that cannot be stacked is trained by itself, and so is one whose clock counts.
+        """
+        if self.timed or not problems.is_stacked(self.problem):
+            return self
+        records = self.records_per_epoch, self.epochs_per_record
+        return self.problem, self.options, self.data, self.batch, self.seed, *records
 
     def configuration(self) -> dict[str, Any]:
         """Return the run as plain data, without fields at their default, as in records older than these."""
@@ -107,87 +109,25 @@ class Training:
         phase += f", nudge {self.nudge}" if self.nudge else ""
         return f"{rule}{phase}, {self.problem} ({options}), seed {self.seed}"
 
+    def factor(self, taken: int) -> float:
+        """Return what α is multiplied with after so many steps."""
+        return SCHEDULES[self.schedule](taken)
+
     def execute(self) -> Outcome:
         """Train; one thread is enough.
 
         Raises:
             ExperimentError: no such problem, or its data cannot be had.
         """
-        start = time.perf_counter()
-        problem, order, noise = problems.start(self.problem, self.options, self.seed)
-        if self.nudge:
-            _move(problem.parameters, self.nudge)
-        phase: dict[str, Any] = dict(self.phase)
-        optimizer = Optimizer(problem.parameters, self.rule, weight_decay=self.l2, seed=self.seed, **phase)
-        schedule = LambdaLR(optimizer, SCHEDULES[self.schedule])
-        epochs, clock = [_measures(self, problem, optimizer, epoch=0.0, cost=None)], [0.0]
-        diverged = False
-        for batches in _stretches(self, problem.examples, order):
-            began = time.perf_counter()
-            cost = _pass(problem, batches, optimizer, schedule, noise)
-            clock.append(clock[-1] + time.perf_counter() - began)
-            epoch = len(epochs) * self.epochs_per_record / self.records_per_epoch
-            epochs.append(_measures(self, problem, optimizer, epoch=epoch, cost=cost))
-            diverged = None in epochs[-1].values()
-            if diverged:
-                break
-        status: Literal["done", "diverged"] = "diverged" if diverged else "done"
-        return Outcome(status, tuple(epochs), tuple(clock), time.perf_counter() - start)
+        return train([self], [None], "cpu")[0][0]
+
+    def execute_together(
+        self, others: Sequence[Training], states: Sequence[bytes | None], device: str
+    ) -> list[tuple[Outcome, bytes | None]]:
+        """Train this run and others in one stack; see `runs.execute_together`."""
+        return train([self, *others], states, device)
 
 
 @functools.cache  # the runs of a grid share their data
 def _prepare(problem: str, options: tuple[tuple[str, Option], ...]) -> None:
     problems.load(problem).prepare(**dict(options))
-
-
-@torch.no_grad()
-def _move(parameters: Sequence[torch.Tensor], nudge: int) -> None:
-    """Move every parameter to a neighbouring number."""
-    chance = torch.Generator().manual_seed(nudge)
-    for p in parameters:
-        up = torch.rand(p.shape, generator=chance) < 0.5
-        p.copy_(torch.nextafter(p, torch.where(up, torch.inf, -torch.inf)))
-
-
-def _stretches(run: Training, examples: int, order: torch.Generator) -> Iterator[Sequence[torch.Tensor]]:
-    """Yield the mini-batches between one record and the next, every epoch in a new order."""
-    if run.epochs % run.epochs_per_record:
-        raise ExperimentError(f"{run.epochs} epochs have no record each {run.epochs_per_record}")
-    for _ in range(0, run.epochs, run.epochs_per_record):
-        shuffled = (torch.randperm(examples, generator=order) for _ in range(run.epochs_per_record))
-        batches = [batch for each in shuffled for batch in each.split(run.batch)]
-        if run.records_per_epoch > len(batches):
-            raise ExperimentError(f"{len(batches)} mini-batches cannot have {run.records_per_epoch} records")
-        records = run.records_per_epoch
-        ends = [len(batches) * part // records for part in range(records + 1)]
-        yield from (batches[start:end] for start, end in pairwise(ends))
-
-
-def _pass(
-    problem: Problem,
-    batches: Sequence[torch.Tensor],
-    optimizer: Optimizer,
-    schedule: LambdaLR,
-    noise: torch.Generator,
-) -> float:
-    """Step on each mini-batch; return the mean cost of their examples, each as its mini-batch saw it."""
-    total = torch.zeros((), dtype=torch.float64)
-    for examples in batches:
-        optimizer.zero_grad()
-        cost = problem.cost(examples, noise)
-        cost.backward()
-        optimizer.step()
-        schedule.step()
-        total += cost.detach() * len(examples)
-    return total.item() / sum(map(len, batches))
-
-
-def _measures(
-    run: Training, problem: Problem, optimizer: Optimizer, epoch: float, cost: float | None
-) -> dict[str, float | None]:
-    measured = {"epoch": epoch, "cost": cost, **problem.evaluate()}
-    for name in run.observers:
-        measured |= METRICS[name](optimizer, problem)
-    return {
-        name: None if value is None or not math.isfinite(value) else value for name, value in measured.items()
-    }
