@@ -1,4 +1,4 @@
-"""What was learned after the paper: each public module here is a claim with a formula, its `CLAIM` a `Learned`.
+"""What was learned after the paper: each public module here is a claim with a formula, a `Learned`.
 
 A claim of the paper is judged by what the paper prints; one of these by what its formula predicts. Each is
 measured in seconds, without runs that would be stored, and the result is the same every time.

@@ -1,8 +1,8 @@
 """With β1 = β2, Adam's second moment is its first one squared, plus a variance that it estimates online.
 
-From m₊ = m + (1 - β)(g - m) and v₊ = β v + (1 - β) g² follows for s = v - m² that
-s₊ = β s + β (1 - β)(g - m)²: an exponential average of the squared surprise, and so never negative. The step
-m / √v is then 1 / √(1 + s / m²): the sign of m, shortened by the ratio of noise to signal.
+From m₊ = m + (1 - β)(g - m) and v₊ = β v + (1 - β) g² follows for s = v - m² that s₊ = β s + β (1 -
+β)(g - m)²: an exponential average of the squared surprise, and so never negative. The step m / √v is
+then 1 / √(1 + s / m²): the sign of m, shortened by the ratio of noise to signal.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ def measure() -> Comparison:
     """Measure the error of the identity over all kinds of gradients."""
     errors = {beta: max(error(beta, each) for each in gradients().values()) for beta in BETAS}
     return Comparison(
-        f"over {len(gradients())} kinds of gradients, {STEPS} steps of {ELEMENTS} elements, v differs from m² + s "
-        f"by at most {max(errors.values()):.1e} of v (rounding: {WITHIN:g} allowed)",
+        f"over {len(gradients())} kinds of gradients, {STEPS} steps of {ELEMENTS} elements, v differs from "
+        f"m² + s by at most {max(errors.values()):.1e} of v (rounding: {WITHIN:g} allowed)",
         verdict([each <= WITHIN for each in errors.values()]),
         [Value(f"β1 = β2 = {beta:g}: largest |v - m² - s| / v", 0.0, each) for beta, each in errors.items()],
     )

@@ -1,9 +1,9 @@
 """On the degenerate minimum of x⁴ / 4, Adam converges linearly where gradient descent does not.
 
-Gradient descent in continuous time obeys x' = -x³, so that x = x₀ (1 + 2 α t x₀²)^(-1/2). Adam's v forgets: it
-falls by β2 a step and no faster. Once x³ falls faster than √v, v is its memory alone, √v ∝ β2^(t/2), and x obeys
-x' = -α x³ / √v. A steady fall of ln |x| needs x² ∝ √v: it is ln(1 / β2) / 4 a step, whatever α is; x³ then falls
-by 3/4 ln(1 / β2) a step, which is faster than √v's 1/2 indeed.
+Gradient descent in continuous time obeys x' = -x³, so that x = x₀ (1 + 2 α t x₀²)^(-1/2). Adam's v
+forgets: it falls by β2 a step and no faster. Once x³ falls faster than √v, v is its memory alone, √v ∝
+β2^(t/2), and x obeys x' = -α x³ / √v. A steady fall of ln |x| needs x² ∝ √v: it is ln(1 / β2) / 4 a
+step, whatever α is; x³ then falls by 3/4 ln(1 / β2) a step, which is faster than √v's 1/2 indeed.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def measure() -> Comparison:
         finding="Adam's |x| falls by the same factor every step, gradient descent's ever less",
     )  # fmt: skip
     return Comparison(
-        f"gradient descent stays within {apart:.2%} of its formula ({DESCENT:.0%} allowed); ln |x| of Adam falls by "
-        f"{', '.join(f'{v.measured:.3g} ({v.predicted:.3g} predicted)' for v in values[1:])} a step at β2 "
+        f"gradient descent stays within {apart:.2%} of its formula ({DESCENT:.0%} allowed); ln |x| of Adam "
+        f"falls by {', '.join(f'{v.measured:.3g} ({v.predicted:.3g} predicted)' for v in values[1:])} a step at β2 "
         f"{', '.join(f'{beta2:g}' for beta2 in BETA2S)} (within {LINEAR:.0%})",
         verdict(held),
         values,

@@ -1,10 +1,10 @@
 """The longest step that Adam can take: what holds in the place of section 2.1's two bounds.
 
-With ε = 0 a step is Δ_t / α = Σ_k w_k g_k / √(Σ_k u_k g_k²), where w_k = (1 - β1) β1^(t-k) / (1 - β1^t) and
-u_k = (1 - β2) β2^(t-k) / (1 - β2^t) are the weights of m̂ and v̂. By the Cauchy-Schwarz inequality of the vectors
-w_k / √u_k and √u_k g_k it is at most √(Σ_k w_k² / u_k), with equality for g_k proportional to w_k / u_k, which
-is to (β1 / β2)^(t-k). The sum is a geometric one: where β1² < β2 it tends to
-(1 - β1) / √((1 - β2)(1 - β1² / β2)). Where β1 = β2, w = u, and it is 1 at every step.
+With ε = 0 a step is Δ_t / α = Σ_k w_k g_k / √(Σ_k u_k g_k²), where w_k = (1 - β1) β1^(t-k) / (1 - β1^t)
+and u_k = (1 - β2) β2^(t-k) / (1 - β2^t) are the weights of m̂ and v̂. By the Cauchy-Schwarz inequality
+of the vectors w_k / √u_k and √u_k g_k it is at most √(Σ_k w_k² / u_k), with equality for g_k
+proportional to w_k / u_k, which is to (β1 / β2)^(t-k). The sum is a geometric one: where β1² < β2 it
+tends to (1 - β1) / √((1 - β2)(1 - β1² / β2)). Where β1 = β2, w = u, and it is 1 at every step.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def measure() -> Comparison:
         for t in TIMES:
             predicted, measured = bound(beta1, beta2, t), attained(beta1, beta2, t)
             held.append(abs(measured / predicted - 1) <= WITHIN)
-            if beta1 == 0.9 and beta2 == 0.999 or t == TIMES[-1]:
+            if (beta1 == 0.9 and beta2 == 0.999) or t == TIMES[-1]:
                 values.append(Value(f"β1 {beta1:g}, β2 {beta2:g}, t = {t:,}", predicted, measured))
         held.append(longest(beta1, beta2, 300, 50) <= 1 + ROUNDING)
     asymptotic, far = limit(0.9, 0.999), attained(0.9, 0.999, LONG)
@@ -81,8 +81,8 @@ def measure() -> Comparison:
     held.append(abs(far / asymptotic - 1) <= 1e-6)
     others = max(longest(beta1, beta2, 300, 50) for beta1, beta2 in PAIRS)
     return Comparison(
-        f"the longest step at the defaults is {far:.3g} α, where the paper prints {printed(0.9, 0.999):.3g} α; "
-        f"gradients proportional to w / u attain the bound within {WITHIN:g} at every β and t tried, and no "
+        f"the longest step at the defaults is {far:.3g} α, where the paper prints "
+        f"{printed(0.9, 0.999):.3g} α; gradients proportional to w / u attain the bound within {WITHIN:g} at every β and t tried, and no "
         f"random gradients, rare or heavy-tailed ones among them, exceed it (at most {others:.3g} of it)",
         verdict(held),
         values,

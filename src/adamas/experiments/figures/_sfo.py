@@ -21,7 +21,9 @@ from . import NONE
 from ._sweep import Finals, sweep_chart
 
 Values = NDArray[np.float64]
-STYLES = styles(("Adam", "SFO"))
+AUTHORS = "SFO, its authors' first step"
+CURVATURE = 1e5  # the very first one in the implementation by SFO's authors, whose first step is tiny
+STYLES = styles(("Adam", "SFO", AUTHORS))
 
 
 @dataclass(frozen=True)
@@ -90,10 +92,11 @@ class SfoComparison:
     noisy: Rule
     dropout: float
 
-    def sfo(self, count: int, dropout: float = 0.0) -> SumOfFunctions:
+    def sfo(self, count: int, dropout: float = 0.0, curvature: float = 0.0) -> SumOfFunctions:
         """Return the run of SFO on so many examples."""
         options, data = self._problem(count, dropout)
-        return SumOfFunctions(self.problem, options, data, self.l2, self.batch, self.epochs, seed=0)
+        fixed = (self.problem, options, data, self.l2, self.batch, self.epochs)
+        return SumOfFunctions(*fixed, seed=0, curvature=curvature)
 
     def adam(self, rule: Rule, dropout: float = 0.0) -> Training:
         """Return the run of a rule on the most examples."""
@@ -107,8 +110,7 @@ class SfoComparison:
 
     def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         """Return all runs, the longest first."""
-        noisy: list[Run] = [self.sfo(self.counts[-1], self.dropout), self.adam(self.noisy, self.dropout)]
-        return [*noisy, *map(self.sfo, reversed(self.counts)), *map(self.adam, self.rules)]
+        return [*self._noisy().values(), *map(self.sfo, reversed(self.counts)), *map(self.adam, self.rules)]
 
     def curve(self, run: SumOfFunctions | Training, records: Records) -> LossCurve | None:
         """Return the curve of this run, None without a record."""
@@ -147,13 +149,14 @@ class SfoComparison:
         return {**({"Adam": best[1]} if best else {}), **({"SFO": sfo} if sfo else {})}
 
     def under_dropout(self, records: Records) -> dict[str, LossCurve]:
-        """Return the same two under dropout."""
-        runs: Mapping[str, SumOfFunctions | Training] = {
-            "Adam": self.adam(self.noisy, self.dropout),
-            "SFO": self.sfo(self.counts[-1], self.dropout),
-        }
-        curves = {name: self.curve(run, records) for name, run in runs.items()}
+        """Return the same two under dropout, SFO with our first step and with that of its authors."""
+        curves = {name: self.curve(run, records) for name, run in self._noisy().items()}
         return {name: curve for name, curve in curves.items() if curve is not None}
+
+    def _noisy(self) -> dict[str, SumOfFunctions | Training]:
+        sfo, most = self.sfo, self.counts[-1]
+        both = {"SFO": sfo(most, self.dropout), AUTHORS: sfo(most, self.dropout, CURVATURE)}
+        return {"Adam": self.adam(self.noisy, self.dropout), **both}
 
 
 def _values(epochs: Sequence[Mapping[str, float | None]], name: str) -> Values:
@@ -190,8 +193,10 @@ def charts(comparison: SfoComparison, records: Records) -> list[Chart]:
     title, note = comparison.title, comparison.note
     epochs = [_line(names[name], name, curve.epoch, curve.objective) for name, curve in rivals.items()]
     times = [_line(names[name], name, curve.seconds, curve.objective) for name, curve in rivals.items()]
-    labels = {"SFO": "SFO", "Adam": f"Adam, α = {comparison.noisy.lr:.3g}"}
-    under = [_line(labels[name], name, curve.epoch, curve.objective) for name, curve in noisy.items()]
+    labels = {"Adam": f"Adam, α = {comparison.noisy.lr:.3g}"}
+    under = [
+        _line(labels.get(name, name), name, curve.epoch, curve.objective) for name, curve in noisy.items()
+    ]
     noise = f"{comparison.title}, {comparison.dropout:.0%} dropout"
     return [
         Chart(
