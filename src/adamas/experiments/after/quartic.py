@@ -69,10 +69,10 @@ def measure() -> Comparison:
         "x⁴ / 4", f"α = {ALPHA:g}, from {START:g}", "step", "|x|", lines, log_y=True,
         finding="Adam's |x| falls by the same factor every step, gradient descent's ever less",
     )  # fmt: skip
+    falls = ", ".join(f"{each.measured:.3g} ({each.predicted:.3g} predicted)" for each in values[1:])
     return Comparison(
         f"gradient descent stays within {apart:.2%} of its formula ({DESCENT:.0%} allowed); ln |x| of Adam "
-        f"falls by {', '.join(f'{v.measured:.3g} ({v.predicted:.3g} predicted)' for v in values[1:])} a step at β2 "
-        f"{', '.join(f'{beta2:g}' for beta2 in BETA2S)} (within {LINEAR:.0%})",
+        f"falls by {falls} a step at β2 {', '.join(map(str, BETA2S))} (within {LINEAR:.0%})",
         verdict(held),
         values,
         [chart],

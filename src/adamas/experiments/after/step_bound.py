@@ -82,8 +82,9 @@ def measure() -> Comparison:
     others = max(longest(beta1, beta2, 300, 50) for beta1, beta2 in PAIRS)
     return Comparison(
         f"the longest step at the defaults is {far:.3g} α, where the paper prints "
-        f"{printed(0.9, 0.999):.3g} α; gradients proportional to w / u attain the bound within {WITHIN:g} at every β and t tried, and no "
-        f"random gradients, rare or heavy-tailed ones among them, exceed it (at most {others:.3g} of it)",
+        f"{printed(0.9, 0.999):.3g} α; gradients proportional to w / u attain the bound within {WITHIN:g} at "
+        "every β and t tried; no random gradients, rare or heavy-tailed ones among them, exceed it (at most "
+        f"{others:.3g} of it)",
         verdict(held),
         values,
     )

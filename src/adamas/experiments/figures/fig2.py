@@ -217,9 +217,14 @@ def table(panel: SfoComparison, records: Records) -> Table:
     lacking = panel.lacking(records)
     rows: list[Mapping[str, Cell]] = []
     if best:
-        edge = "best α lies at the edge of the grid" if best[0] in (panel.rules[0], panel.rules[-1]) else ""
+        lrs = [rule.lr for rule in panel.rules]
+        edge = "best α lies at the edge of the grid" if best[0].lr in (min(lrs), max(lrs)) else ""
         remarks = "; ".join(each for each in (edge, lacking) if each)
-        rows.append(_row(f"Adam, α = {best[0].lr:g}", best[1], remarks))
+        rows.append(
+            _row(
+                ", ".join([f"Adam, α = {best[0].lr:g}", *Grid(panel.rules).chosen(best[0])]), best[1], remarks
+            )
+        )
     rows += [_row("SFO", path, "") for path in panel.by_count(records)]
     rows += [_row(f"{name}, dropout", path, "") for name, path in noisy.items()]
     of_rivals = (
@@ -257,7 +262,7 @@ class Panels:
 
     def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         # The long ones first, so that no process is left alone with one at the end.
-        return [*self.comparison.runs(), *self.dropout.runs(records, failed)]
+        return [*self.comparison.runs(records, failed), *self.dropout.runs(records, failed)]
 
     def tables(self, records: Records) -> list[Table]:
         return [*self.dropout.tables(records), table(self.comparison, records)]

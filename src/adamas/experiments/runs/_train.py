@@ -119,7 +119,7 @@ class _Training:
         self.device, self.run, self.states = name_of(device), first, states
         problem, self.order, self.noise = problems.start(first.problem, first.options, first.seed)
         self.problem = on(problem, device)
-        stacked = problems.is_stacked(first.problem)
+        stacked = problems.is_stacked(first.problem) and not first.timed
         self.members: Members = Stack(self.problem, len(runs)) if stacked else Single(self.problem)  # type: ignore[arg-type]
         self.trainees = [
             self._begin(k, run, state) for k, (run, state) in enumerate(zip(runs, states, strict=True))
