@@ -220,11 +220,8 @@ def table(panel: SfoComparison, records: Records) -> Table:
         lrs = [rule.lr for rule in panel.rules]
         edge = "best α lies at the edge of the grid" if best[0].lr in (min(lrs), max(lrs)) else ""
         remarks = "; ".join(each for each in (edge, lacking) if each)
-        rows.append(
-            _row(
-                ", ".join([f"Adam, α = {best[0].lr:g}", *Grid(panel.rules).chosen(best[0])]), best[1], remarks
-            )
-        )
+        name = ", ".join([f"Adam, α = {best[0].lr:g}", *Grid(panel.rules).chosen(best[0])])
+        rows.append(_row(name, best[1], remarks))
     rows += [_row("SFO", path, "") for path in panel.by_count(records)]
     rows += [_row(f"{name}, dropout", path, "") for name, path in noisy.items()]
     of_rivals = (
