@@ -33,6 +33,7 @@ ROOMS = {
     "execution": 7,
     "figures": 8,
     "claims": 9,
+    "after": 9.5,
     "reports": 10,
     "reproduce": 11,
 }
