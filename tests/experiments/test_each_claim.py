@@ -155,6 +155,17 @@ def test_tuning_is_judged_by_the_last_cost_of_adam() -> None:
     assert tuning(found).verdict == "fails"
 
 
+def test_tuning_is_undecided_where_the_seeds_disagree() -> None:
+    found = dict.fromkeys(CLAIMS["little_tuning"].runs("demo"), DONE)
+    for run in found:
+        if isinstance(run.rule, Adam) and run.rule.lr < 0.1:
+            cost = 0.1 + 0.04 * run.seed
+            found[run] = {"status": "done", "epochs": [{"cost": 0.1}, {"cost": cost}]}
+    measured = tuning(found)
+    assert measured.verdict == "undecided"
+    assert "33% [33%, 100%] within 25% of the best" in measured.measured
+
+
 def test_a_claim_by_runs_is_not_measured_where_one_is_missing() -> None:
     _, *rest = CLAIMS["little_tuning"].runs("demo")
     assert tuning(dict.fromkeys(rest, DONE)).verdict == "not measured"

@@ -79,6 +79,17 @@ def test_and_fails_where_correction_does_harm() -> None:
     assert [finding.verdict for finding in swapped] == ["fails"] * 4
 
 
+def test_what_the_seeds_disagree_on_is_undecided() -> None:
+    found = records(as_the_paper_says)
+    for run in found:
+        if run.seed == 1 and run.rule.bias_correction:
+            for epoch in found[run]["epochs"][1:]:
+                epoch["train_bound"] += 8
+    judged = table(found).findings
+    assert [finding.verdict for finding in judged] == ["undecided"] * 4
+    assert "after epoch 1 at 0 of 12 settings, undecided at 12 " in judged[0].measured
+
+
 def test_without_any_effect_nothing_is_claimed_but_equality() -> None:
     verdicts = [finding.verdict for finding in findings(lambda at: 20.0 if at.early else 15.0)]
     assert verdicts == ["holds", "fails", "fails", "fails"]

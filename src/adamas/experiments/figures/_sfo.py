@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from adamas.rules import Rule
 
 from .. import problems
+from ..bootstrap import Estimate, estimate
 from ..charts import Chart, Level, Line, styles
 from ..problems import Option
 from ..records import Records
@@ -186,6 +187,19 @@ def excess(curves: Mapping[str, LossCurve], by_time: bool) -> dict[str, float]:
         values = {name: curve.objective[1:common] for name, curve in finite.items()}
     floor = min(float(curve.objective.min()) for curve in finite.values())
     return {name: float(np.mean(each)) - floor for name, each in values.items()}
+
+
+def step_ratio(one: LossCurve, other: LossCurve) -> Estimate:
+    """Estimate the time of an iteration over another's, as medians over the epochs that both have."""
+
+    def ratio(drawn: Values) -> Values:
+        medians = np.median(drawn, axis=1)
+        return np.asarray(medians[:, :1] / medians[:, 1:])
+
+    common = min(len(one.steps), len(other.steps))
+    pairs = np.stack([one.steps[:common], other.steps[:common]], axis=-1)
+    (found,) = estimate(ratio, pairs, ratio=True)
+    return found
 
 
 def charts(comparison: SfoComparison, records: Records) -> list[Chart]:

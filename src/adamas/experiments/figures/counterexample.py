@@ -122,14 +122,12 @@ def findings(panel: CounterexamplePanel, results: Results) -> list[Finding]:
     """Judge the theorem, its corollary, and AMSGrad."""
     where = panel.title.partition(" ")[2]
     adam, amsgrad = results["Adam"], results["AMSGrad"]
-    judged = [
-        _theorem(
-            f"Under its conditions Adam's regret stays within the theorem's bound: {where}", panel, adam
-        ),
+    within = f"Under its conditions Adam's regret stays within the theorem's bound: {where}"
+    return [
+        *([_theorem(within, panel, adam)] if panel.bounded else []),
         _corollary(f"Under its conditions Adam's average regret goes to 0 as 1/√T: {where}", panel, adam),
         _amsgrad(f"AMSGrad's average regret goes to 0 as 1/√T: {where}", amsgrad),
     ]
-    return judged if panel.bounded else judged[1:]
 
 
 def _theorem(claim: str, panel: CounterexamplePanel, adam: RegretCurves | MissingRuns) -> Finding:

@@ -12,11 +12,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from adamas.rules import Adam
 
-from ..bootstrap import estimate
 from ..charts import Chart
 from ..findings import Cell, Finding, Table, verdict
 from ..problems import Option
@@ -26,7 +24,7 @@ from . import NONE, Figure
 from ._compare import Claim, Comparison
 from ._grid import DIGITS_SHIFT, adadelta, adagrad, adam, nesterov, powers, rmsprop
 from ._search import halvings
-from ._sfo import AUTHORS, LossCurve, SfoComparison, charts, excess
+from ._sfo import AUTHORS, LossCurve, SfoComparison, charts, excess, step_ratio
 from ._training import Grid, TrainingPanel
 
 BATCH = 128
@@ -151,20 +149,12 @@ def slower_step(paths: Mapping[str, LossCurve], batch: int) -> Finding:
     if len(paths) < 2:
         return Finding(claim, source, "not both have finished runs", "not measured")
     adam, sfo = paths["Adam"], paths["SFO"]
-    common = min(len(adam.steps), len(sfo.steps))
-    sample = np.stack([sfo.steps[:common], adam.steps[:common]], axis=-1)
-    (ratio,) = estimate(_median_ratio, sample, ratio=True)
+    ratio = step_ratio(sfo, adam)
     measured = (
         f"{ratio:.1f} ×, over epochs: {sfo.step * 1e3:.3g} ms and {adam.step * 1e3:.3g} ms an iteration of "
         f"{batch} examples, gradient included, on one thread, with {sfo.batches} mini-batches"
     )
     return Finding(claim, source, measured, verdict([ratio.within(*STEP)]))
-
-
-def _median_ratio(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the ratio of the medians over epochs, (resamples, 1), of pairs."""
-    medians = np.median(drawn, axis=1)
-    return np.asarray(medians[:, :1] / medians[:, 1:])
 
 
 def linear_memory(paths: Sequence[LossCurve], counts: int) -> Finding:
@@ -208,7 +198,7 @@ def fails_under_dropout(paths: Mapping[str, LossCurve]) -> Finding:
         else:
             ends = f"to {sfo.objective[-1]:.3g}, at its lowest {sfo.objective.min():.3g}"
             said.append(f"{name}: {ends}, {share:.0%} of that way (our threshold: under {WAY:.0%})")
-    return Finding(claim, source, "; ".join([*said, THEIRS]) + ONE_SEED, verdict(parts))
+    return Finding(claim, source, f"{'; '.join(said)}{ONE_SEED}; {THEIRS}", verdict(parts))
 
 
 def table(panel: SfoComparison, records: Records) -> Table:

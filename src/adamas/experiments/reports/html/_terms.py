@@ -43,9 +43,10 @@ THRESHOLD = Term(
 
 INTERVAL = Term(
     "[1.71, 2.02]",
-    "the 95 % interval of the number before it, by the bootstrap: over seeds, which are the same for all "
-    "optimizers; with one seed over the mini-batches of each epoch, where that is said, or none. "
-    "Hyperparameters are those found best: that other seeds might choose others is not in it.",
+    "the 95 % interval of the number before it, by a bootstrap over seeds, which all optimizers share; where "
+    "nothing is trained, over independent repetitions. With one seed it is over the mini-batches of each "
+    "epoch, or there is none: it is then said. Hyperparameters are those found best, and that other seeds "
+    "might choose others is not in it.",
 )
 UNDECIDED = Term(
     "Undecided",
