@@ -23,7 +23,7 @@ FLOORS = {
 # The rooms of the experiments, from the ground up.
 ROOMS = {
     "__init__": 0,
-    **dict.fromkeys(["_cache", "findings", "charts", "solvers"], 1),
+    **dict.fromkeys(["_cache", "bootstrap", "findings", "charts", "solvers"], 1),
     "scales": 1.5,
     "datasets": 2,
     "problems": 3,

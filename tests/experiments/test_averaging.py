@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -73,6 +74,17 @@ def test_an_average_is_judged_by_roughness_and_test_cost(
     last: Sequence[float], average: Sequence[float], verdicts: list[str]
 ) -> None:
     assert [finding.verdict for finding in table(records(last, average)).findings] == verdicts
+
+
+def test_what_holds_with_one_seed_alone_is_undecided() -> None:
+    found = records()
+    for run in found:
+        for epoch in found[run]["epochs"]:
+            epoch["average_test_nll"] += 3 * run.seed
+            epoch["average_train_nll"] *= 1 + 20 * run.seed * (epoch["epoch"] % 1)
+    noisy, better = table(found).findings
+    assert (noisy.verdict, better.verdict) == ("undecided", "undecided")
+    assert re.search(r"of the iterate, 0\.\d+ \[0\.\d+, [1-9]\S+\] ×", better.measured)
 
 
 def test_what_holds_with_one_stepsize_alone_holds_in_part() -> None:

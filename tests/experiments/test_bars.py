@@ -10,7 +10,16 @@ from scipy import stats
 
 from adamas.experiments import figures, problems
 from adamas.experiments.charts import BLUE, Style
-from adamas.experiments.figures._bars import NUDGED, BarPanel, Case, Look, Regime, mean_of, refusal, spread_of
+from adamas.experiments.figures._bars import (
+    NUDGED,
+    BarPanel,
+    Case,
+    Look,
+    Regime,
+    ratio_of,
+    refusal,
+    spread_of,
+)
 from adamas.experiments.figures.formats import CASES
 from adamas.experiments.findings import PRESETS, Preset
 from adamas.experiments.runs.training import Training
@@ -47,7 +56,7 @@ def test_the_ratio_is_the_mean_of_logarithms_over_seeds_with_its_interval() -> N
     interval = stats.ttest_1samp(logs, 0).confidence_interval()
     assert row["of_float32"] == pytest.approx(math.exp(0.005))
     assert [row["low"], row["high"]] == pytest.approx([math.exp(interval.low), math.exp(interval.high)])
-    assert table.findings[0].measured == f"Adam {mean_of(np.array(logs))}"
+    assert table.findings[0].measured == f"Adam {ratio_of(np.array(logs)):.4f} ×, undecided about 1.98%"
 
 
 @pytest.mark.parametrize(
@@ -64,6 +73,22 @@ def test_every_rule_is_judged_on_both_sides(adam: float, lion: float, verdict: s
     (finding,) = of.tables(records(of, {("Adam", "float8"): adam, ("Lion", "float8"): lion}))[0].findings
     assert finding.verdict == verdict
     assert finding.measured.count("not within") == (abs(adam) > 0.02) + (abs(lion) > 0.02)
+
+
+@pytest.mark.parametrize(
+    ("logs", "verdict"),
+    [
+        ([0.01, 0.012, 0.011], "holds"),
+        ([0.018, 0.022, 0.019], "undecided"),
+        ([0.022, 0.018, 0.021], "undecided"),
+        ([0.05, 0.051, 0.052], "fails"),
+    ],
+)
+def test_a_rule_whose_interval_has_a_bound_in_it_is_undecided(logs: list[float], verdict: str) -> None:
+    of = panel(ADAM)
+    (finding,) = of.tables(records(of, {("Adam", "float8"): logs}))[0].findings
+    assert finding.verdict == verdict
+    assert ("undecided about 1.98%" in finding.measured) == (verdict == "undecided")
 
 
 def test_the_bound_is_wider_where_float32_itself_spreads_more() -> None:

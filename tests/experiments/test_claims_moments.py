@@ -67,13 +67,13 @@ def test_noise_alone_leaves_the_steps_that_beta1_says() -> None:
 
 
 def test_adam_preconditions_by_the_inverse_root_of_the_fisher_information() -> None:
-    assert "to the power -0.50 " in finding("fisher_diagonal").measured
+    assert "to the power -0.50 [" in finding("fisher_diagonal").measured
 
 
 def test_the_fisher_information_is_approximated_where_the_model_draws_the_labels() -> None:
     for place, near in (("at θ*", True), ("at -θ*", False)):
         ratio, _ = fisher_diagonal.compare(*fisher_diagonal.PLACES[place], 3000)
-        assert (abs(ratio - 1) <= fisher_diagonal.CLOSE).all() == near
+        assert (abs(ratio.mean(axis=0) - 1) <= fisher_diagonal.CLOSE).all() == near
 
 
 def test_corrected_moments_give_the_step_that_was_taken() -> None:

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from adamas._tools import modules
 from adamas.experiments import ExperimentError, figures, findings
 from adamas.experiments.figures import Figure
-from adamas.experiments.figures._compare import Claim, Comparison, Curve
+from adamas.experiments.figures._compare import Claim, Comparison, Curve, judge
 from adamas.experiments.figures._training import Grid, TrainingPanel
 from adamas.experiments.findings import Finding
 from adamas.experiments.reports import matplotlib
@@ -66,6 +67,7 @@ def test_the_final_cost_is_that_of_the_last_epoch_in_however_many_parts() -> Non
         epochs = [{"epoch": i / parts, "cost": cost} for i, cost in enumerate((0.0, *costs))]
         curve = Curve(Adam(), [epochs], edge=False, diverged=0)
         assert curve.final_cost() == final
+        assert curve.last_epoch().by_epoch("cost").mean() == final
         assert curve.until(2 / parts).by_epoch("cost").tolist() == [[9.0, 4.0]]
 
 
@@ -100,7 +102,7 @@ def test_where_the_best_may_be_one_without_a_record_nothing_is_concluded(seeds: 
     assert table.rows[0]["remarks"] == ""
     assert table.findings[0].verdict == "not measured"
     assert table.findings[0].measured.startswith(
-        "SGD Nesterov: 1 of 3 candidates have no record: SGD Nesterov has 4"
+        "SGD Nesterov: 1 of 3 candidates have no record: SGD Nesterov has 4."
     )
     assert len(figure.charts("demo", found)[0][0].lines) == 2
 
@@ -114,12 +116,46 @@ def finding(low: float, high: float) -> Finding:
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(3, math.inf, "holds"), (0, 4, "holds"), (5, math.inf, "fails"), (0.5, 2, "fails")],
+    [(3, math.inf, "holds"), (0, 4.01, "holds"), (5, math.inf, "fails"), (0.5, 2, "fails")],
 )
 def test_a_claim_is_judged_by_the_mean_excess_cost(low: float, high: float, verdict: str) -> None:
     found = finding(low, high)  # Adam: (2 + 1) / 2 - 1 = 0.5; SGD: (4 + 2) / 2 - 1 = 2
     assert (found.claim, found.verdict) == ("said", verdict)
-    assert "SGD Nesterov has 4.00 × the mean excess cost of Adam" in found.measured
+    assert "SGD Nesterov has 4.00 [4.00, 4.00] × the mean excess cost of Adam" in found.measured
+
+
+def spread(by: float) -> Finding:
+    """The finding on records whose seeds differ in the ratio too, SGD's costs being so much apart."""
+    found = records()
+    for run in found:
+        if isinstance(run.rule, SGD):
+            for epoch in found[run]["epochs"][1:]:
+                epoch["cost"] += (by, -by)[run.seed]
+    claim = Claim("said", "section 6", [Comparison("SGD Nesterov", "Adam", 3.5, math.inf)])
+    panel = dataclasses.replace(PANEL, claims=[claim])
+    (table,) = Figure("title", {"demo": [panel]}).tables("demo", found)
+    return table.findings[0]
+
+
+@pytest.mark.parametrize(("by", "verdict"), [(0.001, "holds"), (0.1, "undecided"), (0.2, "undecided")])
+def test_a_claim_whose_threshold_lies_in_the_interval_is_undecided(by: float, verdict: str) -> None:
+    found = spread(by)
+    assert found.verdict == verdict
+    low, high = map(float, re.findall(r"has 4.00 \[([\d.]+), ([\d.]+)\] × ", found.measured)[0])
+    assert (low < 3.5 < high) == (verdict == "undecided")
+
+
+@pytest.mark.parametrize(("parts", "said"), [(1, "no interval"), (2, "intervals over its mini-batches")])
+def test_with_one_seed_a_claim_is_judged_by_the_value_or_over_mini_batches(parts: int, said: str) -> None:
+    curves = {
+        name: Curve(
+            Adam(), [[{"epoch": k / parts, "cost": cost} for k, cost in enumerate((0.0, *costs))]], False, 0
+        )
+        for name, costs in {"SGD Nesterov": (4, 4, 2, 2), "Adam": (2, 2, 1, 1)}.items()
+    }
+    claim = Claim("said", "section 6", [Comparison("SGD Nesterov", "Adam", 3.5, math.inf)])
+    found = judge(claim, curves)
+    assert (found.verdict, found.measured.endswith(f"; one seed: {said}")) == ("holds", True)
 
 
 def test_a_claim_of_which_a_part_holds_holds_in_part() -> None:

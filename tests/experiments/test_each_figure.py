@@ -3,6 +3,7 @@
 import builtins
 import io
 import json
+import re
 from collections.abc import Iterator
 from itertools import chain, count
 from pathlib import Path
@@ -90,6 +91,30 @@ def test_tables_and_charts_follow_from_the_records_alone(
         assert {finding.verdict for table in tables for finding in table.findings} <= set(get_args(Verdict))
         assert all(charts)
         assert all(chart.x and chart.y for row in charts for chart in row)
+
+
+INTERVAL = re.compile(r"\d%? \[[+-]?\d\S*, [+-]?\d\S*\]|no interval")
+EXACT = {
+    "the memory of SFO is linear in the number of mini-batches",
+    "v̂ vanishes to zeros after a few epochs and is dominated by ε",
+}
+
+
+@each_figure
+@each_preset
+def test_what_chance_has_a_part_in_has_an_interval_or_says_that_it_has_none(
+    name: str, preset: Preset
+) -> None:
+    figure = figures.load(name)
+    runs = figure.runs(preset)
+    fixed = {run for run in runs if dict(getattr(run, "options", ())).get("order") == "in turn"}
+    records = made_up(name, preset)
+    for panel in figure.panels[preset]:
+        if not set(panel.runs()) <= fixed:
+            for table in panel.tables(records):
+                for finding in table.findings:
+                    if finding.verdict != "not measured" and finding.claim not in EXACT:
+                        assert INTERVAL.search(finding.measured), finding
 
 
 @each_figure

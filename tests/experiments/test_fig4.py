@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from adamas.experiments import figures
-from adamas.experiments.figures import Figure, fig4
+from adamas.experiments.figures import Figure, _correction, fig4
 from adamas.experiments.figures.fig4 import BETA1, BETA2, Sweep
 from adamas.experiments.findings import PRESETS, Finding, Table
 from adamas.experiments.reports import matplotlib
@@ -79,6 +79,17 @@ def test_and_fails_where_correction_does_harm() -> None:
     assert [finding.verdict for finding in swapped] == ["fails"] * 4
 
 
+def test_what_the_seeds_disagree_on_is_undecided() -> None:
+    found = records(as_the_paper_says)
+    for run in found:
+        if run.seed == 1 and run.rule.bias_correction:
+            for epoch in found[run]["epochs"][1:]:
+                epoch["train_bound"] += 8
+    judged = table(found).findings
+    assert [finding.verdict for finding in judged] == ["undecided"] * 4
+    assert "after epoch 1 at 0 of 12 settings, undecided at 12 " in judged[0].measured
+
+
 def test_without_any_effect_nothing_is_claimed_but_equality() -> None:
     verdicts = [finding.verdict for finding in findings(lambda at: 20.0 if at.early else 15.0)]
     assert verdicts == ["holds", "fails", "fails", "fails"]
@@ -110,7 +121,7 @@ def test_a_failed_run_has_no_number_and_counts_as_one_that_stayed_at_its_start()
     assert all(row["late_without"] is None and row["late_with"] == pytest.approx(20.05) for row in rows)
     assert all(row["remarks"] == "late_without: 2 failed" for row in rows)
     # At one of two α all of the fall is lost.
-    assert "0.0% at β2 0.99, 0.0% at β2 0.999, 50.0% at β2 0.9999" in found.findings[1].measured
+    assert "0.0% [0.0%, 0.0%] at β2 0.999, 50.0% [50.0%, 50.0%] at β2 0.9999" in found.findings[1].measured
     assert "failed after epoch 10: 4 runs without it, 0 with" in found.findings[1].measured
     assert [finding.verdict for finding in found.findings] == ["holds", "holds", "fails", "fails"]
 
@@ -128,7 +139,7 @@ def test_a_few_epochs_have_no_first_ones_and_no_end_but_are_told() -> None:
 
 def test_the_demo_and_the_paper_are_long_enough_and_quick_is_not() -> None:
     panels = fig4.FIGURE.panels
-    assert {preset: sweep.late >= fig4.ENOUGH for preset, (sweep,) in panels.items()} == {
+    assert {preset: sweep.late >= _correction.ENOUGH for preset, (sweep,) in panels.items()} == {
         "demo": True,
         "quick": False,
         "paper": True,

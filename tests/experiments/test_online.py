@@ -297,14 +297,35 @@ def test_a_rate_is_judged_by_the_regret_there_is_at_the_end(
 ) -> None:
     rate = curves(averages, ROUNDS).rate(1.0)
     assert rate.verdict == verdict
-    assert rate.steepness == (None if steepness is None else pytest.approx(steepness))
+    assert (rate.steepness and rate.steepness.value) == (
+        None if steepness is None else pytest.approx(steepness)
+    )
     assert not re.search("nan|inf", rate.text)
+
+
+@pytest.mark.parametrize(("apart", "verdict"), [(0.0, "holds"), (0.005, "holds"), (0.05, "undecided")])
+def test_a_rate_that_the_seeds_disagree_on_is_undecided(apart: float, verdict: str) -> None:
+    seeds = [curves([t ** (-0.5 + by) for t in ROUNDS], ROUNDS) for by in (-apart, 0.0, apart)]
+    rate = RegretCurves([], [record for each in seeds for record in each.records]).rate(1.0)
+    assert rate.verdict == verdict
+    assert re.search(r"T\^-0\.\d\d \[-0\.\d\d, -?0\.\d\d\]", rate.text)
+
+
+def test_late_regret_is_undecided_where_the_seeds_disagree_on_staying_at_1() -> None:
+    panel: Any = dataclasses.replace(figures.load("counterexample").panels["demo"][0], bounded=False)  # type: ignore[type-var]
+    worst, results = panel.worst, []
+    for factor in (0.5, 1.2):
+        regret = [worst * factor * 1e5**0.5 * t**-0.5 for t in ROUNDS]
+        results.append(curves(regret, ROUNDS).records[0])
+    adam = RegretCurves([], results)
+    found = counterexample.findings(panel, {"Adam": adam, "AMSGrad": adam})
+    assert [finding.verdict for finding in found] == ["undecided", "holds"]
 
 
 @pytest.mark.parametrize("rounds", [[50.0, 60.0, 70.0, 80.0], [5.0, 10.0, 50.0, 100.0]])
 def test_late_regret_is_that_since_the_last_record_of_the_first_tenth(rounds: list[float]) -> None:
     """Before the first record there are the rounds from the first on."""
-    assert counterexample.late_regret(curves([0.25] * 4, rounds)) == pytest.approx(0.25)
+    assert counterexample.late_regret(curves([0.25] * 4, rounds)).value == pytest.approx(0.25)
 
 
 def test_runs_that_diverged_are_not_missing_and_no_regret_of_theirs_falls() -> None:

@@ -3,20 +3,22 @@
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from typer.testing import CliRunner
 
 from adamas.cli import app
-from adamas.experiments import figures
+from adamas.experiments import claims, figures, findings
 from adamas.experiments.figures import counterexample
 from adamas.experiments.records.store import Store
-from adamas.experiments.reports import collect
+from adamas.experiments.reports import collect, html
 from adamas.experiments.reports.html import _summary
 
 
@@ -56,10 +58,12 @@ def test_the_page_says_all_that_was_found(made: Path) -> None:
     for expected in (
         "Made up & <i>escaped</i>",
         "Adam & SGD are <b>alike</b>",
-        "SGD Nesterov has 5.00 × the mean excess cost of Adam",
+        "SGD Nesterov has 5.00 [5.00, 5.00] × the mean excess cost of Adam",
         "3 claims: 2 hold 0 hold here only partly 0 undecided 1 fail 0 not measured",
         "Mean excess cost: the mean over the epochs",
         "Our threshold: the paper says",
+        "[1.71, 2.02]: the 95 % interval",
+        "Undecided: a threshold lies within the interval",
         "Best α: each optimizer is drawn at",
         "Log: on a logarithmic axis",
         "one is one",
@@ -75,6 +79,42 @@ def test_the_page_says_all_that_was_found(made: Path) -> None:
     ):
         assert expected in text
     assert "raised an error" not in text
+
+
+def test_a_claim_that_is_undecided_is_counted_shown_and_filtered(
+    made_up: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_question = claims.Claim("open", "section 2", lambda _: claims.Measured("1 [0, 2] ×", "undecided"))
+    monkeypatch.setattr(sys.modules["adamas.experiments.claims.one"], "CLAIM", open_question)
+    done = CliRunner().invoke(app, ["reproduce", "all", "--results", str(made_up)], catch_exceptions=False)
+    page = (made_up / "all-demo.html").read_text(encoding="utf-8")
+    assert "1 undecided" in done.stdout
+    assert '<span class="undecided" style="flex-grow: 1">' in page
+    assert 'data-jump="undecided">1 undecided</a>' in page
+    assert 'data-filter="undecided"' in page
+    assert 'data-verdict="undecided"' in page
+
+
+def luminance(color: str) -> float:
+    """The relative luminance of WCAG 2 of "#rrggbb" or "#rgb"."""
+    digits = color.removeprefix("#")
+    parts = digits if len(digits) == 3 else [digits[place : place + 2] for place in (0, 2, 4)]
+    shares = [int(2 * part if len(part) == 1 else part, 16) / 255 for part in parts]
+    linear = [each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in shares]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_every_verdict_has_colours_of_its_own_that_can_be_read() -> None:
+    style = (Path(html.__file__).parent / "style.css").read_text(encoding="utf-8")
+    names = [verdict.split()[-1] for verdict in get_args(findings.Verdict)]
+    badges = [
+        re.search(rf"^\.{name} {{ background: (#\w+); color: (#\w+); }}$", style, re.M) for name in names
+    ]
+    bars = [re.search(rf"^\.bar \.{name} {{ background: (#\w+); }}$", style, re.M) for name in names]
+    found = [match.groups() for match in [*badges, *bars] if match]
+    assert len(found) == len({color for colors in found for color in colors[:1]}) == 2 * len(names)
+    for back, ink in (colors for colors in found if len(colors) == 2):
+        assert (luminance(back) + 0.05) / (luminance(ink) + 0.05) >= 4.5
 
 
 def test_links_stay_on_the_disk_and_lead_somewhere(made: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from adamas.experiments import problems
 from adamas.experiments.runs.sfo import Subfunctions, SumOfFunctions
 from adamas.experiments.runs.training import Training
+from adamas.experiments.solvers.sfo import SFO
 from adamas.rules import Adam
 
 OPTIONS = (("count", 200), ("data", "digits"), ("width", 8))
@@ -70,15 +71,36 @@ def test_the_subfunctions_sum_up_to_the_mean_cost_and_the_penalty() -> None:
     assert subfunctions.mean_cost() is None
 
 
-def test_a_version_is_part_of_a_configuration_from_the_second_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_curvature_decides_the_first_step() -> None:
+    flat = dataclasses.replace(RUN, epochs=1)
+    start = flat.execute().epochs[0]["penalty"] or 0
+    runs = [dataclasses.replace(flat, curvature=each) for each in (0, 1e12)]
+    ends = [run.execute().epochs[1]["penalty"] or 0 for run in runs]
+    assert abs(ends[1] - start) < 1e-3 * abs(ends[0] - start)
+
+
+def test_the_seed_is_that_of_the_optimizer(monkeypatch: pytest.MonkeyPatch) -> None:
+    seeds = []
+
+    def optimizer(*arguments: Any, seed: int, **rest: Any) -> SFO:
+        seeds.append(seed)
+        return SFO(*arguments, seed=seed, **rest)
+
+    monkeypatch.setattr("adamas.experiments.runs.sfo.SFO", optimizer)
+    dataclasses.replace(RUN, epochs=1, seed=7).execute()
+    assert seeds == [7]
+
+
+def test_an_older_version_has_other_records(monkeypatch: pytest.MonkeyPatch) -> None:
     configuration = RUN.configuration()
-    monkeypatch.setattr("adamas.experiments.runs.sfo.VERSION", 2)
-    assert RUN.configuration() == {**configuration, "version": 2}
+    monkeypatch.setattr("adamas.experiments.runs.sfo.VERSION", 1)
+    assert configuration == {**RUN.configuration(), "version": 2}
 
 
 def test_the_configuration_is_plain_and_complete() -> None:
     assert RUN.configuration() == {
         "kind": "sums",
+        "version": 2,
         "problem": "images_mlp",
         "options": dict(OPTIONS),
         "data": "digits",
@@ -86,6 +108,7 @@ def test_the_configuration_is_plain_and_complete() -> None:
         "batch": 32,
         "epochs": 3,
         "seed": 0,
+        "curvature": 0.0,
     }
 
 

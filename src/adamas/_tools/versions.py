@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-__all__ = ["PACKAGES", "versions"]
+__all__ = ["PACKAGES", "installed", "versions"]
 
 # The packages that numbers can depend on.
 PACKAGES = ("adamas", "numpy", "numba", "scikit-learn", "scipy", "torch")
@@ -21,3 +22,9 @@ def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+@functools.cache
+def installed() -> Mapping[str, str]:
+    """Return `versions()` as they were when this process first asked: each answer takes milliseconds."""
+    return versions()

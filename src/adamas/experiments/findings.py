@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-__all__ = ["PRESETS", "Cell", "Finding", "Preset", "Table", "Verdict", "verdict"]
+__all__ = ["PRESETS", "Cell", "Finding", "Preset", "Table", "Verdict", "every", "verdict"]
 
 Preset = Literal["demo", "quick", "paper"]
 PRESETS: tuple[Preset, ...] = get_args(Preset)
@@ -50,6 +50,11 @@ def verdict(parts: Sequence[bool | None]) -> Verdict:
     if True in parts and False in parts:
         return "holds here only partly"
     return "undecided" if None in parts else "holds" if all(parts) else "fails"
+
+
+def every(parts: Sequence[bool | None]) -> bool | None:
+    """Return whether all of these hold; None where that depends on one that is undecided."""
+    return False if False in parts else None if None in parts else True
 
 
 @dataclass(frozen=True)

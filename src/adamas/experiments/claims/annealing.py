@@ -7,14 +7,17 @@ keeps a root mean square of √((1 - β1) / (1 + β1)), 0.23 for β1 = 0.9.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from scipy.special import expit
 
 from adamas.rules import Adam
 
+from ..bootstrap import ratio_of
 from ..findings import Preset, verdict
 from . import Claim, Measured
-from ._moments import walk
+from ._moments import Taken, walk
 from ._steps import Array
 
 LR, DISTANCE = 0.01, 5.0  # 500 steps and more from the optimum, 0
@@ -36,20 +39,27 @@ def logistic(theta: Array, random: np.random.Generator) -> Array:
     return np.asarray(x.T @ (expit(x @ theta) - y) / BATCH)
 
 
+def _sizes(part: Sequence[Taken]) -> tuple[Array, Array]:
+    """Return the mean step in α and the signal-to-noise ratio of the gradients, (elements,) each."""
+    g = np.array([each.g for each in part])
+    steps = np.mean([np.abs(each.moved) for each in part], axis=0) / LR
+    return steps, np.abs(g.mean(axis=0)) / np.sqrt((g**2).mean(axis=0))
+
+
 def measure(preset: Preset) -> Measured:
     """Compare steps far from the optimum with those in the last tenth."""
     shown, parts, steps = [], [], STEPS[preset]
     for name, noisy in {"noisy quadratic": quadratic, "logistic regression": logistic}.items():
         random, start = np.random.default_rng(0), np.full(ELEMENTS, DISTANCE)
         taken = list(walk(Adam(lr=LR), start, lambda t, p, f=noisy, r=random: f(p, r), steps))  # type: ignore[misc]
-        sizes, ratios = [], []
-        for part in (taken[FAR], taken[-steps // 10 :]):
-            g = np.array([each.g for each in part])
-            sizes.append(float(np.mean([np.abs(each.moved) for each in part])) / LR)
-            ratios.append(float(np.mean(np.abs(g.mean(axis=0)) / np.sqrt((g**2).mean(axis=0)))))
-        of_size, of_ratio = (f"{far:.2f} far and {near:.2f} near" for far, near in (sizes, ratios))
+        pairs = list(zip(_sizes(taken[FAR]), _sizes(taken[-steps // 10 :]), strict=True))
+        found = [ratio_of(near, far) for far, near in pairs]  # over elements, each with its own noise
+        of_size, of_ratio = (
+            f"{far.mean():.2f} far and {near.mean():.2f} near, {ratio:.2f} ×"
+            for (far, near), ratio in zip(pairs, found, strict=True)
+        )
         shown.append(f"{name}: mean |Δ|/α {of_size}, |E[g]|/√E[g²] {of_ratio}")
-        parts += [near <= SMALLER * far for far, near in (sizes, ratios)]
+        parts += [each.within(0, SMALLER) for each in found]
     return Measured(
         f"{'; '.join(shown)} (our threshold near the optimum: at most {SMALLER:g} ×)", verdict(parts)
     )

@@ -21,6 +21,7 @@ from adamas.rules import Rule
 from adamas.torch import Optimizer
 
 from .. import problems
+from ..bootstrap import Estimate
 from ..charts import SKY, Chart, Level, Line, Style
 from ..findings import Cell, Finding, Table, verdict
 from ..problems import Option
@@ -34,6 +35,10 @@ SOURCE = "Adamas: state in fewer bits"
 BASE = "float32"
 NUDGED = "float32, start moved"
 _NUDGED_STYLE = Style(SKY, width=4, marked=True)
+
+
+# What is said of a ratio that lies within a bound, does not, or may or may not.
+_WITHIN = {True: "", False: ", not within {bound:.2%}", None: ", undecided about {bound:.2%}"}
 
 
 @dataclass(frozen=True)
@@ -63,22 +68,11 @@ class Look:
     style: Style
 
 
-@dataclass(frozen=True)
-class Mean:
-    """The mean of logarithms over seeds, and half the width of its 95 % interval."""
-
-    log: float
-    half: float
-
-    def __str__(self) -> str:
-        low, high = (math.exp(self.log + side * self.half) for side in (-1, 1))
-        return f"{math.exp(self.log):.4f} × ({low:.4f} to {high:.4f})"
-
-
-def mean_of(logs: Costs) -> Mean:
-    """Estimate the mean from a sample of two at least."""
-    n = len(logs)
-    return Mean(float(logs.mean()), float(stats.t.ppf(0.975, n - 1) * logs.std(ddof=1) / math.sqrt(n)))
+def ratio_of(logs: Costs) -> Estimate:
+    """Estimate a ratio from its logarithms by seed, two at least, by Student's interval of their mean."""
+    n, mean = len(logs), float(logs.mean())
+    half = float(stats.t.ppf(0.975, n - 1) * logs.std(ddof=1) / math.sqrt(n))
+    return Estimate(math.exp(mean), (math.exp(mean - half), math.exp(mean + half)))
 
 
 def spread_of(logs: Costs) -> float:
@@ -186,12 +180,13 @@ class BarPanel:
         found = [records.get(run) for run in self.runs_of(regime, case, BASE)]
         base = float(np.mean([_final(r) for r in found if r])) if all(found) else None
         known = logs is not None and bool(np.isfinite(logs).all())
-        mean = mean_of(logs) if logs is not None and known else None
+        ratio = ratio_of(logs) if logs is not None and known else Estimate(math.nan)
+        low, high = ratio.interval or (None, None)
         return {
             "float32_cost": base,
-            "of_float32": math.exp(mean.log) if mean else None,
-            "low": math.exp(mean.log - mean.half) if mean else None,
-            "high": math.exp(mean.log + mean.half) if mean else None,
+            "of_float32": ratio.value if known else None,
+            "low": low,
+            "high": high,
             "remarks": "refused" if name in self.formats and refusal(case.rule, name) else "",
         }
 
@@ -215,10 +210,11 @@ class BarPanel:
             assert each is not None
             bound = self.bound(regime, case, name, records)
             finite = bool(np.isfinite(each).all())
-            held.append(finite and abs(float(each.mean())) <= bound)
-            measured = str(mean_of(each)) if finite else "diverged"
-            parts.append(f"{case.name} {measured}" + ("" if held[-1] else f", not within {bound:.2%}"))
-        parts.sort(key=lambda part: "not within" not in part)
+            ratio = ratio_of(each) if finite else Estimate(math.inf)
+            held.append(ratio.within(math.exp(-bound), math.exp(bound)))
+            measured = f"{ratio:.4f} ×" if finite else "diverged"
+            parts.append(f"{case.name} {measured}" + _WITHIN[held[-1]].format(bound=bound))
+        parts.sort(key=lambda part: ("not within" not in part, "undecided" not in part))
         return Finding(claim, SOURCE, "; ".join(parts), verdict(held))
 
     def charts(self, records: Records) -> list[list[Chart]]:

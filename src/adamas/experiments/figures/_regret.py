@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from adamas.rules import Adam
 
 from .. import online_problems
+from ..bootstrap import Estimate, estimate, mean_of
 from ..charts import BLACK, Line, Style, by_epoch
 from ..findings import Verdict, verdict
 from ..records import Record, Records
@@ -29,7 +31,7 @@ FEWEST = 3  # records above 0 that a steepness is fitted to: with fewer it would
 class Rate(NamedTuple):
     """The fall of R(T)/T at the end: its steepness, where there is one, a text, and a verdict on 1/√T."""
 
-    steepness: float | None
+    steepness: Estimate | None
     text: str
     verdict: Verdict
 
@@ -74,22 +76,36 @@ class RegretCurves:
         Only the records after the last one at or below 0 count. Where the very last is, no regret is left.
         """
         late = self.rounds >= self.rounds[-1] / 10**decades
-        rounds, mean = self.rounds[late], self.measure("average_regret").mean(axis=0)[late]
+        rounds, regret = self.rounds[late], self.measure("average_regret")[:, late]
+        mean = regret.mean(axis=0)
         if mean[-1] <= 0:
-            return Rate(
-                None, f"no regret is left at T = {int(rounds[-1]):,}: R(T)/T = {mean[-1]:.3g}", "holds"
-            )
+            left = mean_of(regret[:, -1])
+            text = f"no regret is left at T = {int(rounds[-1]):,}: R(T)/T = {left:.3g}"
+            return Rate(None, text, verdict([left.within(-math.inf, 0)]))
         tail = slice(int(np.flatnonzero(mean <= 0).max(initial=-1)) + 1, None)
-        rounds, mean = rounds[tail], mean[tail]
-        if len(mean) < FEWEST:
+        rounds, regret = rounds[tail], regret[:, tail]
+        if len(rounds) < FEWEST:
             return Rate(None, f"R(T) is above 0 from T = {int(rounds[0]):,} on only", "not measured")
-        steepness = float(np.polyfit(np.log(rounds), np.log(mean), 1)[0])
+        steepness = _steepness(rounds, regret)
         text = f"R(T)/T ∝ T^{steepness:.2f} from T = {int(rounds[0]):,} on (our threshold: at most {FALLING})"
-        return Rate(steepness, text, verdict([steepness <= FALLING]))
+        return Rate(steepness, text, verdict([steepness.within(-math.inf, FALLING)]))
 
     def bound(self) -> Array:
         """Return the bound of Theorem 4.1 on R(T), by seed and recorded T, for runs of Adam."""
         return np.array([_bounds(*each) for each in zip(self.runs, self.records, strict=True)])
+
+
+def _steepness(rounds: Array, regret: Array) -> Estimate:
+    """Estimate the log-log slope of the mean regret, (seeds, T)."""
+    x = np.log(rounds) - np.log(rounds).mean()
+
+    def slopes(drawn: Array) -> Array:
+        mean = drawn.mean(axis=1)
+        logs = np.log(np.where(mean > 0, mean, np.nan))
+        return np.asarray(logs @ x / (x @ x))[:, None]
+
+    (found,) = estimate(slopes, regret)
+    return found
 
 
 def _bounds(run: Online, record: Record) -> list[float]:

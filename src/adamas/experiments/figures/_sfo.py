@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from adamas.rules import Rule
 
 from .. import problems
+from ..bootstrap import Estimate, estimate
 from ..charts import Chart, Level, Line, styles
 from ..problems import Option
 from ..records import Records
@@ -18,10 +19,13 @@ from ..runs import Run
 from ..runs.sfo import SumOfFunctions
 from ..runs.training import Training
 from . import NONE
+from ._search import Search, halvings
 from ._sweep import Finals, sweep_chart
 
 Values = NDArray[np.float64]
-STYLES = styles(("Adam", "SFO"))
+AUTHORS = "SFO, its authors' first step"
+CURVATURE = 1e5  # the very first one in the implementation by SFO's authors, whose first step is tiny
+STYLES = styles(("Adam", "SFO", AUTHORS))
 
 
 @dataclass(frozen=True)
@@ -52,9 +56,15 @@ class LossCurve:
         )
 
     @property
+    def steps(self) -> Values:
+        """Seconds an iteration in each epoch."""
+        steps: Values = np.diff(self.seconds) / np.diff(self.epoch) / self.batches
+        return steps
+
+    @property
     def step(self) -> float:
         """Seconds an iteration in the median epoch: the first one compiles, and others are disturbed."""
-        return float(np.median(np.diff(self.seconds) / np.diff(self.epoch)) / self.batches)
+        return float(np.median(self.steps))
 
 
 @dataclass(frozen=True)
@@ -84,25 +94,30 @@ class SfoComparison:
     noisy: Rule
     dropout: float
 
-    def sfo(self, count: int, dropout: float = 0.0) -> SumOfFunctions:
+    def sfo(self, count: int, dropout: float = 0.0, curvature: float = 0.0) -> SumOfFunctions:
         """Return the run of SFO on so many examples."""
         options, data = self._problem(count, dropout)
-        return SumOfFunctions(self.problem, options, data, self.l2, self.batch, self.epochs, seed=0)
+        fixed = (self.problem, options, data, self.l2, self.batch, self.epochs)
+        return SumOfFunctions(*fixed, seed=0, curvature=curvature)
 
     def adam(self, rule: Rule, dropout: float = 0.0) -> Training:
         """Return the run of a rule on the most examples."""
         options, data = self._problem(self.counts[-1], dropout)
         fixed = (self.problem, options, data, rule, "constant", self.l2, self.batch, self.epochs)
-        return Training(*fixed, seed=0, observers=("memory", "penalty"))
+        return Training(*fixed, seed=0, observers=("memory", "penalty"), timed=True)
 
     def _problem(self, count: int, dropout: float) -> tuple[tuple[tuple[str, Option], ...], str]:
         options = {**self.options, "count": count, **({"dropout": dropout} if dropout else {})}
         return problems.fields(self.problem, options)
 
     def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
-        """Return all runs, the longest first."""
-        noisy: list[Run] = [self.sfo(self.counts[-1], self.dropout), self.adam(self.noisy, self.dropout)]
-        return [*noisy, *map(self.sfo, reversed(self.counts)), *map(self.adam, self.rules)]
+        """Return all runs that are needed so far, the longest first."""
+        searched = self.search().runs(records, failed)
+        return [*self._noisy().values(), *map(self.sfo, reversed(self.counts)), *searched]
+
+    def search(self) -> Search:
+        """Return the search of Adam's best rule."""
+        return Search([[self.adam(rule)] for rule in self.rules], halvings(self.epochs))
 
     def curve(self, run: SumOfFunctions | Training, records: Records) -> LossCurve | None:
         """Return the curve of this run, None without a record."""
@@ -126,14 +141,15 @@ class SfoComparison:
 
     def best(self, records: Records) -> tuple[Rule, LossCurve] | None:
         """Return Adam's best: the lowest mean objective over the epochs, and never one that diverged."""
-        curves = ((rule, self.curve(self.adam(rule), records)) for rule in self.rules)
+        *_, last = self.search().race(records)
+        curves = ((self.rules[k], self.curve(run, records)) for k, (run,) in last.runs.items())
         done = [(rule, curve) for rule, curve in curves if curve is not None and not curve.diverged]
         return min(done, key=lambda each: float(each[1].objective[1:].mean()), default=None)
 
     def lacking(self, records: Records) -> str:
         """Return why the best of Adam's rules is not known; empty where it is."""
-        missing = sum(self.adam(rule) not in records for rule in self.rules)
-        return f"{missing} of {len(self.rules)} α have no record" if missing else ""
+        missing = sum(rung.missing for rung in self.search().race(records))
+        return f"{missing} of {len(self.rules)} candidates have no record" if missing else ""
 
     def rivals(self, records: Records) -> dict[str, LossCurve]:
         """Return Adam's best and SFO on the most examples, those that there are."""
@@ -141,13 +157,14 @@ class SfoComparison:
         return {**({"Adam": best[1]} if best else {}), **({"SFO": sfo} if sfo else {})}
 
     def under_dropout(self, records: Records) -> dict[str, LossCurve]:
-        """Return the same two under dropout."""
-        runs: Mapping[str, SumOfFunctions | Training] = {
-            "Adam": self.adam(self.noisy, self.dropout),
-            "SFO": self.sfo(self.counts[-1], self.dropout),
-        }
-        curves = {name: self.curve(run, records) for name, run in runs.items()}
+        """Return the same two under dropout, SFO with our first step and with that of its authors."""
+        curves = {name: self.curve(run, records) for name, run in self._noisy().items()}
         return {name: curve for name, curve in curves.items() if curve is not None}
+
+    def _noisy(self) -> dict[str, SumOfFunctions | Training]:
+        sfo, most = self.sfo, self.counts[-1]
+        both = {"SFO": sfo(most, self.dropout), AUTHORS: sfo(most, self.dropout, CURVATURE)}
+        return {"Adam": self.adam(self.noisy, self.dropout), **both}
 
 
 def _values(epochs: Sequence[Mapping[str, float | None]], name: str) -> Values:
@@ -172,6 +189,19 @@ def excess(curves: Mapping[str, LossCurve], by_time: bool) -> dict[str, float]:
     return {name: float(np.mean(each)) - floor for name, each in values.items()}
 
 
+def step_ratio(one: LossCurve, other: LossCurve) -> Estimate:
+    """Estimate the time of an iteration over another's, as medians over the epochs that both have."""
+
+    def ratio(drawn: Values) -> Values:
+        medians = np.median(drawn, axis=1)
+        return np.asarray(medians[:, :1] / medians[:, 1:])
+
+    common = min(len(one.steps), len(other.steps))
+    pairs = np.stack([one.steps[:common], other.steps[:common]], axis=-1)
+    (found,) = estimate(ratio, pairs, ratio=True)
+    return found
+
+
 def charts(comparison: SfoComparison, records: Records) -> list[Chart]:
     """Return the objective by epoch, by wall time and under dropout; memory and time by mini-batches."""
     best, rivals, noisy = (
@@ -184,8 +214,10 @@ def charts(comparison: SfoComparison, records: Records) -> list[Chart]:
     title, note = comparison.title, comparison.note
     epochs = [_line(names[name], name, curve.epoch, curve.objective) for name, curve in rivals.items()]
     times = [_line(names[name], name, curve.seconds, curve.objective) for name, curve in rivals.items()]
-    labels = {"SFO": "SFO", "Adam": f"Adam, α = {comparison.noisy.lr:.3g}"}
-    under = [_line(labels[name], name, curve.epoch, curve.objective) for name, curve in noisy.items()]
+    labels = {"Adam": f"Adam, α = {comparison.noisy.lr:.3g}"}
+    under = [
+        _line(labels.get(name, name), name, curve.epoch, curve.objective) for name, curve in noisy.items()
+    ]
     noise = f"{comparison.title}, {comparison.dropout:.0%} dropout"
     return [
         Chart(
@@ -244,18 +276,20 @@ def _ends(noisy: Mapping[str, LossCurve]) -> str:
 
 
 def _sweep(comparison: SfoComparison, records: Records) -> Chart:
-    """Return Adam's final objective by α, beside SFO's, which has no α."""
-    found = [comparison.curve(comparison.adam(rule), records) for rule in comparison.rules]
-    lrs = np.array([rule.lr for rule in comparison.rules], float)
-    ends = [np.nan if curve is None or curve.diverged else curve.objective[-1] for curve in found]
-    failed = [lr for lr, curve in zip(lrs.tolist(), found, strict=True) if curve and curve.diverged]
-    sfo = comparison.rivals(records).get("SFO")
-    finals = {"Adam": Finals(lrs, np.array([ends]), failed)}
-    chart = sweep_chart(
-        f"{comparison.title}, by α", comparison.note, "final training objective", finals, STYLES
-    )
-    level = [Level("SFO", float(sfo.objective[-1]), STYLES["SFO"])] if sfo and not sfo.diverged else []
-    return replace(chart, levels=level)
+    """Return Adam's objective by α after the first rung, which every candidate reaches."""
+    first = next(comparison.search().race(records))
+    found: dict[float, list[LossCurve]] = {rule.lr: [] for rule in comparison.rules}
+    for k, (run,) in first.runs.items():
+        curve = comparison.curve(run, records)
+        found[comparison.rules[k].lr] += [curve] if curve else []
+    ends, failed = [], []
+    for lr, curves in sorted(found.items()):  # whatever else was searched at its best there
+        done = [float(curve.objective[-1]) for curve in curves if not curve.diverged]
+        ends.append(min(done, default=np.nan))
+        failed += [lr] if curves and not done else []
+    finals = {"Adam": Finals(np.array(sorted(found)), np.array([ends]), failed)}
+    cost = f"training objective after epoch {first.epochs}"
+    return sweep_chart(f"{comparison.title}, by α", comparison.note, cost, finals, STYLES)
 
 
 def _line(label: str, name: str, x: Values, values: Values) -> Line:

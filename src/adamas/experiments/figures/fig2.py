@@ -24,7 +24,7 @@ from . import NONE, Figure
 from ._compare import Claim, Comparison
 from ._grid import DIGITS_SHIFT, adadelta, adagrad, adam, nesterov, powers, rmsprop
 from ._search import halvings
-from ._sfo import LossCurve, SfoComparison, charts, excess
+from ._sfo import AUTHORS, LossCurve, SfoComparison, charts, excess, step_ratio
 from ._training import Grid, TrainingPanel
 
 BATCH = 128
@@ -43,11 +43,18 @@ WHOLE, INNER = slice(None), slice(1, -1)  # of a grid
 SLOWER = (1.5, math.inf)
 STEP = (5.0, 10.0)  # the paper's: how many times as long an iteration of SFO takes
 # Linear: the same bytes a mini-batch, whatever their number. The part that does not depend on it, a copy of
-# x, is a tenth of the state at most: with 3 mini-batches, there is room for 9 vectors as long.
+# x, is a thirtieth of the state at most: with 10 mini-batches, there is room for 30 vectors as long.
 ALIKE = 0.1
 # A method that converges, however slowly, goes some share of the way down that another goes; one that goes
 # up, stays where it is or stops early does not. Where to draw the line is open: here at half of the way.
 WAY = 0.5
+ONE_SEED = "; one seed: no interval"  # of panel (b)
+# Measured once, by hand, on the demo's problem: no code of theirs is here.
+THEIRS = (
+    "the implementation by SFO's authors, on the demo's problem with 12 to 40 mini-batches and 10 % or 50 % "
+    "dropout, stays where it starts for 30 epochs: of it the claim holds, and its manual says that noise "
+    "breaks it"
+)
 
 
 def grids(part: slice, shift: float = 0.0) -> dict[str, Grid]:
@@ -92,9 +99,15 @@ def dropout(data: str, note: str, width: int, epochs: int, chosen: Mapping[str, 
 
 
 def comparison(
-    data: str, note: str, width: int, epochs: int, counts: Sequence[int], chosen: Mapping[str, Grid]
+    data: str,
+    note: str,
+    width: int,
+    epochs: int,
+    batch: int,
+    counts: Sequence[int],
+    chosen: Mapping[str, Grid],
 ) -> SfoComparison:
-    """Return panel (b)."""
+    """Return panel (b). SFO's authors advise 25 mini-batches and more; the last of `counts` makes so many."""
     options: dict[str, Option] = {"data": data, "width": width}
     return SfoComparison(
         "(b) Two hidden layers, L2 decay",
@@ -102,7 +115,7 @@ def comparison(
         "images_mlp",
         options,
         L2,
-        BATCH,
+        batch,
         epochs,
         counts,
         chosen["Adam"].rules,
@@ -126,22 +139,22 @@ def faster(paths: Mapping[str, LossCurve], by_time: bool) -> Finding:
     over = "the wall time that the faster one took" if by_time else "the epochs"
     until = f" until {diverged}" if diverged else ""
     said = f"SFO has {ratio:.2f} × the mean excess objective of Adam over {over}{until}"
-    measured = f"{said} (our threshold: at least {SLOWER[0]:g})"
+    measured = f"{said} (our threshold: at least {SLOWER[0]:g}){ONE_SEED}"
     return Finding(claim, source, measured, verdict([SLOWER[0] <= ratio <= SLOWER[1]]))
 
 
-def slower_step(paths: Mapping[str, LossCurve]) -> Finding:
+def slower_step(paths: Mapping[str, LossCurve], batch: int) -> Finding:
     """Judge whether an iteration of SFO takes 5 to 10 times as long."""
     claim, source = "SFO is 5-10 × slower an iteration than Adam", "section 6.2"
     if len(paths) < 2:
         return Finding(claim, source, "not both have finished runs", "not measured")
     adam, sfo = paths["Adam"], paths["SFO"]
-    ratio = sfo.step / adam.step
+    ratio = step_ratio(sfo, adam)
     measured = (
-        f"{ratio:.1f} ×: {sfo.step * 1e3:.3g} ms and {adam.step * 1e3:.3g} ms an iteration of "
-        f"{BATCH} examples, gradient included, on one thread, with {sfo.batches} mini-batches"
+        f"{ratio:.1f} ×, over epochs: {sfo.step * 1e3:.3g} ms and {adam.step * 1e3:.3g} ms an iteration of "
+        f"{batch} examples, gradient included, on one thread, with {sfo.batches} mini-batches"
     )
-    return Finding(claim, source, measured, verdict([STEP[0] <= ratio <= STEP[1]]))
+    return Finding(claim, source, measured, verdict([ratio.within(*STEP)]))
 
 
 def linear_memory(paths: Sequence[LossCurve], counts: int) -> Finding:
@@ -163,28 +176,29 @@ def linear_memory(paths: Sequence[LossCurve], counts: int) -> Finding:
 
 
 def fails_under_dropout(paths: Mapping[str, LossCurve]) -> Finding:
-    """Judge whether SFO does not converge where mini-batches have noise."""
+    """Judge whether SFO, with each of two first steps, does not converge where mini-batches have noise."""
     claim, source = "SFO does not converge under dropout", "section 6.2"
-    if len(paths) < 2:
-        return Finding(claim, source, "not both have finished runs", "not measured")
-    adam, sfo = paths["Adam"], paths["SFO"]
+    if len(paths) < 3:
+        return Finding(claim, source, "not all have finished runs", "not measured")
+    adam = paths["Adam"]
     if adam.diverged:
         return Finding(claim, source, f"Adam diverged in epoch {adam.epoch[-1]:g}", "not measured")
     start = adam.objective[0]
-    way = f"from {start:.3g} to {adam.objective[-1]:.3g}"
-    if not adam.objective[-1] < start:
-        told = f"Adam's objective without noise did not go down: {way}"
+    way = float(start - adam.objective[-1])
+    went = f"from {start:.3g} to {adam.objective[-1]:.3g}"
+    if not way > 0:
+        told = f"Adam's objective without noise did not go down: {went}"
         return Finding(claim, source, told, "not measured")
-    if sfo.diverged:
-        measured = f"SFO diverged in epoch {sfo.epoch[-1]:g}; Adam's objective without noise went {way}"
-        return Finding(claim, source, measured, "holds")
-    share = float((start - sfo.objective[-1]) / (start - adam.objective[-1]))
-    measured = (
-        f"from {start:.3g}, SFO's objective without noise went to {sfo.objective[-1]:.3g}, at its lowest "
-        f"{sfo.objective.min():.3g}, and Adam's to {adam.objective[-1]:.3g}: {share:.0%} of Adam's way "
-        f"(our threshold: under {WAY:.0%})"
-    )
-    return Finding(claim, source, measured, verdict([share < WAY]))
+    said, parts = [f"Adam's objective without noise went {went}"], []
+    for name, sfo in ((name, paths[name]) for name in ("SFO", AUTHORS)):
+        share = -math.inf if sfo.diverged else float(start - sfo.objective[-1]) / way
+        parts.append(share < WAY)
+        if sfo.diverged:
+            said.append(f"{name}: diverged in epoch {sfo.epoch[-1]:g}")
+        else:
+            ends = f"to {sfo.objective[-1]:.3g}, at its lowest {sfo.objective.min():.3g}"
+            said.append(f"{name}: {ends}, {share:.0%} of that way (our threshold: under {WAY:.0%})")
+    return Finding(claim, source, f"{'; '.join(said)}{ONE_SEED}; {THEIRS}", verdict(parts))
 
 
 def table(panel: SfoComparison, records: Records) -> Table:
@@ -193,12 +207,18 @@ def table(panel: SfoComparison, records: Records) -> Table:
     lacking = panel.lacking(records)
     rows: list[Mapping[str, Cell]] = []
     if best:
-        edge = "best α lies at the edge of the grid" if best[0] in (panel.rules[0], panel.rules[-1]) else ""
+        lrs = [rule.lr for rule in panel.rules]
+        edge = "best α lies at the edge of the grid" if best[0].lr in (min(lrs), max(lrs)) else ""
         remarks = "; ".join(each for each in (edge, lacking) if each)
-        rows.append(_row(f"Adam, α = {best[0].lr:g}", best[1], remarks))
+        name = ", ".join([f"Adam, α = {best[0].lr:g}", *Grid(panel.rules).chosen(best[0])])
+        rows.append(_row(name, best[1], remarks))
     rows += [_row("SFO", path, "") for path in panel.by_count(records)]
     rows += [_row(f"{name}, dropout", path, "") for name, path in noisy.items()]
-    of_rivals = (faster(rivals, by_time=False), faster(rivals, by_time=True), slower_step(rivals))
+    of_rivals = (
+        faster(rivals, by_time=False),
+        faster(rivals, by_time=True),
+        slower_step(rivals, panel.batch),
+    )
     findings = [
         *(each.unless(lacking and f"Adam: {lacking}") for each in of_rivals),
         linear_memory(panel.by_count(records), len(panel.counts)),
@@ -229,7 +249,7 @@ class Panels:
 
     def runs(self, records: Records = NONE, failed: Collection[Run] = ()) -> list[Run]:
         # The long ones first, so that no process is left alone with one at the end.
-        return [*self.comparison.runs(), *self.dropout.runs(records, failed)]
+        return [*self.comparison.runs(records, failed), *self.dropout.runs(records, failed)]
 
     def tables(self, records: Records) -> list[Table]:
         return [*self.dropout.tables(records), table(self.comparison, records)]
@@ -251,19 +271,21 @@ FIGURE = Figure(
         "demo": [
             Panels(
                 dropout("digits", DIGITS.format("1,437"), 100, 30, DEMO),
-                comparison("digits", DIGITS.format("1,437"), 100, 30, [384, 768, 1_437], DEMO),
+                comparison("digits", DIGITS.format("1,437"), 100, 30, 48, [480, 960, 1_437], DEMO),
             )
         ],
         "quick": [
             Panels(
                 dropout("mnist", MNIST.format(ALL), 1_000, 3, grids(INNER)),
-                comparison("mnist", MNIST.format(FEW), 1_000, 10, [1_536, 3_072, 6_016], grids(INNER)),
+                comparison("mnist", MNIST.format(FEW), 1_000, 10, BATCH, [1_536, 3_072, 6_016], grids(INNER)),
             )
         ],
         "paper": [
             Panels(
                 dropout("mnist", MNIST.format(ALL), 1_000, 200, grids(WHOLE)),
-                comparison("mnist", MNIST.format(ALL), 1_000, 200, [6_016, 24_064, 60_000], grids(WHOLE)),
+                comparison(
+                    "mnist", MNIST.format(ALL), 1_000, 200, BATCH, [6_016, 24_064, 60_000], grids(WHOLE)
+                ),
             )
         ],
     },

@@ -22,7 +22,7 @@ from ..problems import Option
 from ..records import Records
 from ..runs import Run
 from . import NONE, Figure
-from ._compare import Claim, Comparison, Curve, compare, mean_excess, ranking
+from ._compare import Claim, Comparison, Curve, compare, excess_cost, mean_cost, ranking
 from ._grid import EPS, adagrad, adam, nesterov
 from ._search import halvings
 from ._training import Grid, TrainingPanel, line, rows
@@ -233,11 +233,11 @@ def _table(panel: TrainingPanel, curves: Mapping[str, Curve]) -> Table:
 def findings(epochs: int, curves: Mapping[str, Curve]) -> list[Finding]:
     """Judge the paper's claims by the curves of a variant, so many epochs long."""
     early = {name: curve.until(INITIAL) for name, curve in curves.items()}
-    finals = {name: curve.final_cost() for name, curve in curves.items()}
+    ends = {name: curve.last_epoch() for name, curve in curves.items()}
     final = f"final cost, after {epochs} epochs,"
     early_to_tell = "too early to tell" if epochs < ENOUGH else ""
-    eventually = [compare(claim, curves, finals, final).unless(early_to_tell) for claim in EVENTUALLY]
-    initially = compare(INITIALLY, early, mean_excess(early), f"mean excess cost, over {INITIAL} epochs,")
+    eventually = [compare(claim, ends, mean_cost, final).unless(early_to_tell) for claim in EVENTUALLY]
+    initially = compare(INITIALLY, early, excess_cost, f"mean excess cost, over {INITIAL} epochs,")
     return [initially, *eventually, _vanishing(curves.get("Adam"))]
 
 

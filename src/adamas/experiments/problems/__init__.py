@@ -10,7 +10,7 @@ Each takes the problem's options as keywords (strings and numbers, from `Run.opt
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, cast
+from typing import Protocol, cast, runtime_checkable
 
 import numpy as np
 import torch
@@ -61,6 +61,15 @@ class StackedProblem(Problem, Protocol):
 
         The bits of a member's cost and gradient must not depend on the other members.
         """
+        ...
+
+
+@runtime_checkable
+class EvaluatesStacks(Protocol):
+    """A problem that can be evaluated at many parameters at once."""
+
+    def evaluations(self, stack: Sequence[torch.Tensor]) -> list[Mapping[str, float]]:
+        """Return what `Problem.evaluate` returns at each member's parameters."""
         ...
 
 

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch.func import functional_call
-from torch.nn.functional import cross_entropy, linear
+from torch.nn.functional import cross_entropy, linear, softplus
 
 from ._measures import Answers, mean_losses, measures
 
@@ -89,6 +89,24 @@ class Affine(torch.nn.Linear):
         # Not `matmul`, which makes one product of all where x is shared: slower, and its bits are no promise.
         x = x.expand(len(self.weight), *x.shape[-2:])
         return torch.baddbmm(self.bias.unsqueeze(1), x, self.weight.mT)
+
+
+def by_member(function: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """Return the results of a function for each member of a stack, as a stack.
+
+    What takes exponentials needs it. torch computes the last elements of a tensor, fewer than two vectors, by
+    scalar code, of which an exponential may differ in its last bit: so a whole stack in one call would give
+    other bits to what is last in its member but not in the stack.
+    """
+    return torch.stack([function(member) for member in x.unbind()])
+
+
+class Softplus(torch.nn.Softplus):
+    """A softplus layer that also takes a stack."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map (n, units), or (members, n, units), to the same shape."""
+        return by_member(softplus, x) if x.dim() == 3 else super().forward(x)
 
 
 def seeded(make: Callable[[], M], seed: int) -> M:

@@ -10,13 +10,15 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from ._measures import mean_losses, measures
+from ._measures import mean_losses
+
+CHUNK = 1_000
 
 
 class Features(Protocol):
     """Examples by features, float32, in any storage."""
 
-    def rows(self, batch: torch.Tensor) -> Self:
+    def rows(self, batch: torch.Tensor | slice) -> Self:
         """Return the examples `batch`."""
         ...
 
@@ -37,7 +39,7 @@ class Dense:
 
     x: torch.Tensor
 
-    def rows(self, batch: torch.Tensor) -> Dense:
+    def rows(self, batch: torch.Tensor | slice) -> Dense:
         return Dense(self.x[batch])
 
     def times(self, weight: torch.Tensor) -> torch.Tensor:
@@ -52,8 +54,8 @@ class Sparse:
 
     x: Any
 
-    def rows(self, batch: torch.Tensor) -> Sparse:
-        return Sparse(self.x[batch.numpy()])
+    def rows(self, batch: torch.Tensor | slice) -> Sparse:
+        return Sparse(self.x[batch if isinstance(batch, slice) else batch.numpy()])
 
     def times(self, weight: torch.Tensor) -> torch.Tensor:
         product: torch.Tensor = _SparseProduct.apply(self.x, weight)  # type: ignore[no-untyped-call]
@@ -129,11 +131,33 @@ class SoftmaxRegression(Generic[F]):
         features, (weight, bias) = self.corrupt(self.train.rows(batch), noise), stack
         return mean_losses(features.times(weight) + bias.unsqueeze(1), self.train_labels[batch])
 
-    @torch.no_grad()
     def evaluate(self) -> Mapping[str, float]:
-        train = self.train.times(self.weight) + self.bias
-        test = self.test.times(self.weight) + self.bias
-        return measures((train, self.train_labels), (test, self.test_labels))
+        (found,) = self.evaluations([self.weight[None], self.bias[None]])
+        return found
+
+    @torch.no_grad()
+    def evaluations(self, stack: Sequence[torch.Tensor]) -> list[Mapping[str, float]]:
+        """Return the measures of each member of a stack; the examples are read once for all."""
+        weight, bias = stack
+        train, _ = _losses(self.train, self.train_labels, weight, bias)
+        test, errors = _losses(self.test, self.test_labels, weight, bias)
+        names = ("train_nll", "test_nll", "test_error")
+        members = torch.stack([train, test, errors], dim=1).tolist()
+        return [dict(zip(names, each, strict=True)) for each in members]
+
+
+def _losses(
+    features: Features, labels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return each member's mean loss and share of errors, by chunks of examples that fit in a cache."""
+    losses, errors = [], []
+    for start in range(0, len(labels), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        outputs, targets = features.rows(chunk).times(weight) + bias.unsqueeze(1), labels[chunk]
+        each = cross_entropy(outputs.flatten(0, 1), targets.repeat(len(weight)), reduction="none")
+        losses.append(each.view(len(weight), -1))
+        errors.append(outputs.argmax(dim=2) != targets)
+    return torch.cat(losses, 1).double().mean(dim=1), torch.cat(errors, 1).double().mean(dim=1)
 
 
 def softmax_regression(

@@ -13,7 +13,7 @@ from torch.func import functional_call
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from .. import datasets
-from ._network import CHUNK, Affine, seeded
+from ._network import CHUNK, Affine, Softplus, by_member, seeded
 
 STACKED = True
 
@@ -53,14 +53,17 @@ class AutoEncoder:
     def costs(
         self, stack: Sequence[torch.Tensor], batch: torch.Tensor, noise: torch.Generator
     ) -> torch.Tensor:
-        """Return the mean bounds of a stack of auto-encoders."""
-        parts = iter(stack)
+        """Return the mean bounds of a stack of auto-encoders; see `by_member`."""
+        parts, pixels = iter(stack), self.train[batch]
         encoder, decoder = (
             partial(functional_call, half, {name: next(parts) for name, _ in half.named_parameters()})
             for half in (self.encoder, self.decoder)
         )
         normal = self._normal(len(batch), noise)
-        return negative_bounds(encoder, decoder, self.train[batch], normal).mean(dim=1)
+        posteriors = encoder(pixels)
+        logits = decoder(by_member(lambda each: _drawn(each, normal), posteriors))
+        pairs = zip(logits.unbind(), posteriors.unbind(), strict=True)
+        return torch.stack([_bound(*pair, pixels).mean() for pair in pairs])
 
     def evaluate(self) -> Mapping[str, float]:
         """Return the mean bound on the test images, and on as many of the first training images.
@@ -76,7 +79,7 @@ class AutoEncoder:
 
     def bounds(self, pixels: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
         """Return `negative_bounds`, (examples,)."""
-        return negative_bounds(self.encoder, self.decoder, pixels, normal)
+        return negative_bounds(self.encoder(pixels), normal, pixels, self.decoder)
 
     def _normal(self, count: int, noise: torch.Generator) -> torch.Tensor:
         return torch.randn(count, self.latent, generator=noise).to(self.train.device)
@@ -88,18 +91,29 @@ class AutoEncoder:
 
 
 def negative_bounds(
-    encoder: Callable[..., torch.Tensor],
-    decoder: Callable[..., torch.Tensor],
-    pixels: torch.Tensor,
+    posterior: torch.Tensor,
     normal: torch.Tensor,
+    pixels: torch.Tensor,
+    decoder: Callable[[torch.Tensor], torch.Tensor],
 ) -> torch.Tensor:
-    """Return each image's negative bound, (..., examples), for z = μ + σ `normal` (Kingma & Welling, 2.4)."""
-    mean, log_variance = encoder(pixels).chunk(2, dim=-1)
-    logits = decoder(mean + torch.exp(log_variance / 2) * normal)
-    pixels = pixels.expand_as(logits)
-    reconstruction = binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(dim=-1)
+    """Return each image's negative bound, (examples,), for z = μ + σ `normal` (Kingma & Welling, 2.4).
+
+    Args:
+        posterior: μ and log σ², (examples, 2 latent).
+    """
+    return _bound(decoder(_drawn(posterior, normal)), posterior, pixels)
+
+
+def _drawn(posterior: torch.Tensor, normal: torch.Tensor) -> torch.Tensor:
+    mean, log_variance = posterior.chunk(2, dim=1)
+    return mean + torch.exp(log_variance / 2) * normal
+
+
+def _bound(logits: torch.Tensor, posterior: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    mean, log_variance = posterior.chunk(2, dim=1)
+    reconstruction = binary_cross_entropy_with_logits(logits, pixels, reduction="none").sum(dim=1)
     # KL divergence of the posterior from the prior, in closed form (Kingma & Welling, appendix B).
-    divergence = (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=-1) / 2
+    divergence = (mean**2 + log_variance.exp() - 1 - log_variance).sum(dim=1) / 2
     bounds: torch.Tensor = reconstruction + divergence
     return bounds
 
@@ -123,7 +137,7 @@ def build(seed: int, data: str, hidden: int, latent: int) -> AutoEncoder:
     pixels = loaded.train.shape[1]
 
     def half(inputs: int, outputs: int) -> nn.Module:
-        return nn.Sequential(Affine(inputs, hidden), nn.Softplus(), Affine(hidden, outputs))
+        return nn.Sequential(Affine(inputs, hidden), Softplus(), Affine(hidden, outputs))
 
     encoder, decoder = seeded(lambda: (half(pixels, 2 * latent), half(latent, pixels)), seed)
     train, test = torch.from_numpy(loaded.train), torch.from_numpy(loaded.test)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from adamas._tools.files import write_atomically
-from adamas._tools.versions import versions
+from adamas._tools.versions import installed
 
 from .. import ExperimentError
 from ..runs import Run
@@ -44,7 +44,7 @@ def _canonical(configuration: Mapping[str, Any]) -> str:
 
 def record(configuration: Mapping[str, Any], measured: Mapping[str, Any]) -> Record:
     """Return the record of a run executed here, with the versions installed here."""
-    return {"schema": SCHEMA, "configuration": configuration, "versions": versions(), **measured}
+    return {"schema": SCHEMA, "configuration": configuration, "versions": installed(), **measured}
 
 
 def encode(record: Record) -> bytes:

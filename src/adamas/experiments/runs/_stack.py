@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import torch
 
-from ..problems import Problem, StackedProblem
+from ..problems import EvaluatesStacks, Problem, StackedProblem
 
 T = TypeVar("T")
 
@@ -22,6 +22,10 @@ class Members(Protocol):
 
     def point(self, k: int) -> None:
         """Let the problem's own parameters be those of a member, in the same memory."""
+        ...
+
+    def evaluations(self) -> list[Mapping[str, float]]:
+        """Return the problem's measures at each member's parameters."""
         ...
 
     def gradients(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
@@ -44,6 +48,9 @@ class Single:
 
     def point(self, k: int) -> None:
         pass
+
+    def evaluations(self) -> list[Mapping[str, float]]:
+        return [self._problem.evaluate()]
 
     def gradients(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         for p in self._problem.parameters:
@@ -78,6 +85,15 @@ class Stack:
     def point(self, k: int) -> None:
         for own, p in zip(self._problem.parameters, self._members[k], strict=True):
             own.data = p.data
+
+    def evaluations(self) -> list[Mapping[str, float]]:
+        if isinstance(self._problem, EvaluatesStacks):
+            return self._problem.evaluations([each.detach() for each in self._stack])
+        return [self._evaluate(k) for k in range(len(self._members))]
+
+    def _evaluate(self, k: int) -> Mapping[str, float]:
+        self.point(k)
+        return self._problem.evaluate()
 
     def gradients(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
         costs = self._problem.costs(self._stack, batch, noise)

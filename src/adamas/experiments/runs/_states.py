@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from adamas._tools.versions import versions
+from adamas._tools.versions import installed
 
 if TYPE_CHECKING:
     from ._train import Trainee
@@ -23,7 +23,7 @@ VERSION = 1
 def _origin(run: Training) -> str:
     """Return what a state must be of, so that this run can go on from it: all but the length."""
     plain = {**run.configuration(), "epochs": None}
-    return json.dumps([VERSION, plain, versions()], sort_keys=True)
+    return json.dumps([VERSION, plain, installed()], sort_keys=True)
 
 
 def save(trainee: Trainee, order: torch.Generator, noise: torch.Generator) -> bytes:

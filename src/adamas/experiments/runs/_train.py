@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -57,9 +57,15 @@ class Trainee:
         self.optimizer.step()
         self.taken += 1
 
-    def measure(self, problem: problems.Problem, epoch: float, cost: float | None) -> None:
+    def measure(
+        self,
+        problem: problems.Problem,
+        evaluated: Mapping[str, float],
+        epoch: float,
+        cost: float | None,
+    ) -> None:
         """Add a record; the problem's parameters are this run's."""
-        measured = {"epoch": epoch, "cost": cost, **problem.evaluate()}
+        measured = {"epoch": epoch, "cost": cost, **evaluated}
         for name in self.run.observers:
             measured |= METRICS[name](self.optimizer, problem)
         finite = {
@@ -113,7 +119,7 @@ class _Training:
         self.device, self.run, self.states = name_of(device), first, states
         problem, self.order, self.noise = problems.start(first.problem, first.options, first.seed)
         self.problem = on(problem, device)
-        stacked = problems.is_stacked(first.problem)
+        stacked = problems.is_stacked(first.problem) and not first.timed
         self.members: Members = Stack(self.problem, len(runs)) if stacked else Single(self.problem)  # type: ignore[arg-type]
         self.trainees = [
             self._begin(k, run, state) for k, (run, state) in enumerate(zip(runs, states, strict=True))
@@ -127,7 +133,7 @@ class _Training:
         trainee = Trainee(run, optimizer, [group["lr"] for group in optimizer.param_groups])
         self.members.point(k)
         if state is None:
-            trainee.measure(self.problem, 0.0, None)
+            trainee.measure(self.problem, self.problem.evaluate(), 0.0, None)
         else:
             _states.restore(trainee, parameters, state)
             self.order.set_state(state["order"])
@@ -141,11 +147,12 @@ class _Training:
             began = time.perf_counter()
             costs = self._pass(alive, batches)
             share = (time.perf_counter() - began) / len(alive)
+            evaluated = self.members.evaluations()
             for k, (trainee, cost) in enumerate(zip(alive, costs, strict=True)):
                 self.members.point(k)
                 trainee.clock.append(trainee.clock[-1] + share)
                 epoch = len(trainee.epochs) * self.run.epochs_per_record / self.run.records_per_epoch
-                trainee.measure(self.problem, epoch, cost)
+                trainee.measure(self.problem, evaluated[k], epoch, cost)
             kept = [k for k, trainee in enumerate(alive) if not trainee.diverged]
             if len(kept) < len(alive):
                 alive = [alive[k] for k in kept]

@@ -21,7 +21,7 @@ from . import Alone, Outcome, recorded_fields
 
 # Bump when this module or `solvers` changes results, or stale records are reused. Version 1 is left out of
 # configurations, so that records older than this constant are found.
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,10 @@ class SumOfFunctions(Alone):
 
     Args:
         problem, options, data, l2, batch, epochs: see `Training`.
-        seed: decides the mini-batches, the noise and the starting point. The mini-batches are those of the
-            first epoch of the `Training` with this seed, and the starting point is the same.
+        seed: decides the mini-batches, the noise, the starting point and which mini-batch SFO takes next. The
+            mini-batches are those of the first epoch of the `Training` with this seed, and the starting point
+            is the same.
+        curvature: SFO's very first curvature; 0 for the one of our first step (see `SFO`).
     """
 
     problem: str
@@ -50,6 +52,7 @@ class SumOfFunctions(Alone):
     batch: int
     epochs: int
     seed: int
+    curvature: float = 0.0
 
     def configuration(self) -> dict[str, Any]:
         version = {"version": VERSION} if VERSION > 1 else {}
@@ -63,7 +66,8 @@ class SumOfFunctions(Alone):
 
     def describe(self) -> str:
         options = ", ".join(f"{name} {value}" for name, value in self.options)
-        return f"SFO, {self.problem} ({options}), mini-batches of {self.batch}, seed {self.seed}"
+        first = f", first curvature {self.curvature:g}" if self.curvature else ""
+        return f"SFO, {self.problem} ({options}), mini-batches of {self.batch}{first}, seed {self.seed}"
 
     def execute(self) -> Outcome:
         """Train.
@@ -77,7 +81,13 @@ class SumOfFunctions(Alone):
         subfunctions = Subfunctions(problem, batches, noise, self.l2)
         # One thread, as `Training` in a worker, so that their clocks can be compared.
         with threadpool_limits(1), np.errstate(over="ignore", invalid="ignore"):
-            optimizer = SFO(subfunctions.evaluate, subfunctions.start(), len(batches))
+            optimizer = SFO(
+                subfunctions.evaluate,
+                subfunctions.start(),
+                len(batches),
+                curvature=self.curvature,
+                seed=self.seed,
+            )
             epochs, clock = [_measures(subfunctions, optimizer, epoch=0)], [0.0]
             finite = True
             while finite and len(epochs) <= self.epochs:

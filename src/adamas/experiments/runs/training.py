@@ -43,8 +43,8 @@ class Training:
         phase: keyword arguments of `adamas.torch.Optimizer` beyond the rule, as sorted pairs.
         observers: keys of `METRICS`, measures of the optimizer.
         nudge: 0, or the seed that moves each starting value up or down by one unit in its last place.
-        whole: see `Run.whole`; it changes nothing that the run does, and nor does
         timed: whether it is trained by itself, so that its clock is not a share of others' time.
+        whole: see `Run.whole`; it changes nothing that the run does.
     """
 
     problem: str
@@ -61,8 +61,8 @@ class Training:
     observers: tuple[str, ...] = ()
     epochs_per_record: int = 1
     nudge: int = 0
+    timed: bool = False
     whole: int = field(default=0, compare=False)
-    timed: bool = field(default=False, compare=False)
 
     def until(self, epochs: int) -> Training:
         """Return the run that ends earlier, whose records are the first of this one's."""

@@ -15,6 +15,7 @@ __all__ = ["Quadratic", "Vector", "bfgs", "hessian"]
 
 Vector = NDArray[np.float64]
 GAMMA = 1e-8  # smallest eigenvalue of a Hessian, as a share of the largest (section 3.3.4)
+PARALLEL = 1e-12  # two directions whose cosine is smaller are orthogonal, but for rounding
 KEPT = 0.7  # a pair of the history that keeps less of its length in a collapse is dropped
 
 
@@ -54,8 +55,27 @@ class Quadratic:
         move = position - self.position
         return self.value + float(move @ (self.gradient + self.hessian_times(move) / 2))
 
+    def rises_too_far(self, value: float, position: Vector, fall: float) -> bool:
+        """Return whether the subfunction's value at x makes the step to it a bad one (section 3.5).
+
+        It does where the subfunction rose, and exceeds g_i by more than all others together are predicted to
+        fall. (That g_i's own fall does not count is from the authors' implementation.)
+
+        Args:
+            value: f_i(x).
+            position: x, in coordinates.
+            fall: by how much the sum is predicted to fall, ½ ΔᵀHΔ.
+        """
+        expected = self.at(position)
+        return value > self.value and value - expected > fall - (self.value - expected)
+
     def remember(self, move: Vector, change: Vector, history: int) -> None:
-        """Add a pair to the history, keep the last `history` pairs, and compute the Hessian from them."""
+        """Add a pair to the history, keep the last `history` pairs, and compute the Hessian from them.
+
+        A pair without curvature along Δx is not added.
+        """
+        if orthogonal(move, change):
+            return
         self.moves = np.vstack([self.moves, move])[-history:]
         self.changes = np.vstack([self.changes, change])[-history:]
         found = hessian(self.moves, self.changes)
@@ -98,19 +118,29 @@ def hessian(moves: Vector, changes: Vector) -> tuple[float, Vector, Vector] | No
         return None
     beta = max(float(curvatures[-1]), GAMMA * float(curvatures[0]))
     eigenvalues, vectors = np.linalg.eigh(bfgs(beta, moves @ span, changes @ span))
-    sound = eigenvalues > GAMMA * eigenvalues[-1]
-    eigenvalues[~sound] = np.median(eigenvalues[sound])
+    sound = eigenvalues > GAMMA * np.abs(eigenvalues).max()
+    # Where no curvature is positive, the steepest change of the gradient is the cautious guess.
+    eigenvalues[~sound] = np.median(eigenvalues[sound]) if sound.any() else curvatures[0]
     return beta, span @ vectors, eigenvalues - beta
 
 
 def bfgs(beta: float, moves: Vector, changes: Vector) -> Vector:
-    """Return the Hessian after the pairs in turn (section 3.3.2), from βI; not always positive definite."""
+    """Return the Hessian after the pairs in turn (section 3.3.2), from βI; not always positive definite.
+
+    A pair counts whatever the sign of its curvature, and of that which the pairs before it give its Δx: what
+    becomes negative is mended once, after the last pair.
+    """
     found = beta * np.eye(moves.shape[1])
     for move, change in zip(moves, changes, strict=True):
         product = found @ move
-        along, curvature = float(move @ product), float(move @ change)
-        small = GAMMA * float(np.linalg.norm(move))
         # Without curvature along the move, known or measured, the update would divide by 0.
-        if along > small * np.linalg.norm(product) and abs(curvature) > small * np.linalg.norm(change):
-            found += np.outer(change, change) / curvature - np.outer(product, product) / along
+        if not (orthogonal(move, product) or orthogonal(move, change)):
+            found += np.outer(change, change) / (move @ change) - np.outer(product, product) / (
+                move @ product
+            )
     return found
+
+
+def orthogonal(one: Vector, other: Vector) -> bool:
+    """Return whether the vectors are orthogonal but for rounding; a zero is, to every vector."""
+    return bool(abs(one @ other) <= PARALLEL * np.linalg.norm(one) * np.linalg.norm(other))

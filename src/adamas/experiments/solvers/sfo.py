@@ -14,78 +14,27 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, orth, solve_triangular
 
 from ._bfgs import Quadratic, Vector
+from ._subspace import Subspace
 
 __all__ = ["SFO", "Evaluate"]
 
 Evaluate = Callable[[NDArray[np.floating], int], tuple[float, NDArray[np.floating]]]
 """Maps x and a subfunction's number to its value and gradient there, of the shape and type of x."""
 
-CHUNK = 2**14  # dimensions of x projected at once, for the memory
-
-
-class Subspace:
-    """An orthonormal basis P, its vectors rows; a vector's coordinates are float64, zero beyond `size`.
-
-    Args:
-        dimension: the dimension of the whole space.
-        most: the largest number of vectors; the memory of unused ones is not touched.
-        dtype: the type of the vectors.
-    """
-
-    def __init__(self, dimension: int, most: int, dtype: np.dtype[np.floating]) -> None:
-        self.rows = np.zeros((most, dimension), dtype)
-        self.size = 0
-        self.largest = 0
-
-    @property
-    def nbytes(self) -> int:
-        """The bytes of the vectors that were ever in use."""
-        return self.rows[: self.largest].nbytes
-
-    def vector(self, coordinates: Vector) -> NDArray[np.floating]:
-        """Return the vector with these coordinates."""
-        basis = self.rows[: self.size]
-        product: NDArray[np.floating] = coordinates[: self.size].astype(basis.dtype) @ basis
-        return product
-
-    def add(self, vector: NDArray[np.floating]) -> Vector:
-        """Extend the basis by the direction it lacks for this vector, and return its coordinates (3.2.1)."""
-        rest, found = vector.copy(), np.zeros(len(self.rows))
-        basis = self.rows[: self.size]
-        whole = before = float(np.linalg.norm(rest))
-        for _ in range(2):  # a second pass removes the rounding error in the directions of the basis
-            part = basis @ rest
-            rest -= part @ basis
-            found[: self.size] += part
-            left = float(np.linalg.norm(rest))
-            if left > before / 2:
-                break
-            before = left
-        if left > 100 * np.finfo(rest.dtype).eps * whole:
-            self.rows[self.size] = rest / left
-            found[self.size] = left
-            self.size += 1
-            self.largest = max(self.largest, self.size)
-        return found
-
-    def collapse(self, kept: Vector) -> None:
-        """Reduce the basis to the directions `kept`, orthonormal columns of coordinates (size, fewer)."""
-        fewer = kept.shape[1]
-        turn = kept.T.astype(self.rows.dtype)
-        for start in range(0, self.rows.shape[1], CHUNK):
-            columns = slice(start, start + CHUNK)
-            self.rows[:fewer, columns] = turn @ self.rows[: self.size, columns]
-        self.size = fewer
-
 
 class SFO:
-    """The optimizer. It departs from the paper where that is open or did not converge on convex sums:
+    """The optimizer. Two choices are those of the authors' implementation, which the paper lacks:
 
-    - the very first curvature is the one that makes the first step `first` long;
+    - which subfunction is evaluated next (see `_choose`);
+    - what a bad step is (see `Quadratic.rises_too_far`).
+
+    These are ours:
+
+    - the very first curvature is the one that makes the first step `first` long (theirs is 1e5);
     - a subfunction is evaluated for the first time at the current x, without a step, because nothing is known
       yet by which to recognize a bad step;
     - after a bad step, its subfunction is evaluated at the x before; if it is higher there, the step stands;
-    - see the comments in `_advance` and `Quadratic.turn`.
+    - a collapse of the subspace drops what it spoils (see `Quadratic.turn`).
 
     Args:
         evaluate: the subfunctions.
@@ -94,6 +43,8 @@ class SFO:
         history: L, the number of pairs stored for each.
         active: the number of subfunctions in use at the start.
         first: the length of the first step, relative to the larger of 1 and |x|.
+        curvature: the very first curvature, in place of the one that `first` gives; 0 for that one.
+        seed: decides the tosses of a coin by which subfunctions are chosen.
     """
 
     def __init__(
@@ -104,13 +55,18 @@ class SFO:
         history: int = 10,
         active: int = 2,
         first: float = 1e-3,
+        curvature: float = 0.0,
+        seed: int = 0,
     ) -> None:
-        most = max(3 * subfunctions, 2 * subfunctions + 2)  # K_max; K_min is 2 N and one for x
+        # K_max; K_min is 2 N and one for x. A basis of the whole space is never collapsed.
+        most = min(max(3 * subfunctions, 2 * subfunctions + 2), len(start))
+        self._coin, self._curvature = np.random.default_rng(seed), curvature
         self._evaluate, self._start, self._history = evaluate, start, history
         self._first = first * max(1.0, float(np.linalg.norm(start)))
         self._space = Subspace(len(start), most, start.dtype)
         self._pieces: list[Quadratic | None] = [None] * subfunctions
         self._active = min(active, subfunctions)
+        self._steps = 0
         self._since = 0  # evaluations since the active ones became more
         self._step_length = 1.0  # η
         self._suspect: int | None = None  # the subfunction whose last evaluation took a step back
@@ -141,8 +97,11 @@ class SFO:
             FloatingPointError: a subfunction is not finite where others were, or the Hessian is no longer
                 positive definite.
         """
-        if self._space.size == len(self._space.rows):
+        if self._space.size == len(self._space.rows) < len(self._start):
             self._collapse()
+        elif self._steps % len(self._pieces) == 0:
+            self._sum()
+        self._steps += 1
         target = self._doubtful()
         if target is None:
             target = self._advance()
@@ -172,7 +131,8 @@ class SFO:
             return
         gradient = self._expand(raw)
         none, room = np.zeros((0, len(gradient))), np.zeros((len(gradient), 0))
-        beta = self._typical_curvature() or float(np.linalg.norm(gradient)) / self._first or 1.0
+        first = self._curvature or float(np.linalg.norm(gradient)) / self._first or 1.0
+        beta = self._typical_curvature() or first
         piece = Quadratic(value, self._position, gradient, beta, room, np.zeros(0), none, none)
         self._pieces[target] = piece
         self._count(piece, 1)
@@ -203,11 +163,9 @@ class SFO:
         target, piece = self._choose(position)
         value, raw = self._evaluate(x, target)
         finite = bool(np.isfinite(value) and np.isfinite(raw).all())
-        # A value that rose is bad if it exceeds g_j by more than the predicted fall of G (section 3.5): here
-        # the mean over all g_i, because F has risen if all f_i exceed theirs by that much.
-        fall = -float(move @ (slope + self._hessian @ move / 2)) / len(self._known)
+        fall = float(move @ (self._hessian @ move)) / 2
         rounding = 4 * np.finfo(raw.dtype).eps * abs(value)
-        bad = not finite or value - rounding > max(piece.value, piece.at(position) + fall)
+        bad = not finite or piece.rises_too_far(float(value - rounding), position, fall)
         if finite:
             self._learn(piece, value, raw, position)
         if bad:
@@ -220,14 +178,21 @@ class SFO:
         return target
 
     def _choose(self, position: Vector) -> tuple[int, Quadratic]:
-        """Return a piece evaluated only once, else the one evaluated farthest away in the metric H (3.4)."""
+        """Return a piece evaluated only once, else the one evaluated farthest away.
+
+        A coin decides whether distances are in the metric H (section 3.4) or, for each piece, in its own H_i.
+        """
         known = [(index, piece) for index, piece in enumerate(self._pieces) if piece is not None]
         once = [each for each in known if each[1].evaluations == 1]
         if once:
             return once[0]
         size = self._space.size
         away = np.array([(position - piece.position)[:size] for _, piece in known])
-        return known[int(np.argmax(((away @ self._hessian[:size, :size]) * away).sum(axis=1)))]
+        if self._coin.random() < 0.5:
+            curved = away @ self._hessian[:size, :size]
+        else:
+            curved = np.array([piece.hessian_times(position - piece.position)[:size] for _, piece in known])
+        return known[int(np.argmax((curved * away).sum(axis=1)))]
 
     def _wants_more(self) -> bool:
         """Return whether to activate another subfunction (3.4.1).
@@ -276,7 +241,15 @@ class SFO:
         turned = np.zeros_like(self._position)
         turned[: kept.shape[1]] = kept.T @ self._position[:size]
         self._position = turned
-        self._hessian[:], self._linear[:] = 0, 0
         for piece in known:
             piece.turn(kept)
+        self._sum()
+
+    def _sum(self) -> None:
+        """Sum all pieces anew, without the rounding errors that subtracted ones have left in the sums.
+
+        That of an H_i of 1e13, which a tiny step with noise in Δf' makes, is as large as another H_i.
+        """
+        self._hessian[:], self._linear[:] = 0, 0
+        for piece in self._known:
             self._count(piece, 1)

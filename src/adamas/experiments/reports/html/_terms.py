@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -40,6 +41,19 @@ THRESHOLD = Term(
     "the runs; it is not what the paper expected.",
 )
 
+INTERVAL = Term(
+    "[1.71, 2.02]",
+    "the 95 % interval of the number before it, by a bootstrap over seeds, which all optimizers share; where "
+    "nothing is trained, over independent repetitions. With one seed it is over the mini-batches of each "
+    "epoch, or there is none: it is then said. Hyperparameters are those found best, and that other seeds "
+    "might choose others is not in it.",
+)
+UNDECIDED = Term(
+    "Undecided",
+    "a threshold lies within the interval, so that chance may have decided on which side the number is. More "
+    "seeds would tell.",
+)
+
 
 def of_charts(report: Report) -> list[Term]:
     """Return the words that the charts of a figure use."""
@@ -51,10 +65,11 @@ def of_charts(report: Report) -> list[Term]:
 
 
 def of_findings(rows: Iterable[FindingRow]) -> list[Term]:
-    """Return the words that the measurements use."""
+    """Return the words that the measurements use; what intervals decide, wherever there are any."""
     text = " ".join(row.finding.measured for row in rows)
     words: Sequence[Term] = (EXCESS, THRESHOLD)
-    return [term for term in words if term.word.lower() in text.lower()]
+    found = [term for term in words if term.word.lower() in text.lower()]
+    return [*found, INTERVAL, UNDECIDED] if re.search(r"\[\S+, \S+\]", text) else found
 
 
 def seeds(report: Report) -> int:

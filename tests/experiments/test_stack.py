@@ -1,0 +1,138 @@
+"""Runs that are trained together have the bits of runs trained alone, and so have runs that go on."""
+
+import dataclasses
+import functools
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+
+from adamas._tools import modules
+from adamas.experiments import figures, problems
+from adamas.experiments.runs import Outcome, _states, execute_together
+from adamas.experiments.runs.training import Training
+from adamas.rules import SGD, Adam, Lion
+
+STACKED = [name for name in modules.names(problems.__name__) if problems.is_stacked(name)]
+each_problem = pytest.mark.parametrize("name", STACKED)
+
+
+@functools.cache
+def demo(name: str) -> Training:
+    """The first run of a demo on this problem, shortened."""
+    every = [run for each in modules.names(figures.__name__) for run in figures.load(each).runs("demo")]
+    first = next(run for run in every if isinstance(run, Training) and run.problem == name)
+    return dataclasses.replace(
+        first, epochs=2, batch=300, whole=0, observers=(), schedule="constant", l2=0.0, timed=False
+    )
+
+
+def members(name: str, **changed: Any) -> list[Training]:
+    """Runs that differ in all that runs of a stack may differ in; the third diverges."""
+    run = dataclasses.replace(demo(name), **changed)
+    averaged = (("average", 0.9),)
+    return [
+        dataclasses.replace(run, rule=Adam(lr=1e-2), schedule="inverse_sqrt"),
+        dataclasses.replace(run, rule=SGD(lr=1e-3, momentum=0.9, nesterov=True), l2=1e-3, nudge=1),
+        dataclasses.replace(run, rule=SGD(lr=1e38)),
+        dataclasses.replace(run, rule=Adam(lr=1e-2), phase=(("state_format", "float8"),)),
+        dataclasses.replace(run, rule=Lion(lr=1e-3), observers=("memory",)),
+        dataclasses.replace(run, rule=Adam(lr=1e-2, beta2=0.9), phase=averaged, observers=("average",)),
+    ]
+
+
+def plain(outcome: Outcome) -> dict[str, Any]:
+    """What does not depend on the clock."""
+    return dataclasses.asdict(dataclasses.replace(outcome, clock=(), seconds=0.0))
+
+
+def together(runs: Sequence[Training], states: Sequence[bytes | None] | None = None) -> list[dict[str, Any]]:
+    return [plain(outcome) for outcome, _ in execute_together(runs, states or [None] * len(runs), "cpu")]
+
+
+@each_problem
+def test_a_run_has_the_same_bits_whoever_is_trained_beside_it(name: str) -> None:
+    runs = members(name)
+    assert len({run.together() for run in runs}) == 1
+    alone = [plain(run.execute()) for run in runs]
+    assert [each["status"] == "diverged" for each in alone] == [False, False, True, False, False, False]
+    assert together(runs) == alone
+    order = [4, 2, 0, 3]
+    assert together([runs[k] for k in order]) == [alone[k] for k in order]
+    # One member of a large stack: batched products may choose another way to compute.
+    many = [runs[0], *(dataclasses.replace(runs[0], rule=Adam(lr=k / 1e3)) for k in range(1, 24))]
+    assert together(many)[0] == alone[0]
+
+
+@each_problem
+@pytest.mark.parametrize("each", [{}, {"records_per_epoch": 2}])
+def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(name: str, each: dict[str, Any]) -> None:
+    runs = [run for k, run in enumerate(members(name, epochs=3, **each)) if k != 2]
+    whole = together(runs)
+    first = execute_together([run.until(1) for run in runs], [None] * len(runs), "cpu")
+    assert [plain(outcome)["epochs"] for outcome, _ in first] == [
+        run["epochs"][: 1 + each.get("records_per_epoch", 1)] for run in whole
+    ]
+    order = [3, 0, 1]  # of those that go on; and some begin anew
+    later = execute_together(
+        [*(runs[k].until(2) for k in order), runs[2].until(2)], [*(first[k][1] for k in order), None], "cpu"
+    )
+    assert together([runs[k] for k in (*order, 2)], [state for _, state in later]) == [
+        whole[k] for k in (*order, 2)
+    ]
+
+
+def test_a_run_that_records_seldom_goes_on_too() -> None:
+    (run, *_) = members("images_softmax", epochs=6, epochs_per_record=2)
+    ((_, state),) = execute_together([run.until(2)], [None], "cpu")
+    assert state is not None
+    assert [each.epochs for each in run.beginnings()] == [4, 2]
+    assert together([run], [state]) == together([run])
+
+
+@pytest.mark.parametrize("name", [name for name in modules.names(problems.__name__) if name not in STACKED])
+def test_runs_that_cannot_be_stacked_are_executed_by_themselves(name: str) -> None:
+    run = Training(name, (), "", Adam(), "constant", 0.0, 1, 1, 0)
+    assert run.together() is run
+
+
+def test_a_run_whose_clock_counts_is_trained_by_itself() -> None:
+    run = dataclasses.replace(demo("images_mlp"), timed=True)
+    assert run.together() is run
+    assert run.configuration()["timed"]
+    assert run.execute().epochs[-1]["cost"] == pytest.approx(
+        dataclasses.replace(run, timed=False).execute().epochs[-1]["cost"], rel=1e-3
+    )
+
+
+def test_only_a_beginning_keeps_a_state() -> None:
+    run = members("images_softmax")[0]
+    assert execute_together([run], [None], "cpu")[0][1] is None
+    assert execute_together([run.until(1)], [None], "cpu")[0][1] is not None
+    diverging = members("images_softmax")[2]
+    assert execute_together([diverging.until(1)], [None], "cpu")[0][1] is None
+
+
+def test_a_state_of_another_run_of_other_versions_or_broken_is_ignored(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run, other, *_ = members("images_softmax")
+    ((_, state), (_, foreign)) = execute_together([run.until(1), other.until(1)], [None, None], "cpu")
+    assert state is not None
+    assert foreign is not None
+    assert _states.load(run, state) is not None
+    for broken in (foreign, state[: len(state) // 2], b"", b"\x80\x02nothing"):
+        assert _states.load(run, broken) is None
+    assert _states.load(run.until(1), state) is None
+    assert together([run], [foreign]) == together([run])
+    monkeypatch.setattr(_states, "installed", lambda: {"torch": "0"})
+    assert _states.load(run, state) is None
+
+
+def test_nothing_in_a_state_is_executed() -> None:
+    (run, *_) = members("images_softmax")
+    content = io.BytesIO()
+    torch.save({"origin": print}, content)
+    assert _states.load(run, content.getvalue()) is None
