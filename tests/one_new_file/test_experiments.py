@@ -63,8 +63,6 @@ PROBLEM = '''
 
 import torch
 
-from adamas.experiments import claims
-
 
 class Bowl:
     """The cost ½ |θ|², with a measure that the command line knows nothing of."""
@@ -262,6 +260,4 @@ def test_an_engine(scratch: Scratch) -> None:
     arguments = ("claims", "little_tuning", "--engine", "newcomer", "--json", "--results", scratch.results())
     (row,) = json.loads(scratch.adamas(*arguments))
     assert row["verdict"] != "not measured"
-    assert len(list(Path(scratch.results(), "runs").iterdir())) == len(
-        claims.load("little_tuning").runs("demo")
-    )
+    assert len(list(Path(scratch.results(), "runs").iterdir())) == 18
