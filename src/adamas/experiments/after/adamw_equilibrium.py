@@ -1,7 +1,8 @@
 """Weight decay and noise settle at a size of the parameters that Adam's hyperparameters alone decide.
 
-Gradients of pure noise, of standard deviation σ, leave √v̂ near σ. A step is then θ ← ρ θ - η m / σ with
-ρ = 1 - η λ, an autoregression driven by m, itself one of the noise. Its variance, in closed form, is
+Gradients of pure noise, of standard deviation σ, leave √v̂ near σ. A step is then θ ← ρ θ - η m / σ
+with ρ = 1 - η λ, an autoregression driven by m, itself one of the noise. Its variance, in closed form,
+is
 
     η² (1 - β1)² (1 + ρ β1) / ((1 - ρ²)(1 - β1²)(1 - ρ β1)),
 
@@ -102,8 +103,8 @@ def measure() -> Comparison:
         ratio = exact(case) / predicted
         held.append(found.within(WITHIN[0] * ratio, WITHIN[1] * ratio))
     return Comparison(
-        f"the RMS of {ELEMENTS:,} parameters over √(η / 2 λ): {'; '.join(texts)} (within 5 %, ours; also of the "
-        "closed form, which holds for every η λ)",
+        f"the RMS of {ELEMENTS:,} parameters over √(η / 2 λ): {'; '.join(texts)} (within 5 %, ours; also "
+        "of the closed form, which holds for every η λ)",
         verdict(held),
         values,
     )

@@ -1,9 +1,9 @@
 """A fixed problem decides which β2 is large enough: below it Adam goes the wrong way, above it converges.
 
-Ten costs, of which one outweighs the nine others: f_0 = n x and f_i = -x for x ≥ -1, and beyond that parabolas
-that continue them smoothly, f_0 = n (x + 2)² / 2 - 3 n / 2 and f_i = -(x + 2)² / 2 + 3 / 2, n = 10. Their sum is
-x for x ≥ -1 and (x + 2)² / 2 - 3 / 2 beyond: lowest at -2. An average of g² that forgets f_0 before it comes
-again makes its step as short as the nine others', which lead away.
+Ten costs, of which one outweighs the nine others: f_0 = n x and f_i = -x for x ≥ -1, and beyond that
+parabolas that continue them smoothly, f_0 = n (x + 2)² / 2 - 3 n / 2 and f_i = -(x + 2)² / 2 + 3 / 2, n
+= 10. Their sum is x for x ≥ -1 and (x + 2)² / 2 - 3 / 2 beyond: lowest at -2. An average of g² that
+forgets f_0 before it comes again makes its step as short as the nine others', which lead away.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ def gradient(chosen: Array, x: Array) -> Array:
 def order() -> Array:
     """Return the costs of each step, in a new random order every epoch, (steps, seeds)."""
     random = np.random.default_rng(0)
-    return np.concatenate([random.permuted(np.tile(np.arange(N), (SEEDS, 1)), axis=1).T for _ in range(EPOCHS)])
+    return np.concatenate(
+        [random.permuted(np.tile(np.arange(N), (SEEDS, 1)), axis=1).T for _ in range(EPOCHS)]
+    )
 
 
 def distance(beta1: float, beta2: float) -> float:
@@ -61,7 +63,10 @@ def measure() -> Comparison:
         f"{', '.join(f'{each:.2g} at β2 {beta2:g}' for beta2, each in ends.items())}, and at least "
         f"{', '.join(f'{each:.2g} at {beta2:g}' for beta2, each in misses.items())} (near: {NEAR:g}, ours)",
         verdict([each <= NEAR for each in ends.values()] + [each > NEAR for each in misses.values()]),
-        [Value(f"β1 {one:g}, β2 {two:g}: |x + 2|", 0.0 if two in HIGH else None, each) for (one, two), each in found.items()],
+        [
+            Value(f"β1 {one:g}, β2 {two:g}: |x + 2|", 0.0 if two in HIGH else None, each)
+            for (one, two), each in found.items()
+        ],
     )
 
 
