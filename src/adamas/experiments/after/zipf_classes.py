@@ -76,7 +76,7 @@ def measure() -> Comparison:
     listed, numbers = ", ".join(f"{each:.3f}" for each in ratios), ", ".join(map(str, SHOWN))
     return Comparison(
         f"descent's loss of classes {numbers} is {listed} × the predicted one; between classes the "
-        f"loss differs by a factor of {descent[-1].max() / descent[-1].min():.0f} there, by {apart['sign']:.1e} "
+        f"loss differs by a factor of {1 + spread(descent[-1]):.0f} there, by {apart['sign']:.1e} "
         f"of it with sign descent and {apart['Adam']:.1e} with Adam (ours: within {WITHIN:.0%})",
         verdict([abs(each - 1) <= WITHIN for each in ratios] + [each <= WITHIN for each in apart.values()]),
         [
