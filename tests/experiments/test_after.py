@@ -103,7 +103,7 @@ def test_a_wrong_formula_does_not_hold(
 
 def test_the_factors_of_a_frozen_step_are_those_of_the_polynomial() -> None:
     for beta1 in (0.3, 0.8):
-        for share in (0.99, 0.999, 1.001, 1.02):
+        for share in (0.999, 1.001, 1.002):
             found = edge_of_stability.frozen(beta1, share)
             assert found == pytest.approx(edge_of_stability.factor(beta1, share), rel=5e-3)
             assert (found < 1) == (share < 1)
@@ -160,7 +160,7 @@ def test_they_are_listed_apart_and_a_statement_that_was_not_read_is_marked(made_
     code, out, err = command()
     assert (code, err) == (0, "")
     _, _, line, *_ = out.splitlines()
-    assert line.split() == ["holds", "late", *"x is a half (not read in its source)".split(" ")]
+    assert line.split() == ["holds", "late", "x", "is", "a", "half", "(not", "read", "in", "its", "source)"]
     assert "1 claims: 1 hold" in out
     for hidden in ("Nobody", "½", "one is one"):
         assert hidden not in out

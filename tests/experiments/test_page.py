@@ -264,7 +264,7 @@ def test_the_page_opens_with_the_first_figure_below_the_bar_of_verdicts(page: Pa
 
 
 def test_claims_are_filtered_by_verdict(page: Page) -> None:
-    shown = page.locator(".claim:visible")
+    shown = page.locator("#claims .claim:visible")
     expect(shown).to_have_count(3)
     fails = page.get_by_role("button", name="fails")
     fails.click()

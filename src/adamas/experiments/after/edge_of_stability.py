@@ -35,7 +35,7 @@ from . import Comparison, Learned, Value
 ALMOST_ONE = 1 - 2.0**-53  # β2 that leaves v as it is
 DIMENSIONS, STEPS = 12, 400  # of the quadratic
 SHARES = (0.999, 1.001)  # of the threshold
-WITHIN = 0.005  # of the factor of a step: a complex pair's oscillation blurs what is measured
+WITHIN = 0.005  # of the factor of a step, which the oscillation of a complex pair blurs
 EXAMPLES, HIDDEN = 300, 16  # digits, and the network's width
 # Each training: the rule, and steps enough to be at the edge for their last third.
 TRAININGS = {
@@ -62,8 +62,8 @@ def factor(beta1: float, share: float) -> float:
 def frozen(beta1: float, share: float) -> float:
     """Return the factor by which x grows or shrinks in a step on a quadratic, with v kept as it is.
 
-    H is random, and v too; α is chosen so that the largest eigenvalue of P⁻¹ H is that share of the edge. It
-    is the part of x along its eigenvector that is followed, by least squares over the last half.
+    H is random, and v too; α is chosen so that the largest eigenvalue of P⁻¹ H is that share of the edge.
+    The part of x along its eigenvector is followed, by least squares over the last half.
     """
     random = np.random.default_rng(0)
     factors = random.normal(size=(DIMENSIONS, DIMENSIONS))
