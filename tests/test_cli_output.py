@@ -83,7 +83,14 @@ def test_a_table_is_spelled_in_what_its_stream_has(encoding: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "plain"),
-    [("αΩλ", "alphaOmegalambda"), ("µ×≤", "ux<="), ("é²…", "e2..."), ("\udcb5漢", "??"), ("plain", "plain")],
+    [
+        ("αΩλ", "alphaOmegalambda"),
+        ("m₋ ← ½P⁻¹ß", "m- <- 1/2P-1ss"),
+        ("µ×≤", "ux<="),
+        ("é²…", "e2..."),
+        ("\udcb5漢", "??"),
+        ("plain", "plain"),
+    ],
 )
 def test_characters_that_are_missing_are_spelled(text: str, plain: str) -> None:
     assert encodable(text, "ascii") == plain

@@ -10,13 +10,16 @@ from types import ModuleType
 from typing import Any
 
 import grid_support
+import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from adamas.cli import app
-from adamas.experiments import claims, figures
-from adamas.experiments.charts import View
+from adamas.experiments import after, claims, figures
+from adamas.experiments.after import Comparison as Compared
+from adamas.experiments.after import Learned, Value
+from adamas.experiments.charts import BLUE, Chart, Line, Style, View
 from adamas.experiments.figures import Figure
 from adamas.experiments.figures._compare import Claim, Comparison
 from adamas.experiments.figures._training import Grid, TrainingPanel
@@ -57,17 +60,26 @@ PANEL = TrainingPanel(
     other=View("Linear axes"),
 )
 FIGURE = Figure("Made up & <i>escaped</i>", {"demo": [PANEL]})
+CURVE = Line("measured", np.arange(1.0, 4.0), np.array([[1.0, 2.0, 4.0]]), Style(BLUE))
+COMPARED = Compared(
+    "0.51 is near ½",
+    "holds",
+    [Value("x", 0.5, 0.51), Value("y", None, 7.0)],
+    [Chart("A late curve", "", "step", "y", [CURVE])],
+)
+LEARNED = Learned("x is a half", "Nobody 2030", "x = ½ <x>", lambda: COMPARED, read=False)
 CLAIM = claims.Claim("one is one", "section 2", lambda preset: claims.Measured("1 = 1", "holds"))
 
 
 @contextlib.contextmanager
 def world(folder: Path) -> Iterator[Path]:
     """A results folder with the records of the only figure of the paper, `counterexample`; beside it
-    there are a figure `not_paper` and a claim `one`, and nothing else.
+    there are a figure `not_paper`, a claim `one` and a claim `late`, made after the paper, and nothing else.
     """
     made: dict[ModuleType, dict[str, Any]] = {
         figures: {"counterexample": FIGURE, "not_paper": dataclasses.replace(FIGURE, in_paper=False)},
         claims: {"one": CLAIM},
+        after: {"late": LEARNED},
     }
     store = Store(folder / "results")
     store.make()

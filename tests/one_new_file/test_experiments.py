@@ -199,6 +199,25 @@ def test_a_claim(scratch: Scratch) -> None:
     assert (claim(scratch)["measured"], claim(scratch)["verdict"]) == ("1 + 1 = 2", "holds")
 
 
+def test_a_claim_made_after_the_paper(scratch: Scratch) -> None:
+    scratch.add(
+        "experiments/after/newcomer.py",
+        '''
+        """One and one: two by counting."""
+
+        from ..findings import verdict
+        from . import Comparison, Learned, Value
+
+        TWO = Value("1 + 1", 2.0, float(len([0, 0])))
+        COMPARISON = Comparison("1 + 1 is 2", verdict([TWO.predicted == TWO.measured]), [TWO])
+        CLAIM = Learned("one and one is two", "found here", "1 + 1 = 2", lambda: COMPARISON)
+        ''',
+    )
+    (row,) = json.loads(scratch.adamas("claims", "--after", "newcomer", "--json"))
+    assert (row["formula"], row["verdict"]) == ("1 + 1 = 2", "holds")
+    assert row["values"] == [{"name": "1 + 1", "predicted": 2.0, "measured": 2.0}]
+
+
 def test_a_claim_by_runs(scratch: Scratch) -> None:
     scratch.add(
         "experiments/claims/newcomer.py",
@@ -260,4 +279,4 @@ def test_an_engine(scratch: Scratch) -> None:
     arguments = ("claims", "little_tuning", "--engine", "newcomer", "--json", "--results", scratch.results())
     (row,) = json.loads(scratch.adamas(*arguments))
     assert row["verdict"] != "not measured"
-    assert len(list(Path(scratch.results(), "runs").iterdir())) == 6
+    assert len(list(Path(scratch.results(), "runs").iterdir())) == 18

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from rich.console import Console
 
 from adamas._tools import modules
 
-from . import ExperimentError, claims, figures
+from . import ExperimentError, after, claims, figures
+from .after import Comparison
 from .claims import Measurable
 from .execution import progress
 from .execution.engines import Workers
@@ -21,12 +23,22 @@ from .findings import Finding, Preset
 from .records import Records
 from .records.store import Store
 from .reports import html, markdown, matplotlib
-from .reports.collect import FindingRow, Report
+from .reports.collect import FindingRow, LearnedRow, Report
 from .runs import Run
 
-__all__ = ["ALL", "Measurements", "Reproduction", "measure", "names_in_paper", "reproduce", "split"]
+__all__ = [
+    "ALL",
+    "Measurements",
+    "Reproduction",
+    "measure",
+    "measure_after",
+    "names_in_paper",
+    "reproduce",
+    "split",
+]
 
 ALL = "all"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -49,10 +61,12 @@ class Reproduction(Measurements):
     """Results that were drawn.
 
     Args:
+        learned: the claims that were made after the paper, with everything of it alone.
         files: the pictures of each figure, PNG and SVG.
         page: the page that shows everything.
     """
 
+    learned: Sequence[LearnedRow]
     files: Mapping[str, Sequence[Path]]
     page: Path
 
@@ -133,14 +147,41 @@ def _judge(
     name: str, claim: Measurable, preset: Preset, records: Records, console: Console
 ) -> tuple[Finding, int]:
     """Measure a claim that no figure has; return the finding, and 1 where it raised, else 0."""
+    found = _attempt(name, lambda: claim.finding(preset, records), console)
+    if isinstance(found, Exception):
+        return Finding(claim.claim, claim.source, f"it raised {found!r}", "not measured"), 1
+    return found, 0
+
+
+def measure_after(names: Sequence[str], console: Console) -> tuple[list[LearnedRow], int]:
+    """Measure claims that were made after the paper, or all of them where no name is given.
+
+    Returns:
+        the claims, and the number of those that raised.
+
+    Raises:
+        ExperimentError: before any is measured: there is none of that name.
+    """
+    chosen = {name: after.load(name) for name in names} or after.all_learned()
+    rows, failed = [], 0
+    for name, claim in chosen.items():
+        found = _attempt(name, claim.compare, console)
+        if isinstance(found, Exception):
+            found, failed = Comparison(f"it raised {found!r}", "not measured"), failed + 1
+        rows.append(LearnedRow(name, claim, found))
+    return rows, failed
+
+
+def _attempt(name: str, measure: Callable[[], Result], console: Console) -> Result | Exception:
+    """Return what a claim measures, or what it raised, which is shown."""
     with console.status(f"measuring {name}"):
         try:
-            return claim.finding(preset, records), 0
+            return measure()
         except ExperimentError:
             raise
         except Exception as error:  # one broken claim must not lose an hour of runs before it
             console.print(f"failed: {name}\n{traceback.format_exc()}", style="red", markup=False)
-            return Finding(claim.claim, claim.source, f"it raised {error!r}", "not measured"), 1
+            return error
 
 
 def reproduce(
@@ -161,6 +202,8 @@ def reproduce(
     store = Store(folder)
     figure_names, claim_names = names_in_paper() if name == ALL else ([name], [])
     found = measure(figure_names, claim_names, preset, store, workers, console)
+    learned, raised = measure_after([], console) if name == ALL else ([], 0)
+    failures = found.failures + raised
     files = {
         report.name: matplotlib.write(
             f"{report.title} ({preset})", report.charts, folder / f"{report.name}-{preset}"
@@ -169,8 +212,8 @@ def reproduce(
     }
     page = folder / f"{name}-{preset}.html"
     command = f"adamas reproduce {name} --preset {preset}"
-    contents = html.Contents(command, preset, found.reports, found.findings, files, found.failures)
+    contents = html.Contents(command, preset, found.reports, found.findings, learned, files, failures)
     html.write(page, contents, store)
     if summary is not None:
         markdown.write(summary, command, found.reports, found.findings)
-    return Reproduction(found.reports, found.findings, found.failures, files, page)
+    return Reproduction(found.reports, found.findings, failures, learned, files, page)

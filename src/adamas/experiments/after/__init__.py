@@ -75,9 +75,9 @@ class Learned:
             return self.measure()
 
     @property
-    def cited(self) -> str:
-        """The source, with a remark where the statement was not read there."""
-        return self.source if self.read else f"{self.source} (not read there: derived here)"
+    def said(self) -> str:
+        """The claim, with a remark where it was not read in its source."""
+        return self.claim if self.read else f"{self.claim} (not read in its source)"
 
 
 def all_learned() -> dict[str, Learned]:
@@ -91,4 +91,7 @@ def load(name: str) -> Learned:
     Raises:
         ExperimentError: there is none; the message lists those that exist.
     """
-    return cast(Learned, modules.load(__name__, name, ExperimentError).CLAIM)
+    known = modules.names(__name__)
+    if name not in known:
+        raise ExperimentError(f"unknown claim made after the paper {name!r}; known: {', '.join(known)}")
+    return cast(Learned, modules.load(__name__, name).CLAIM)

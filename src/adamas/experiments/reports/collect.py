@@ -6,15 +6,16 @@ import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, Protocol, get_args
 
+from ..after import Comparison, Learned
 from ..charts import Chart
 from ..figures import Figure
-from ..findings import Finding, Preset, Table, Verdict
+from ..findings import Cell, Finding, Preset, Table, Verdict
 from ..records import Records
 from ..runs import Run
 
-__all__ = ["PLURAL", "FindingRow", "Report", "by_verdict", "count_verdicts"]
+__all__ = ["PLURAL", "FindingRow", "LearnedRow", "Report", "by_verdict", "count_verdicts"]
 
 PLURAL = {"holds": "hold", "holds here only partly": "hold here only partly", "fails": "fail"}
 
@@ -25,6 +26,44 @@ class FindingRow(NamedTuple):
     name: str
     finding: Finding
     table: str = ""
+
+
+class LearnedRow(NamedTuple):
+    """A claim that was made after the paper, its name, and its measurement."""
+
+    name: str
+    learned: Learned
+    comparison: Comparison
+
+    @property
+    def finding(self) -> Finding:
+        """The same as a finding, which has no formula and no numbers apart from its text."""
+        learned, comparison = self.learned, self.comparison
+        return Finding(learned.said, learned.source, comparison.text, comparison.verdict)
+
+    @property
+    def rows(self) -> list[dict[str, Cell]]:
+        """The table of predicted and measured values."""
+        return [{"case": name, "predicted": p, "measured": m} for name, p, m in self.comparison.values]
+
+    def plain(self) -> dict[str, Any]:
+        """Return all but the charts, as plain values."""
+        learned, comparison = self.learned, self.comparison
+        return {
+            "name": self.name,
+            "claim": learned.claim,
+            "source": learned.source,
+            "formula": learned.formula,
+            "read": learned.read,
+            "verdict": comparison.verdict,
+            "text": comparison.text,
+            "values": [value._asdict() for value in comparison.values],
+        }
+
+
+class _Judged(Protocol):
+    @property
+    def finding(self) -> Finding: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,13 +105,13 @@ class Report:
         return [FindingRow(self.name, each, table.title) for table in self.tables for each in table.findings]
 
 
-def by_verdict(rows: Iterable[FindingRow]) -> dict[Verdict, int]:
+def by_verdict(rows: Iterable[_Judged]) -> dict[Verdict, int]:
     """Return the number of claims with each verdict, those without any too."""
     found = Counter(row.finding.verdict for row in rows)
     return {verdict: found[verdict] for verdict in get_args(Verdict)}
 
 
-def count_verdicts(rows: Iterable[FindingRow]) -> str:
+def count_verdicts(rows: Iterable[_Judged]) -> str:
     """Return the number of claims with each verdict, in words."""
     found = by_verdict(rows)
     parts = [f"{count} {PLURAL.get(verdict, verdict)}" for verdict, count in found.items()]

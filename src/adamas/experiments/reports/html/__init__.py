@@ -17,7 +17,7 @@ from adamas._tools.text import format_value
 from ...charts import said_once
 from ...findings import Preset
 from ...records.store import Store
-from ..collect import PLURAL, FindingRow, Report, by_verdict
+from ..collect import PLURAL, FindingRow, LearnedRow, Report, by_verdict, count_verdicts
 from . import _plot, _summary, _terms
 
 __all__ = ["Contents", "write"]
@@ -41,6 +41,7 @@ class Contents:
         preset: the size of everything.
         reports: the figures, in the order of the page.
         findings: the rows of the summary.
+        learned: the claims that were made after the paper; none where only a figure is shown.
         files: each figure's pictures.
         failures: the number of runs and claims that raised.
     """
@@ -49,6 +50,7 @@ class Contents:
     preset: Preset
     reports: Sequence[Report]
     findings: Sequence[FindingRow]
+    learned: Sequence[LearnedRow]
     files: Mapping[str, Sequence[Path]]
     failures: int
 
@@ -75,6 +77,7 @@ def write(path: Path, contents: Contents, store: Store) -> None:
         repeated={claim for claim, count in said.items() if count > 1},
         said_once=said_once,
         plural=PLURAL,
+        count_verdicts=count_verdicts,
         summaries={each.name: _summary.summarize(each, store, path.parent) for each in contents.reports},
         made=datetime.datetime.now(datetime.UTC).date().isoformat(),
         plotly=plotly.offline.get_plotlyjs(),

@@ -2,7 +2,7 @@
 const NARROW = 480; // pixels: a chart narrower than this has no room for labels at the ends of curves
 const number = (value) => Number(value).toPrecision(4).replace(/(\.\d*?)0+($|e)/, "$1$2").replace(/\.($|e)/, "$1");
 
-for (const chart of document.querySelectorAll(".chart")) {
+function draw(chart) {
   const plot = chart.querySelector(".plot");
   const { data, layout, views, across } = JSON.parse(chart.querySelector("script").textContent);
   const home = chart.closest("[data-one-list]") || chart; // where its buttons and its list are
@@ -80,7 +80,14 @@ for (const chart of document.querySelectorAll(".chart")) {
   }
 }
 
-const claims = [...document.querySelectorAll(".claim")];
+// What is closed has no width: it is drawn when it is opened first.
+for (const chart of document.querySelectorAll(".chart")) {
+  const closed = chart.closest("details:not([open])");
+  if (closed) closed.addEventListener("toggle", () => draw(chart), { once: true });
+  else draw(chart);
+}
+
+const claims = [...document.querySelectorAll("#claims .claim")];
 const filters = [...document.querySelectorAll("[data-filter]")];
 function filter(verdict) {
   for (const each of filters) each.setAttribute("aria-pressed", each.dataset.filter === verdict);
@@ -93,7 +100,7 @@ for (const each of document.querySelectorAll("[data-jump]")) each.addEventListen
 
 // A link to a claim opens it.
 function open() {
-  const claim = location.hash.startsWith("#claim-") && document.getElementById(location.hash.slice(1));
+  const claim = /^#(claim|after)-/.test(location.hash) && document.getElementById(location.hash.slice(1));
   if (!claim) return;
   filter("");
   claim.open = true;
