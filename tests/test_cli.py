@@ -270,7 +270,8 @@ def test_the_demo_gives_tables_findings_and_pictures(tmp_path: Path) -> None:
     again = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True)
     assert again.stderr == ""
     shown = json.loads(again.stdout)
-    assert [len(table["rows"]) for table in shown["tables"]] == [4, 5]
-    for table in shown["tables"]:
+    curves, _, more, _ = shown["tables"]  # behind each, what was searched
+    assert [len(table["rows"]) for table in shown["tables"]] == [4, 4, 5, 5]
+    for table in (curves, more):
         assert all(row["final_cost"] < 0.5 for row in table["rows"])
         assert all(finding["verdict"] != "not measured" for finding in table["findings"])

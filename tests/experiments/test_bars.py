@@ -22,6 +22,7 @@ from adamas.experiments.figures._bars import (
 )
 from adamas.experiments.figures.formats import CASES
 from adamas.experiments.findings import PRESETS, Preset
+from adamas.experiments.runs import _train
 from adamas.experiments.runs.training import Training
 from adamas.rules import SGD, Adam, Lion
 from adamas.torch.state import SMALLEST_SCALED
@@ -172,17 +173,14 @@ RUN = Training(
 
 def test_a_nudge_moves_each_start_by_one_unit_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[list[torch.Tensor]] = []
-    begin = problems.start
 
-    def watched(*arguments: Any) -> Any:
-        problem, order, noise = begin(*arguments)
-        started.append([p.detach() for p in problem.parameters])
-        return problem, order, noise
+    def watched(training: Any, alive: Any, batches: Any) -> list[float]:
+        started.append([p.detach().clone() for p in training.members.parameters(0)])
+        return [1.0]
 
-    monkeypatch.setattr(problems, "start", watched)
-    monkeypatch.setattr("adamas.experiments.runs.training._pass", lambda *arguments: 1.0)
+    monkeypatch.setattr(_train._Training, "_pass", watched)
     for nudge in (0, 1, 1, 2):
-        dataclasses.replace(RUN, nudge=nudge).execute()
+        dataclasses.replace(RUN, nudge=nudge, epochs=2, epochs_per_record=2).execute()
     base, one, same, other = started
     for p, q in zip(base, one, strict=True):
         assert ((torch.nextafter(p, q) == q) & (p != q)).all()

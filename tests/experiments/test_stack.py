@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -15,23 +16,28 @@ from adamas.experiments.runs import Outcome, _states, execute_together
 from adamas.experiments.runs.training import Training
 from adamas.rules import SGD, Adam, Lion
 
-STACKED = [name for name in modules.names(problems.__name__) if problems.is_stacked(name)]
-each_problem = pytest.mark.parametrize("name", STACKED)
+NAMES = modules.names(problems.__name__)
+STACKED = [name for name in NAMES if problems.is_stacked(name)]
 
 
 @functools.cache
-def demo(name: str) -> Training:
-    """The first run of a demo on this problem, shortened."""
+def demos(name: str) -> list[Training]:
+    """A run of a demo for each of the options it has on this problem but the examples' number, shortened."""
     every = [run for each in modules.names(figures.__name__) for run in figures.load(each).runs("demo")]
-    first = next(run for run in every if isinstance(run, Training) and run.problem == name)
-    return dataclasses.replace(
-        first, epochs=2, batch=300, whole=0, observers=(), schedule="constant", l2=0.0, timed=False
-    )
+    of_it = [run for run in every if isinstance(run, Training) and run.problem == name]
+    kinds = {tuple(pair for pair in run.options if pair[0] != "count"): run for run in of_it}
+    records: dict[str, Any] = {"epochs": 2, "epochs_per_record": 1, "records_per_epoch": 1, "whole": 0}
+    plain: dict[str, Any] = {"schedule": "constant", "l2": 0.0, "timed": False, "phase": (), "observers": ()}
+    return [dataclasses.replace(run, batch=300, seed=0, **records, **plain) for run in kinds.values()]
 
 
-def members(name: str, **changed: Any) -> list[Training]:
+EACH = [(name, k) for name in STACKED for k in range(len(demos(name)))]
+each_problem = pytest.mark.parametrize(("name", "k"), EACH)
+
+
+def members(name: str, k: int = 0, **changed: Any) -> list[Training]:
     """Runs that differ in all that runs of a stack may differ in; the third diverges."""
-    run = dataclasses.replace(demo(name), **changed)
+    run = dataclasses.replace(demos(name)[k], **changed)
     averaged = (("average", 0.9),)
     return [
         dataclasses.replace(run, rule=Adam(lr=1e-2), schedule="inverse_sqrt"),
@@ -53,23 +59,26 @@ def together(runs: Sequence[Training], states: Sequence[bytes | None] | None = N
 
 
 @each_problem
-def test_a_run_has_the_same_bits_whoever_is_trained_beside_it(name: str) -> None:
-    runs = members(name)
+def test_a_run_has_the_same_bits_whoever_is_trained_beside_it(name: str, k: int) -> None:
+    runs = members(name, k)
     assert len({run.together() for run in runs}) == 1
     alone = [plain(run.execute()) for run in runs]
     assert [each["status"] == "diverged" for each in alone] == [False, False, True, False, False, False]
-    assert together(runs) == alone
-    order = [4, 2, 0, 3]
-    assert together([runs[k] for k in order]) == [alone[k] for k in order]
-    # One member of a large stack: batched products may choose another way to compute.
-    many = [runs[0], *(dataclasses.replace(runs[0], rule=Adam(lr=k / 1e3)) for k in range(1, 24))]
-    assert together(many)[0] == alone[0]
+    for order in (range(6), [5, 0], [4, 2, 0, 3, 1]):
+        assert together([runs[k] for k in order]) == [alone[k] for k in order]
+    # At both ends of a large stack: batched products may choose another way to compute, and what is last in
+    # a tensor may be computed otherwise.
+    others = [dataclasses.replace(runs[0], rule=Adam(lr=k / 1e3)) for k in range(1, 23)]
+    first, *_, last = together([runs[0], *others, runs[1]])
+    assert [first, last] == alone[:2]
 
 
 @each_problem
 @pytest.mark.parametrize("each", [{}, {"records_per_epoch": 2}])
-def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(name: str, each: dict[str, Any]) -> None:
-    runs = [run for k, run in enumerate(members(name, epochs=3, **each)) if k != 2]
+def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(
+    name: str, k: int, each: dict[str, Any]
+) -> None:
+    runs = [run for place, run in enumerate(members(name, k, epochs=3, **each)) if place != 2]
     whole = together(runs)
     first = execute_together([run.until(1) for run in runs], [None] * len(runs), "cpu")
     assert [plain(outcome)["epochs"] for outcome, _ in first] == [
@@ -84,6 +93,17 @@ def test_a_run_that_goes_on_has_the_bits_of_one_that_never_stopped(name: str, ea
     ]
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_run_by_itself_goes_on_too(name: str) -> None:
+    (*_, run) = members(name, -1, batch=1_000, timed=True)
+    ((beginning, state),) = execute_together([run.until(1)], [None], "cpu")
+    assert state is not None
+    ((end, _),) = execute_together([run], [state], "cpu")
+    assert plain(end) == plain(run.execute())
+    assert end.epochs[:2] == beginning.epochs
+    assert end.clock[:2] == beginning.clock  # it was not trained again
+
+
 def test_a_run_that_records_seldom_goes_on_too() -> None:
     (run, *_) = members("images_softmax", epochs=6, epochs_per_record=2)
     ((_, state),) = execute_together([run.until(2)], [None], "cpu")
@@ -92,14 +112,14 @@ def test_a_run_that_records_seldom_goes_on_too() -> None:
     assert together([run], [state]) == together([run])
 
 
-@pytest.mark.parametrize("name", [name for name in modules.names(problems.__name__) if name not in STACKED])
+@pytest.mark.parametrize("name", sorted({*NAMES} - {*STACKED}))
 def test_runs_that_cannot_be_stacked_are_executed_by_themselves(name: str) -> None:
     run = Training(name, (), "", Adam(), "constant", 0.0, 1, 1, 0)
     assert run.together() is run
 
 
 def test_a_run_whose_clock_counts_is_trained_by_itself() -> None:
-    run = dataclasses.replace(demo("images_mlp"), timed=True)
+    run = dataclasses.replace(demos("images_mlp")[0], timed=True)
     assert run.together() is run
     assert run.configuration()["timed"]
     assert run.execute().epochs[-1]["cost"] == pytest.approx(
@@ -115,24 +135,34 @@ def test_only_a_beginning_keeps_a_state() -> None:
     assert execute_together([diverging.until(1)], [None], "cpu")[0][1] is None
 
 
-def test_a_state_of_another_run_of_other_versions_or_broken_is_ignored(
+def test_a_state_of_another_run_or_device_or_of_other_versions_is_ignored(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, other, *_ = members("images_softmax")
     ((_, state), (_, foreign)) = execute_together([run.until(1), other.until(1)], [None, None], "cpu")
-    assert state is not None
-    assert foreign is not None
-    assert _states.load(run, state) is not None
-    for broken in (foreign, state[: len(state) // 2], b"", b"\x80\x02nothing"):
-        assert _states.load(run, broken) is None
-    assert _states.load(run.until(1), state) is None
+    assert _states.load(run, state, "cpu") is not None
+    assert _states.load(run, foreign, "cpu") is None
+    assert _states.load(run, state, "a GPU") is None
+    assert _states.load(run.until(1), state, "cpu") is None
     assert together([run], [foreign]) == together([run])
     monkeypatch.setattr(_states, "installed", lambda: {"torch": "0"})
-    assert _states.load(run, state) is None
+    assert _states.load(run, state, "cpu") is None
+
+
+def test_a_state_with_a_wrong_bit_is_ignored() -> None:
+    run, *_ = members("images_softmax")
+    ((_, state),) = execute_together([run.until(1)], [None], "cpu")
+    assert state is not None
+    for place in range(0, len(state), 997):
+        flipped = bytearray(state)
+        flipped[place] ^= 1
+        assert _states.load(run, bytes(flipped), "cpu") is None
+        assert _states.load(run, state[:place], "cpu") is None
 
 
 def test_nothing_in_a_state_is_executed() -> None:
     (run, *_) = members("images_softmax")
     content = io.BytesIO()
     torch.save({"origin": print}, content)
-    assert _states.load(run, content.getvalue()) is None
+    whole = hashlib.sha256(content.getvalue()).digest() + content.getvalue()
+    assert _states.load(run, whole, "cpu") is None

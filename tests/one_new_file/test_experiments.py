@@ -279,4 +279,4 @@ def test_an_engine(scratch: Scratch) -> None:
     arguments = ("claims", "little_tuning", "--engine", "newcomer", "--json", "--results", scratch.results())
     (row,) = json.loads(scratch.adamas(*arguments))
     assert row["verdict"] != "not measured"
-    assert len(list(Path(scratch.results(), "runs").iterdir())) == 6
+    assert len(list(Path(scratch.results(), "runs").iterdir())) == 18

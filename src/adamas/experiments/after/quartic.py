@@ -81,8 +81,7 @@ def measure() -> Comparison:
 
 CLAIM = Learned(
     "On x⁴ / 4 Adam converges linearly, and gradient descent like the root of 1 / t",
-    "Bai et al. 2026, arXiv 2603.09581; the rate of Adam is derived here",
+    "Bai et al. 2026, arXiv 2603.09581, abstract; the rate of Adam is derived here",
     "gradient descent: x = x₀ (1 + 2 α x₀² t)^(-1/2); Adam: |x| ∝ β2^(t / 4)",
     measure,
-    read=False,
 )

@@ -29,9 +29,9 @@ def powers(exponents: Iterable[float], shift: float = 0.0) -> list[float]:
     return [float(f"{10 ** (exponent + shift):.3g}") for exponent in exponents]
 
 
-def adam(lrs: Sequence[float]) -> list[Rule]:
-    """Return Adam with these stepsizes and every β1 and β2."""
-    return [Adam(lr=lr, beta1=one, beta2=two, eps=EPS) for one, two, lr in product(BETA1S, BETA2S, lrs)]
+def adam(lrs: Sequence[float], beta2s: Sequence[float] = BETA2S) -> list[Rule]:
+    """Return Adam with these stepsizes, every β1 and these β2."""
+    return [Adam(lr=lr, beta1=one, beta2=two, eps=EPS) for one, two, lr in product(BETA1S, beta2s, lrs)]
 
 
 def adagrad(lrs: Sequence[float]) -> list[Rule]:

@@ -23,7 +23,7 @@ from ..records import Records
 from ..runs import Run
 from . import NONE, Figure
 from ._compare import Claim, Comparison, Curve, compare, excess_cost, mean_cost, ranking
-from ._grid import EPS, adagrad, adam, nesterov
+from ._grid import BETA2S, EPS, adagrad, adam, nesterov
 from ._search import halvings
 from ._training import Grid, TrainingPanel, line, rows
 
@@ -98,7 +98,7 @@ class Convolutional:
         return {
             "AdaGrad": Grid(adagrad(self.adagrad), SCHEDULE),
             "SGD Nesterov": Grid(nesterov(self.sgd), SCHEDULE),
-            "Adam": Grid(adam(self.adam), SCHEDULE, observers=("vanished",)),
+            "Adam": Grid(adam(self.adam, BETA2S[:1]), SCHEDULE, observers=("vanished",)),
         }
 
     def network(self) -> str:

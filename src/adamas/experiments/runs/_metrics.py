@@ -48,7 +48,8 @@ def vanished(optimizer: Optimizer, problem: Problem) -> Mapping[str, float]:
 
 def memory(optimizer: Optimizer, problem: Problem) -> Mapping[str, float]:
     """Return "memory", the bytes of the tensors in the optimizer's state."""
-    states = (value for p in problem.parameters for value in optimizer.state.get(p, {}).values())
+    parameters = (p for group in optimizer.param_groups for p in group["params"])
+    states = (value for p in parameters for value in optimizer.state.get(p, {}).values())
     return {"memory": float(sum(value.nbytes for value in states if isinstance(value, torch.Tensor)))}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -17,19 +18,20 @@ if TYPE_CHECKING:
     from .training import Training
 
 # Bump when what a state holds changes: older ones are then ignored.
-VERSION = 1
+VERSION = 2
+DIGEST = hashlib.sha256().digest_size
 
 
-def _origin(run: Training) -> str:
+def _origin(run: Training, device: str) -> str:
     """Return what a state must be of, so that this run can go on from it: all but the length."""
     plain = {**run.configuration(), "epochs": None}
-    return json.dumps([VERSION, plain, installed()], sort_keys=True)
+    return json.dumps([VERSION, plain, device, installed()], sort_keys=True)
 
 
-def save(trainee: Trainee, order: torch.Generator, noise: torch.Generator) -> bytes:
-    """Return the state after the last record of a run."""
+def save(trainee: Trainee, order: torch.Generator, noise: torch.Generator, device: str) -> bytes:
+    """Return the state after the last record of a run on the device of that name, for records."""
     state = {
-        "origin": _origin(trainee.run),
+        "origin": _origin(trainee.run, device),
         "done": trainee.run.epochs,
         "parameters": [p.detach().cpu().clone() for p in trainee.optimizer.param_groups[0]["params"]],
         "optimizer": trainee.optimizer.state_dict(),
@@ -42,22 +44,23 @@ def save(trainee: Trainee, order: torch.Generator, noise: torch.Generator) -> by
     }
     content = io.BytesIO()
     torch.save(state, content)
-    return content.getvalue()
+    return hashlib.sha256(content.getvalue()).digest() + content.getvalue()
 
 
-def load(run: Training, content: bytes | None) -> dict[str, Any] | None:
-    """Return the state; None where there is none that this run can go on from.
+def load(run: Training, content: bytes | None, device: str) -> dict[str, Any] | None:
+    """Return the state; None where there is none that this run can go on from on this device.
 
-    It is no state of this run, or of other versions, or broken: then the run begins at its beginning, which
-    gives the same.
+    It is no state of this run, or of another device or other versions, or broken: then the run begins at its
+    beginning, which gives the same.
     """
-    if content is None:
+    # The digest comes first: torch reads a file with a wrong bit as if nothing were wrong.
+    if content is None or hashlib.sha256(content[DIGEST:]).digest() != content[:DIGEST]:
         return None
     try:
-        state: dict[str, Any] = torch.load(io.BytesIO(content), weights_only=True)
-    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        state: dict[str, Any] = torch.load(io.BytesIO(content[DIGEST:]), weights_only=True)
+    except (RuntimeError, pickle.UnpicklingError):  # tensors of a GPU that is not there, or other types
         return None
-    return state if state.get("origin") == _origin(run) and state["done"] < run.epochs else None
+    return state if state["origin"] == _origin(run, device) and state["done"] < run.epochs else None
 
 
 @torch.no_grad()

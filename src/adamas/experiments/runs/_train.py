@@ -92,7 +92,9 @@ def train(
     Raises:
         ExperimentError: no such problem, or its data cannot be had.
     """
-    found = [_states.load(run, state) for run, state in zip(runs, states, strict=True)]
+    if problems.on_host(runs[0].problem):
+        device = "cpu"
+    found = [_states.load(run, state, name_of(device)) for run, state in zip(runs, states, strict=True)]
     begun = [state["done"] if state else 0 for state in found]
     if len(set(begun)) > 1:  # each part has its own place in the order of examples
         apart = {done: [k for k in range(len(runs)) if begun[k] == done] for done in begun}
@@ -114,8 +116,6 @@ class _Training:
         self, runs: Sequence[Training], states: Sequence[dict[str, Any] | None], device: str
     ) -> None:
         self.start, first = time.perf_counter(), runs[0]
-        if problems.on_host(first.problem):
-            device = "cpu"
         self.device, self.run, self.states = name_of(device), first, states
         problem, self.order, self.noise = problems.start(first.problem, first.options, first.seed)
         self.problem = on(problem, device)
@@ -167,7 +167,7 @@ class _Training:
     def _state(self, trainee: Trainee) -> bytes | None:
         if trainee.diverged or trainee.run.whole <= trainee.run.epochs:
             return None
-        return _states.save(trainee, self.order, self.noise)
+        return _states.save(trainee, self.order, self.noise, self.device)
 
     def _stretches(self) -> Iterator[Sequence[torch.Tensor]]:
         """Yield the mini-batches between one record and the next, every epoch in a new order."""

@@ -66,7 +66,7 @@ class SFO:
         self._space = Subspace(len(start), most, start.dtype)
         self._pieces: list[Quadratic | None] = [None] * subfunctions
         self._active = min(active, subfunctions)
-        self._steps = 0
+        self._steps = 0  # evaluations so far
         self._since = 0  # evaluations since the active ones became more
         self._step_length = 1.0  # η
         self._suspect: int | None = None  # the subfunction whose last evaluation took a step back
