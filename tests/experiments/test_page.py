@@ -134,7 +134,7 @@ def test_headings_skip_no_level(made: Path) -> None:
 
 
 def test_a_chart_has_the_means_and_the_range_of_the_seeds(made: Path) -> None:
-    script, _ = Parsed(made).scripts
+    script, _, _ = Parsed(made).scripts  # the last is of a claim made after the paper
     chart = json.loads(script)
     curves = {trace["name"]: trace for trace in chart["data"] if "name" in trace}
     assert curves.keys() == {"Adam, α = 0.1/√t", "SGD Nesterov, α = 1"}
@@ -288,9 +288,41 @@ def test_a_claim_is_one_line_that_opens_and_a_link_to_it_opens_it(page: Page) ->
     expect(page.locator("#claim-2")).to_have_attribute("open", "")
 
 
+def test_a_claim_made_after_the_paper_opens_with_its_numbers_and_its_chart(page: Page) -> None:
+    claim = page.locator("#after-late")
+    assert claim.bounding_box()["height"] < 50  # type: ignore[index]
+    expect(claim.locator("summary")).to_contain_text("x is a half (not read in its source)")
+    expect(claim.locator(".badge")).to_have_text("holds")
+    claim.locator("summary").click()
+    for text in ("0.51 is near ½", "Nobody 2030"):
+        expect(claim.get_by_text(text)).to_be_visible()
+    expect(claim.locator("code:visible")).to_have_text("x = ½ <x>")
+    assert claim.locator("tbody tr").all_inner_texts() == ["x\t0.5\t0.51", "y\t-\t7"]
+    expect(claim.locator(".scatterlayer .trace")).to_have_count(1)
+    # It was drawn when there was room for it.
+    plot, box = (claim.locator(each).bounding_box() for each in (".main-svg >> nth=0", ".chart"))
+    assert plot is not None
+    assert box is not None
+    assert plot["width"] == pytest.approx(box["width"], abs=2)
+    claim.locator("summary").click()
+    claim.locator("summary").click()
+    expect(claim.locator(".scatterlayer .trace")).to_have_count(1)
+
+
+def test_a_verdict_asked_for_leaves_the_claims_made_after_the_paper(page: Page) -> None:
+    page.get_by_role("button", name="fails").click()
+    expect(page.locator("#after .claim")).to_be_visible()
+
+
+def test_a_page_of_one_figure_has_no_claims_made_after_the_paper(made_up: Path) -> None:
+    done = CliRunner().invoke(app, ["reproduce", "counterexample", "--results", str(made_up)])
+    assert done.exit_code == 0
+    assert "after" not in Parsed(made_up / "counterexample-demo.html").ids
+
+
 def test_nothing_is_said_twice(made: Path) -> None:
     text = " ".join(Parsed(made).text.split())
-    for said in ("Adam & SGD are <b>alike</b>", "SGD is slower", "one is one", "1 = 1"):
+    for said in ("Adam & SGD are <b>alike</b>", "SGD is slower", "one is one", "1 = 1", "x is a half"):
         assert text.count(said) == 1
 
 
