@@ -137,7 +137,7 @@ def test_an_interval_across_the_threshold_decides_nothing(
 
 
 def test_a_name_that_no_claim_has_is_told_with_those_there_are() -> None:
-    with pytest.raises(ExperimentError, match="claim made after the paper 'none'; known: edge_of_stability"):
+    with pytest.raises(ExperimentError, match="claim made after the paper 'none'; known: adamw_equilibrium"):
         after.load("none")
 
 

@@ -87,7 +87,7 @@ def size(case: Case) -> Estimate:
     """Return the RMS of the parameters over its limit, with an interval over blocks."""
     square = mean_of(squares(case) / limit(case) ** 2)
     low, high = square.interval or (square.value, square.value)
-    return Estimate(float(np.sqrt(square.value)), (float(np.sqrt(low)), float(np.sqrt(high))))
+    return Estimate(float(np.sqrt(square.value)), (float(np.sqrt(max(low, 0.0))), float(np.sqrt(high))))
 
 
 def measure() -> Comparison:

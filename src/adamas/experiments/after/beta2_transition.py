@@ -21,7 +21,7 @@ from ..runs.online import Scheduled
 from . import Comparison, Learned, Value
 
 N, BEST = 10, -2.0
-BETA1S, LOW, HIGH = (0.0, 0.9), (0.5, 0.9, 0.95), (0.99, 0.999)
+BETA1S, LOW, HIGH = (0.0, 0.9), (0.5, 0.95), (0.99,)
 ALPHA, START, SEEDS, EPOCHS = 1.0, 0.0, 10, 2_000
 NEAR = 0.25  # |x + 2| of the mean over seeds at the end: ours
 
