@@ -81,7 +81,8 @@ def test_an_attempt_gives_the_record() -> None:
     [(None, "RuntimeError: a\n"), (float("nan"), "JSON"), (object(), "is not JSON serializable")],
 )
 def test_an_attempt_that_raises_or_gives_what_is_no_json_has_failed(measured: object, text: str) -> None:
-    ((failed, _),) = attempt(Job.fresh(Short("a", measured)))
+    ((failed, *_),) = attempt(Job.fresh(Short("a", measured)))
+    assert failed is not None
     assert (failed["status"], failed["configuration"]) == ("failed", A.configuration())
     assert failed["traceback"].startswith("Traceback")
     assert text in failed["traceback"]

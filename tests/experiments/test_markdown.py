@@ -2,10 +2,15 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from adamas.cli import app
+from adamas.experiments.after import Comparison, Learned, Value
+from adamas.experiments.charts import Chart, Line, Style
+from adamas.experiments.reports import markdown
+from adamas.experiments.reports.collect import LearnedRow
 
 
 @pytest.fixture
@@ -19,6 +24,8 @@ def summary(made_up: Path, tmp_path: Path) -> Path:
 
 def test_the_summary_has_tables_findings_and_a_small_picture_and_no_records(summary: Path) -> None:
     assert {path.name for path in summary.iterdir()} == {
+        "after.md",
+        "after.png",
         "claims.md",
         "counterexample-demo.md",
         "counterexample-demo.png",
@@ -40,3 +47,21 @@ def test_every_row_has_as_many_cells_as_its_head(summary: Path) -> None:
     rows = [line for line in lines if line.startswith("|")]
     assert len(rows) >= 4
     assert len({row.count("|") for row in rows}) == 1
+
+
+def test_claims_made_after_the_paper_have_their_numbers_and_charts(tmp_path: Path) -> None:
+    x = np.arange(3.0)
+    chart = Chart("title", "", "x", "y", [Line("curve", x, x[None], Style("#000000"))])
+    found = Comparison("one is one", "holds", [Value("a | b", 1.0, 1.0)], [chart])
+    learned = Learned("said", "somebody 2020", "a = b", lambda: found, read=False)
+    files = markdown.write(tmp_path, "command", [], [], [LearnedRow("name", learned, found)])
+    assert [path.name for path in files] == ["after.md", "after.png"]
+    text = files[0].read_text()
+    for part in (
+        "## said (not read in its source)",
+        "somebody 2020",
+        "`a = b`",
+        "**holds**: one is one.",
+        "| a / b |",
+    ):
+        assert part in text

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from adamas.experiments.execution import engines
 from adamas.experiments.execution.engines import Event, Execute, Source, Started, Workers, attempt, ended
 from adamas.experiments.execution.grid import Grid
 from adamas.experiments.figures._search import Search, halvings
@@ -126,7 +127,7 @@ class Counting:
     """An engine in this process that counts epochs; it can stop after some jobs, as if it were killed."""
 
     def __init__(self, jobs: float = math.inf) -> None:
-        self.jobs, self.epochs = jobs, 0
+        self.jobs, self.epochs, self.jobs_done = jobs, 0, 0
 
     def __call__(self, source: Source) -> Generator[Event]:
         while jobs := source():
@@ -134,6 +135,7 @@ class Counting:
                 if self.jobs == 0:
                     raise KeyboardInterrupt
                 self.jobs -= 1
+                self.jobs_done += 1
                 yield from map(Started, job.runs)
                 events = ended(job, attempt(job))
                 self.epochs += sum(run.epochs - begun for run, begun in zip(job.runs, job.begun, strict=True))
@@ -186,6 +188,16 @@ def test_a_search_that_is_stopped_goes_on_where_it_was(
     assert first.epochs > 0
     assert executed(tmp_path, second) == undisturbed
     assert first.epochs + second.epochs == 2 * (6 * 1 + 3 * 1 + 2 * 2)
+    assert not (tmp_path / "states").exists()
+
+
+def test_a_search_whose_jobs_pause_finds_the_same(
+    undisturbed: dict[Run, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "AT_A_TIME", 0.0)
+    engine = Counting()
+    assert executed(tmp_path, engine) == undisturbed
+    assert engine.jobs_done > len({run.epochs for run in undisturbed})
     assert not (tmp_path / "states").exists()
 
 

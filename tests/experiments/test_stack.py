@@ -12,7 +12,8 @@ import torch
 
 from adamas._tools import modules
 from adamas.experiments import figures, problems
-from adamas.experiments.runs import Outcome, _states, execute_together
+from adamas.experiments.runs import Outcome, _states
+from adamas.experiments.runs import execute_together as execute
 from adamas.experiments.runs.training import Training
 from adamas.rules import SGD, Adam, Lion
 
@@ -52,6 +53,12 @@ def members(name: str, k: int = 0, **changed: Any) -> list[Training]:
 def plain(outcome: Outcome) -> dict[str, Any]:
     """What does not depend on the clock."""
     return dataclasses.asdict(dataclasses.replace(outcome, clock=(), seconds=0.0))
+
+
+def execute_together(
+    runs: Sequence[Training], states: Sequence[bytes | None], device: str
+) -> list[tuple[Outcome, bytes | None]]:
+    return [(each.outcome, each.state) for each in execute(runs, states, device)]
 
 
 def together(runs: Sequence[Training], states: Sequence[bytes | None] | None = None) -> list[dict[str, Any]]:
@@ -166,3 +173,16 @@ def test_nothing_in_a_state_is_executed() -> None:
     torch.save({"origin": print}, content)
     whole = hashlib.sha256(content.getvalue()).digest() + content.getvalue()
     assert _states.load(run, whole, "cpu") is None
+
+
+@pytest.mark.parametrize("name", STACKED)
+def test_runs_whose_time_is_over_pause_after_an_epoch_and_go_on_to_the_same(name: str) -> None:
+    runs = [run for run in members(name, -1, batch=10_000, epochs=3) if run.rule != SGD(lr=1e38)]
+    states: list[bytes | None] = [None] * len(runs)
+    for epoch in (1, 2):
+        paused = execute(runs, states, "cpu", 0.0)
+        assert [each.paused_after for each in paused] == [epoch] * len(runs)
+        states = [each.state for each in paused]
+    ended = execute(runs, states, "cpu", 0.0)
+    assert [(each.paused_after, each.state) for each in ended] == [(None, None)] * len(runs)
+    assert [plain(each.outcome) for each in ended] == together(runs)

@@ -215,5 +215,5 @@ def reproduce(
     contents = html.Contents(command, preset, found.reports, found.findings, learned, files, failures)
     html.write(page, contents, store)
     if summary is not None:
-        markdown.write(summary, command, found.reports, found.findings)
+        markdown.write(summary, command, found.reports, found.findings, learned)
     return Reproduction(found.reports, found.findings, failures, learned, files, page)

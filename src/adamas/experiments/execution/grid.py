@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Generator, Hashable, Iterable,
 from ..records import Record, Records
 from ..records.store import FAILED, Store
 from ..runs import Run
-from .engines import Ended, Event, Execute, Job, Workers
+from .engines import Ended, Event, Execute, Job, Paused, Workers
 
 __all__ = ["Grid", "Wanted"]
 
@@ -35,6 +35,7 @@ class Grid:
         self._wanted, self._store, self._device = wanted, store, workers.device
         self._at_once = workers.jobs or os.cpu_count() or 1
         self._given: set[Run] = set()
+        self._paused: list[Run] = []
         self.records: dict[Run, Record] = {}
         self.failed: set[Run] = set()
         self.missing = self._look()
@@ -90,8 +91,10 @@ class Grid:
             for event in events:
                 if isinstance(event, Ended):
                     self._keep(event)
+                if isinstance(event, Paused):
+                    self._pause(event)
                 yield event
-        self._store.forget_states(self.records)
+        self._store.forget_states([*self.records, *self._paused])
 
     def _keep(self, event: Ended) -> None:
         self._store.put(event.record)
@@ -101,3 +104,10 @@ class Grid:
         self.records[event.run] = event.record
         if event.state is not None:
             self._store.put_state(event.run, event.state)
+
+    def _pause(self, event: Paused) -> None:
+        """Keep the state of a run that goes on later, and let it be given out again."""
+        beginning = next(each for each in event.run.beginnings() if each.epochs == event.reached)
+        self._store.put_state(beginning, event.state)
+        self._paused.append(beginning)
+        self._given.discard(event.run)

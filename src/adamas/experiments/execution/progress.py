@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from ..records.store import FAILED
 from ..runs import Run
-from .engines import Ended, Event, Lost, Started
+from .engines import Ended, Event, Lost, Paused, Started
 
 
 def show(events: Generator[Event], runs: Sequence[Run], stored: int, console: Console) -> None:
@@ -40,9 +40,10 @@ def show(events: Generator[Event], runs: Sequence[Run], stored: int, console: Co
                 known.add(event.run)
             else:
                 running.discard(event.run)
+            if isinstance(event, Ended | Paused):
+                bar.advance(task, event.epochs)
             if isinstance(event, Ended):
                 done += 1
-                bar.advance(task, event.epochs)
                 failed += event.record["status"] == FAILED
             _tell(event, f"[{done}/{len(known)}]", console)
             counts = f"{done}/{len(known)} runs, {len(running)} running, {failed} failed"
@@ -61,7 +62,7 @@ def _tell(event: Event, place: str, console: Console) -> None:
         text, style = f"failed: {text}\n{event.record['traceback'].rstrip()}", "red"
     elif isinstance(event, Lost):
         text, style = f"its process was killed, it will be tried again: {text}", "red"
-    elif isinstance(event, Started) or console.is_terminal:
+    elif isinstance(event, Started | Paused) or console.is_terminal:
         return
     else:
         diverged = event.record["status"] == "diverged"

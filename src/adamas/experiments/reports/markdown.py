@@ -10,9 +10,10 @@ from typing import Any
 from adamas._tools.files import write_atomically
 from adamas._tools.text import format_value
 
+from ..charts import Chart
 from ..records.tables import versions
 from . import matplotlib
-from .collect import FindingRow, Report, count_verdicts
+from .collect import FindingRow, LearnedRow, Report, count_verdicts
 
 __all__ = ["write"]
 
@@ -20,15 +21,20 @@ DPI = 72  # a picture of two charts is some 60 kB
 
 
 def write(
-    folder: Path, command: str, reports: Sequence[Report], findings: Sequence[FindingRow]
+    folder: Path,
+    command: str,
+    reports: Sequence[Report],
+    findings: Sequence[FindingRow],
+    learned: Sequence[LearnedRow] = (),
 ) -> list[Path]:
-    """Write a summary of each figure, and one of the findings that no figure has, if there are any.
+    """Write a summary of each figure, of the claims that no figure has, and of those made after the paper.
 
     Args:
         folder: made if it is not there; files of the same names are replaced.
         command: the command that measures all this, whose preset is that of the reports.
         reports: the figures.
         findings: the findings of figures and claims.
+        learned: the claims that were made after the paper.
 
     Returns:
         the files.
@@ -41,14 +47,34 @@ def write(
         files.append(folder / "claims.md")
         title = f"# Claims of the paper\n\n{count_verdicts(of_claims)}, by `{command}`."
         _put(files[-1], [title, *map(_finding, of_claims)])
+    if learned:
+        files += _learned(folder, learned)
     return files
+
+
+def _learned(folder: Path, rows: Sequence[LearnedRow]) -> list[Path]:
+    charts = [row.comparison.charts for row in rows if row.comparison.charts]
+    parts = ["# What was learned after the paper", "Measured by `adamas claims --after`, in seconds each."]
+    if charts:
+        _draw(folder / "after.png", [[chart for one in charts for chart in one]])
+        parts.append("![The curves](after.png)")
+    for row in rows:
+        learned, found = row.learned, row.comparison
+        parts += [f"## {learned.said}", f"{learned.source}.", f"`{learned.formula}`"]
+        parts += [f"**{found.verdict}**: {found.text}.", *([_table(row.rows)] if row.rows else [])]
+    _put(folder / "after.md", parts)
+    return [folder / "after.md", *([folder / "after.png"] if charts else [])]
+
+
+def _draw(path: Path, rows: Sequence[Sequence[Chart]]) -> None:
+    picture = io.BytesIO()
+    matplotlib.draw("", rows).savefig(picture, format="png", dpi=DPI)
+    write_atomically(path, picture.getvalue())
 
 
 def _figure(folder: Path, command: str, report: Report) -> list[Path]:
     stem = f"{report.name}-{report.preset}"
-    picture = io.BytesIO()
-    matplotlib.draw("", report.charts).savefig(picture, format="png", dpi=DPI)
-    write_atomically(folder / f"{stem}.png", picture.getvalue())
+    _draw(folder / f"{stem}.png", report.charts)
     parts = [f"# {report.title}", _measured(command, report), f"![The curves]({stem}.png)"]
     for table in report.tables:
         parts += [f"## {table.title}", *([_table(table.filled())] if table.rows else [])]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass
 from typing import Any, Literal, Protocol, Self, cast, runtime_checkable
 
 from adamas.rules import Rule
 
-__all__ = ["Alone", "Outcome", "Run", "execute_together", "recorded_fields", "rule_defaults"]
+__all__ = ["Alone", "Executed", "Outcome", "Run", "execute_together", "recorded_fields", "rule_defaults"]
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,28 @@ class Run(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Executed:
+    """The execution of a run, or of a part of it.
+
+    Args:
+        outcome: what was measured so far.
+        state: what a longer run, or the rest of this one, can go on from.
+        paused_after: the epochs after which the time was over, with a state; None where the run has ended.
+    """
+
+    outcome: Outcome
+    state: bytes | None = None
+    paused_after: int | None = None
+
+
 @runtime_checkable
 class Stackable(Protocol):
     """A kind of run that can be executed with others, and go on from a state."""
 
     def execute_together(
-        self, others: Sequence[Any], states: Sequence[bytes | None], device: str
-    ) -> list[tuple[Outcome, bytes | None]]:
+        self, others: Sequence[Any], states: Sequence[bytes | None], device: str, seconds: float
+    ) -> list[Executed]:
         """Execute this run and others; see the function of that name."""
         ...
 
@@ -107,17 +123,16 @@ class Alone:
 
 
 def execute_together(
-    runs: Sequence[Run], states: Sequence[bytes | None], device: str
-) -> list[tuple[Outcome, bytes | None]]:
+    runs: Sequence[Run], states: Sequence[bytes | None], device: str, seconds: float = math.inf
+) -> list[Executed]:
     """Execute runs of which `together` is the same, each from its state, on a device.
 
-    Returns:
-        for each, its outcome, and the state that the longer run it is the beginning of can go on from.
+    Those that can be stopped pause at the end of an epoch once so many seconds are over.
     """
     first, *others = runs
     if isinstance(first, Stackable):
-        return first.execute_together(others, states, device)
-    return [(run.execute(), None) for run in runs]
+        return first.execute_together(others, states, device, seconds)
+    return [Executed(run.execute()) for run in runs]
 
 
 def recorded_fields(run: Any) -> dict[str, Any]:

@@ -28,11 +28,11 @@ def _origin(run: Training, device: str) -> str:
     return json.dumps([VERSION, plain, device, installed()], sort_keys=True)
 
 
-def save(trainee: Trainee, order: torch.Generator, noise: torch.Generator, device: str) -> bytes:
-    """Return the state after the last record of a run on the device of that name, for records."""
+def save(trainee: Trainee, done: int, order: torch.Generator, noise: torch.Generator, device: str) -> bytes:
+    """Return the state after so many epochs of a run on the device of that name, for records."""
     state = {
         "origin": _origin(trainee.run, device),
-        "done": trainee.run.epochs,
+        "done": done,
         "parameters": [p.detach().cpu().clone() for p in trainee.optimizer.param_groups[0]["params"]],
         "optimizer": trainee.optimizer.state_dict(),
         "order": order.get_state(),

@@ -14,7 +14,7 @@ import torch
 from adamas.torch import Optimizer
 
 from .. import ExperimentError, problems
-from . import Outcome, _states
+from . import Executed, Outcome, _states
 from ._metrics import METRICS
 from ._stack import Members, Single, Stack, name_of, on
 
@@ -81,13 +81,18 @@ class Trainee:
 
 
 def train(
-    runs: Sequence[Training], states: Sequence[bytes | None], device: str
-) -> list[tuple[Outcome, bytes | None]]:
+    runs: Sequence[Training],
+    states: Sequence[bytes | None],
+    device: str = "cpu",
+    seconds: float = math.inf,
+) -> list[Executed]:
     """Train runs of which `Training.together` is the same, each from its state, if that is one of its own.
 
     Each run has the bits of one that is trained by itself and never stopped. Its times are its share of those
     of the stack. On another device than the CPU, data, parameters and state are there, while the order of the
     examples and the noise are drawn on the CPU, so that they are the same numbers.
+
+    They pause at the end of an epoch once so many seconds are over.
 
     Raises:
         ExperimentError: no such problem, or its data cannot be had.
@@ -102,21 +107,28 @@ def train(
             k: pair
             for part in apart.values()
             for k, pair in zip(
-                part, train([runs[k] for k in part], [states[k] for k in part], device), strict=True
+                part,
+                train([runs[k] for k in part], [states[k] for k in part], device, seconds),
+                strict=True,
             )
         }
         return [pairs[k] for k in range(len(runs))]
-    return _Training(runs, found, device).execute()
+    return _Training(runs, found, device, seconds).execute()
 
 
 class _Training:
     """The training of runs that have got equally far."""
 
     def __init__(
-        self, runs: Sequence[Training], states: Sequence[dict[str, Any] | None], device: str
+        self,
+        runs: Sequence[Training],
+        states: Sequence[dict[str, Any] | None],
+        device: str,
+        seconds: float,
     ) -> None:
-        self.start, first = time.perf_counter(), runs[0]
-        self.device, self.run, self.states = name_of(device), first, states
+        self.start, self.seconds, first = time.perf_counter(), seconds, runs[0]
+        self.reached = states[0]["done"] if states[0] else 0
+        self.device, self.run = name_of(device), first
         problem, self.order, self.noise = problems.start(first.problem, first.options, first.seed)
         self.problem = on(problem, device)
         stacked = problems.is_stacked(first.problem) and not first.timed
@@ -140,8 +152,8 @@ class _Training:
             self.noise.set_state(state["noise"])
         return trainee
 
-    def execute(self) -> list[tuple[Outcome, bytes | None]]:
-        """Train to the end; a run that diverges leaves the stack."""
+    def execute(self) -> list[Executed]:
+        """Train to the end, or until the time is over; a run that diverges leaves the stack."""
         every, alive = self.trainees, self.trainees
         for batches in self._stretches():
             began = time.perf_counter()
@@ -162,20 +174,24 @@ class _Training:
         seconds = (time.perf_counter() - self.start) / len(every)
         for trainee in every:
             trainee.seconds += seconds
-        return [(trainee.outcome(self.device), self._state(trainee)) for trainee in every]
+        return [self._executed(trainee) for trainee in every]
 
-    def _state(self, trainee: Trainee) -> bytes | None:
-        if trainee.diverged or trainee.run.whole <= trainee.run.epochs:
-            return None
-        return _states.save(trainee, self.order, self.noise, self.device)
+    def _executed(self, trainee: Trainee) -> Executed:
+        run, outcome = trainee.run, trainee.outcome(self.device)
+        if trainee.diverged or self.reached >= max(run.epochs, run.whole):
+            return Executed(outcome)
+        state = _states.save(trainee, self.reached, self.order, self.noise, self.device)
+        return Executed(outcome, state, self.reached if self.reached < run.epochs else None)
 
     def _stretches(self) -> Iterator[Sequence[torch.Tensor]]:
         """Yield the mini-batches between one record and the next, every epoch in a new order."""
         run, examples = self.run, self.problem.examples
         if run.epochs % run.epochs_per_record:
             raise ExperimentError(f"{run.epochs} epochs have no record each {run.epochs_per_record}")
-        done = self.states[0]["done"] if self.states[0] else 0
-        for _ in range(done, run.epochs, run.epochs_per_record):
+        begun = self.reached
+        for epoch in range(begun, run.epochs, run.epochs_per_record):
+            if epoch > begun and time.perf_counter() - self.start > self.seconds:
+                return
             shuffled = (torch.randperm(examples, generator=self.order) for _ in range(run.epochs_per_record))
             batches = [batch for each in shuffled for batch in each.split(run.batch)]
             if run.records_per_epoch > len(batches):
@@ -185,6 +201,7 @@ class _Training:
             records = run.records_per_epoch
             ends = [len(batches) * part // records for part in range(records + 1)]
             yield from (batches[start:end] for start, end in pairwise(ends))
+            self.reached = epoch + run.epochs_per_record
 
     def _pass(self, alive: Sequence[Trainee], batches: Sequence[torch.Tensor]) -> list[float]:
         """Step on each mini-batch; return the mean cost of their examples, each as its mini-batch saw it."""

@@ -13,7 +13,7 @@ from adamas.schedules import inverse_sqrt
 
 from .. import problems
 from ..problems import Option
-from . import Outcome, recorded_fields, rule_defaults
+from . import Executed, Outcome, recorded_fields, rule_defaults
 from ._train import train
 
 SCHEDULES: dict[str, Callable[[int], float]] = {"constant": lambda taken: 1.0, "inverse_sqrt": inverse_sqrt}
@@ -119,13 +119,17 @@ class Training:
         Raises:
             ExperimentError: no such problem, or its data cannot be had.
         """
-        return train([self], [None], "cpu")[0][0]
+        return train([self], [None])[0].outcome
 
     def execute_together(
-        self, others: Sequence[Training], states: Sequence[bytes | None], device: str
-    ) -> list[tuple[Outcome, bytes | None]]:
+        self,
+        others: Sequence[Training],
+        states: Sequence[bytes | None],
+        device: str,
+        seconds: float,
+    ) -> list[Executed]:
         """Train this run and others in one stack; see `runs.execute_together`."""
-        return train([self, *others], states, device)
+        return train([self, *others], states, device, seconds)
 
 
 @functools.cache  # the runs of a grid share their data

@@ -22,7 +22,7 @@ from adamas._tools import modules
 from ... import ExperimentError
 from ...records import store
 from ...records.store import Record
-from ...runs import Outcome, Run, execute_together
+from ...runs import Executed, Run, execute_together
 
 __all__ = [
     "Done",
@@ -32,6 +32,7 @@ __all__ = [
     "Execute",
     "Job",
     "Lost",
+    "Paused",
     "Source",
     "Started",
     "Workers",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 
+AT_A_TIME = 600.0  # seconds, after which a job pauses where it can: no more is lost when it is killed
 LOST = "its process was killed, twice: out of memory? Try fewer --jobs\n"
 
 
@@ -74,10 +76,11 @@ class Job:
 
 
 class Done(NamedTuple):
-    """The record of a run, and the state that a longer run can go on from."""
+    """The record of a run, or None where it paused after so many epochs; and the state to go on from."""
 
-    record: Record
+    record: Record | None
     state: bytes | None = None
+    epochs: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,11 +114,28 @@ class Ended:
     state: bytes | None = None
 
 
-Event = Started | Lost | Ended
+@dataclass(frozen=True)
+class Paused:
+    """The run has taken its time; it goes on later, from a state.
+
+    Args:
+        run: the run.
+        epochs: the epochs that were executed.
+        reached: the epochs of the beginning of the run that the state is of.
+        state: the state.
+    """
+
+    run: Run
+    epochs: int
+    reached: int
+    state: bytes
+
+
+Event = Started | Lost | Ended | Paused
 Source = Callable[[], Sequence[Job]]
 """Returns the jobs that can start now and that it has not returned before."""
 Execute = Callable[[Source], Generator[Event]]
-"""Executes jobs, each run of which is `Started` and in the end `Ended`, in no particular order.
+"""Executes jobs, each run of which is `Started`, and in the end `Ended` or `Paused`, in no particular order.
 
 It asks the source for more whenever a job has ended and its events were taken. Closing the generator ends the
 runs in progress.
@@ -185,24 +205,31 @@ def attempt(job: Job) -> list[Done]:
     """
     torch.set_num_threads(1)
     try:
-        executed = execute_together(job.runs, job.states, job.device)
-        return [_done(run, *each) for run, each in zip(job.runs, executed, strict=True)]
+        executed = execute_together(job.runs, job.states, job.device, AT_A_TIME)
+        return [_done(run, each) for run, each in zip(job.runs, executed, strict=True)]
     except Exception:
         if len(job.runs) == 1:
             return [Done(failure(job.runs[0], traceback.format_exc()))]
     return [done for alone in job.apart() for done in attempt(alone)]
 
 
-def _done(run: Run, outcome: Outcome, state: bytes | None) -> Done:
-    record = store.record(run.configuration(), dataclasses.asdict(outcome))
+def _done(run: Run, executed: Executed) -> Done:
+    if executed.paused_after is not None:
+        return Done(None, executed.state, executed.paused_after)
+    record = store.record(run.configuration(), dataclasses.asdict(executed.outcome))
     store.encode(record)  # a value that is no JSON fails this run, not the whole grid
-    return Done(record, state)
+    return Done(record, executed.state)
 
 
 def ended(job: Job, done: Sequence[Done]) -> list[Event]:
     """Return the events of a job's end."""
-    each = zip(job.runs, job.begun, done, strict=True)
-    return [Ended(run, one.record, run.epochs - begun, one.state) for run, begun, one in each]
+    return [_end(run, begun, one) for run, begun, one in zip(job.runs, job.begun, done, strict=True)]
+
+
+def _end(run: Run, begun: int, done: Done) -> Ended | Paused:
+    if done.record is not None:
+        return Ended(run, done.record, run.epochs - begun, done.state)
+    return Paused(run, done.epochs - begun, done.epochs, done.state or b"")
 
 
 def lost(job: Job) -> list[Event]:
