@@ -13,6 +13,7 @@ import numpy as np
 
 from adamas.rules import Adam
 
+from ..charts import BLUE, GREEN, ORANGE, PINK, Chart, Level, Line, Style
 from ..claims._steps import ROUNDING, TINY, Array, kinds, steps
 from ..findings import verdict
 from . import Comparison, Learned, Value
@@ -87,7 +88,23 @@ def measure() -> Comparison:
         f"{others:.3g} of it)",
         verdict(held),
         values,
+        [_chart()],
     )
+
+
+def _chart() -> Chart:
+    """Draw the bound by t, with the steps that attain it at some, and what the paper prints."""
+    times, some = np.unique(np.geomspace(1, 3_000, 60).astype(int)), np.array([1, 3, 10, 30, 100, 300, 1_000])
+    lines = []
+    for (beta1, beta2), color in zip(
+        ((0.9, 0.999), (0.9, 0.99), (0.95, 0.95)), (BLUE, GREEN, ORANGE), strict=True
+    ):
+        bounds = np.array([[bound(beta1, beta2, int(t)) for t in times]])
+        lines.append(Line(f"bound, β1 {beta1:g}, β2 {beta2:g}", times.astype(float), bounds, Style(color)))
+    found = np.array([[attained(0.9, 0.999, int(t)) for t in some]])
+    lines.append(Line("attained, β1 0.9, β2 0.999", some.astype(float), found, Style("#000000", "dot", 1.0)))
+    levels = [Level("printed for β1 0.9, β2 0.999", printed(0.9, 0.999), Style(PINK, "dash"))]
+    return Chart("The longest step", "", "step t", "|Δ_t| / α", lines, levels, log_x=True)
 
 
 CLAIM = Learned(

@@ -17,6 +17,7 @@ import numpy as np
 from adamas.backends import reference
 from adamas.rules import Adam
 
+from ..charts import BLUE, GREEN, ORANGE, Chart, Level, Line, Style
 from ..claims._steps import Array
 from ..findings import verdict
 from . import Comparison, Learned, Value
@@ -110,7 +111,18 @@ def measure() -> Comparison:
         f"{LONG:,} steps; the eigenvalues say the same of {sum(agree)}",
         verdict(cycles),
         values,
+        [_chart()],
     )
+
+
+def _chart() -> Chart:
+    """Draw where the cycle attracts, by β1."""
+    beta1, lines = np.linspace(0, 0.95, 20), []
+    for beta2, color in ((0.9, GREEN), (0.99, ORANGE), (0.999, BLUE)):
+        moduli = np.array([[radius(Case(1.0, float(each), beta2, 0.0, 1.0)) for each in beta1]])
+        lines.append(Line(f"β2 = {beta2:g}", beta1, moduli, Style(color)))
+    y, edge = "largest modulus of an eigenvalue", [Level("attracts below", 1.0, Style("#000000", "dash"))]
+    return Chart("A push from the cycle, over two steps", "ε = 0: any α and c", "β1", y, lines, edge)
 
 
 CLAIM = Learned(
