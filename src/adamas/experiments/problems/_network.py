@@ -10,7 +10,7 @@ import torch
 from torch.func import functional_call
 from torch.nn.functional import cross_entropy, linear, softplus
 
-from ._measures import Answers, mean_losses, measures
+from ._measures import Answers, mean_losses, measures, stacked_measures
 
 CHUNK = 250  # examples evaluated at once, for the memory
 
@@ -60,9 +60,23 @@ class Network:
     ) -> torch.Tensor:
         """Return the costs of a stack of networks: of layers that take one, as `Affine` does."""
         examples = self.train.rows(batch)
-        named = dict(zip((name for name, _ in self.module.named_parameters()), stack, strict=True))
         arguments = (examples.inputs, *([noise] if self.noisy else []))
-        return mean_losses(functional_call(self.module, named, arguments), examples.targets)
+        return mean_losses(functional_call(self.module, self._named(stack), arguments), examples.targets)
+
+    def _named(self, stack: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        return dict(zip((name for name, _ in self.module.named_parameters()), stack, strict=True))
+
+    @torch.no_grad()
+    def evaluations(self, stack: Sequence[torch.Tensor]) -> list[Mapping[str, float]]:
+        """Return what `evaluate` measures of each of a stack of networks."""
+        named, count = self._named(stack), len(self.test.targets)
+
+        def outputs(examples: Examples) -> Callable[[slice], torch.Tensor]:
+            return lambda some: functional_call(self.module, named, (examples.inputs[some],))
+
+        first = self.train.rows(slice(count))
+        parts = outputs(first), first.targets, outputs(self.test), self.test.targets
+        return stacked_measures(*parts, CHUNK)
 
     def evaluate(self) -> Mapping[str, float]:
         """Return `measures` on as many of the first training examples as there are test examples."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from ._measures import mean_losses
+from ._measures import mean_losses, stacked_measures
 
 CHUNK = 1_000
 
@@ -139,25 +139,12 @@ class SoftmaxRegression(Generic[F]):
     def evaluations(self, stack: Sequence[torch.Tensor]) -> list[Mapping[str, float]]:
         """Return the measures of each member of a stack; the examples are read once for all."""
         weight, bias = stack
-        train, _ = _losses(self.train, self.train_labels, weight, bias)
-        test, errors = _losses(self.test, self.test_labels, weight, bias)
-        names = ("train_nll", "test_nll", "test_error")
-        members = torch.stack([train, test, errors], dim=1).tolist()
-        return [dict(zip(names, each, strict=True)) for each in members]
 
+        def outputs(features: F) -> Callable[[slice], torch.Tensor]:
+            return lambda some: features.rows(some).times(weight) + bias.unsqueeze(1)
 
-def _losses(
-    features: Features, labels: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return each member's mean loss and share of errors, by chunks of examples that fit in a cache."""
-    losses, errors = [], []
-    for start in range(0, len(labels), CHUNK):
-        chunk = slice(start, start + CHUNK)
-        outputs, targets = features.rows(chunk).times(weight) + bias.unsqueeze(1), labels[chunk]
-        each = cross_entropy(outputs.flatten(0, 1), targets.repeat(len(weight)), reduction="none")
-        losses.append(each.view(len(weight), -1))
-        errors.append(outputs.argmax(dim=2) != targets)
-    return torch.cat(losses, 1).double().mean(dim=1), torch.cat(errors, 1).double().mean(dim=1)
+        parts = outputs(self.train), self.train_labels, outputs(self.test), self.test_labels
+        return stacked_measures(*parts, CHUNK)
 
 
 def softmax_regression(

@@ -53,17 +53,35 @@ class AutoEncoder:
     def costs(
         self, stack: Sequence[torch.Tensor], batch: torch.Tensor, noise: torch.Generator
     ) -> torch.Tensor:
-        """Return the mean bounds of a stack of auto-encoders; see `by_member`."""
-        parts, pixels = iter(stack), self.train[batch]
+        """Return the mean bounds of a stack of auto-encoders."""
+        bounds = self._stacked_bounds(stack, self.train[batch], self._normal(len(batch), noise))
+        return torch.stack([each.mean() for each in bounds])
+
+    def _stacked_bounds(
+        self, stack: Sequence[torch.Tensor], pixels: torch.Tensor, normal: torch.Tensor
+    ) -> list[torch.Tensor]:
+        """Return the bounds of each member, (examples,); see `by_member`."""
+        parts = iter(stack)
         encoder, decoder = (
             partial(functional_call, half, {name: next(parts) for name, _ in half.named_parameters()})
             for half in (self.encoder, self.decoder)
         )
-        normal = self._normal(len(batch), noise)
         posteriors = encoder(pixels)
         logits = decoder(by_member(lambda each: _drawn(each, normal), posteriors))
         pairs = zip(logits.unbind(), posteriors.unbind(), strict=True)
-        return torch.stack([_bound(*pair, pixels).mean() for pair in pairs])
+        return [_bound(*pair, pixels) for pair in pairs]
+
+    @torch.no_grad()
+    def evaluations(self, stack: Sequence[torch.Tensor]) -> list[Mapping[str, float]]:
+        """Return what `evaluate` measures of each of a stack of auto-encoders."""
+        noise = torch.Generator().manual_seed(0)
+        first = self.train[: len(self.test)]
+        found = {}
+        for name, pixels in (("train", first), ("test", self.test)):
+            chunks = zip(pixels.split(CHUNK), self._normal(len(pixels), noise).split(CHUNK), strict=True)
+            bounds = [torch.stack(self._stacked_bounds(stack, *chunk)) for chunk in chunks]
+            found[f"{name}_bound"] = torch.cat(bounds, dim=1).mean(dim=1, dtype=torch.float64).tolist()
+        return [dict(zip(found, each, strict=True)) for each in zip(*found.values(), strict=True)]
 
     def evaluate(self) -> Mapping[str, float]:
         """Return the mean bound on the test images, and on as many of the first training images.

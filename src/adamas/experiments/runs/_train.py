@@ -128,6 +128,7 @@ class _Training:
     ) -> None:
         self.start, self.seconds, first = time.perf_counter(), seconds, runs[0]
         self.reached = states[0]["done"] if states[0] else 0
+        self.starts: dict[int, Mapping[str, float]] = {}  # measures of the start, by its nudge
         self.device, self.run = name_of(device), first
         problem, self.order, self.noise = problems.start(first.problem, first.options, first.seed)
         self.problem = on(problem, device)
@@ -145,7 +146,9 @@ class _Training:
         trainee = Trainee(run, optimizer, [group["lr"] for group in optimizer.param_groups])
         self.members.point(k)
         if state is None:
-            trainee.measure(self.problem, self.problem.evaluate(), 0.0, None)
+            if run.nudge not in self.starts:
+                self.starts[run.nudge] = self.problem.evaluate()
+            trainee.measure(self.problem, self.starts[run.nudge], 0.0, None)
         else:
             _states.restore(trainee, parameters, state)
             self.order.set_state(state["order"])

@@ -114,7 +114,7 @@ class Training:
         return SCHEDULES[self.schedule](taken)
 
     def execute(self) -> Outcome:
-        """Train; one thread is enough.
+        """Train, on one thread: with more, sums have other bits in a stack than alone.
 
         Raises:
             ExperimentError: no such problem, or its data cannot be had.
