@@ -67,4 +67,5 @@ CLAIM = Learned(
     "Orvieto & Gower 2025, arXiv 2505.21829",
     "v = m² + s with s ← β s + β (1 - β)(g - m)², so that m / √v = sign(m) / √(1 + s / m²)",
     measure,
+    read=False,
 )
