@@ -1,9 +1,12 @@
 """Adam can step to and fro for ever on ½ c x², where it does not converge.
 
-On a 2-cycle x, -x the gradients are ±c x. Then v = c² x², and m is steady only if it changes its sign
-with the gradient: m = ±c x (1 - β1) / (1 + β1). A step of 2 x = α |m| / (√v + ε) leaves |x| = (α / 2)(1
-- β1) / (1 + β1) - ε / c, a cycle wherever that is positive. Whether it attracts follows from the map of
-two steps, linearized there: it does where all its eigenvalues lie inside the unit circle.
+On a 2-cycle x, -x the gradients are ±c x. Then v = c² x², and m is steady only if it changes its sign with
+the gradient: m = ±c x (1 - β1) / (1 + β1). A step of 2 x = α |m| / (√v + ε) leaves
+
+    |x| = (α / 2)(1 - β1) / (1 + β1) - ε / c,
+
+a cycle wherever that is positive. Whether it attracts follows from the map of two steps, linearized there: it
+does where all its eigenvalues lie inside the unit circle.
 """
 
 from __future__ import annotations
