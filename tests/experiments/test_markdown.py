@@ -65,3 +65,13 @@ def test_claims_made_after_the_paper_have_their_numbers_and_charts(tmp_path: Pat
         "| a / b |",
     ):
         assert part in text
+
+
+def test_an_unusable_folder_is_told_before_anything_is_run(made_up: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    command = ["reproduce", "all", "--results", str(made_up), "--summary", str(tmp_path / "file")]
+    result = CliRunner().invoke(app, command, catch_exceptions=False)
+    assert result.exit_code == 2
+    assert "no summary can be written to" in result.stderr
+    assert "Name another folder (--summary)" in " ".join(result.stderr.split())
+    assert not (made_up / "all-demo.html").exists()

@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from adamas.experiments import reproduce
 from adamas.experiments.execution import engines
 from adamas.experiments.execution.engines import Event, Execute, Source, Started, Workers, attempt, ended
 from adamas.experiments.execution.grid import Grid
+from adamas.experiments.figures import Figure
 from adamas.experiments.figures._search import Search, halvings
 from adamas.experiments.records.store import Store, encode
 from adamas.experiments.runs import Run
@@ -206,3 +208,44 @@ def test_without_its_states_a_search_finds_the_same(undisturbed: dict[Run, Any],
     for state in (tmp_path / "states").iterdir():
         state.unlink()
     assert executed(tmp_path, Counting()) == undisturbed
+
+
+@pytest.mark.parametrize("stale", [1, 3])
+def test_states_that_are_refused_do_not_come_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stale: int
+) -> None:
+    """They would be offered again at every pause, and the run would begin at its beginning for ever."""
+    (run,) = runs(1, 4, (0,))[0]
+    store = Store(tmp_path)
+    store.make()
+    store.put_state(run.until(stale), b"of another version")
+    monkeypatch.setattr(engines, "AT_A_TIME", 0.0)
+    engine, kept = Counting(), []
+
+    def watched(source: Source) -> Generator[Event]:
+        for event in engine(source):
+            yield event
+            kept.append(len(list((tmp_path / "states").glob("*"))))
+
+    found = executed(tmp_path, watched, Search([[run]]))
+    assert engine.jobs_done == 4
+    assert max(kept) == 1
+    assert found.keys() == {run}
+    assert not (tmp_path / "states").exists()
+
+
+def test_a_run_that_failed_hides_no_record_of_the_others() -> None:
+    search = Search(runs(), halvings(WHOLE))
+    lost = search.runs({})[0]
+    found = {}
+    while missing := [run for run in search.runs(found, {lost}) if run not in found and run != lost]:
+        found |= {run: record(run) for run in missing}
+
+    class Panel:
+        def runs(self, records: Any, failed: Any = ()) -> list[Training]:
+            return search.runs(records, failed)
+
+    figure = Figure("title", {"demo": [Panel()]})  # type: ignore[list-item]
+    report = reproduce._report("name", figure, "demo", found, {lost})
+    assert max(run.epochs for run in report.records) == WHOLE
+    assert len(report.records) == len(found)

@@ -83,7 +83,10 @@ Device = Annotated[
 Jobs = Annotated[
     int | None,
     typer.Option(
-        metavar="N", min=1, help="Runs at once; each may need 1 GB of memory.", show_default="one a CPU"
+        metavar="N",
+        min=1,
+        help="Jobs at once, each a run or up to 32 trained together; each may need 1 GB of memory.",
+        show_default="one a CPU",
     ),
 ]
 Engine = Annotated[

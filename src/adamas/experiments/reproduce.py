@@ -118,8 +118,9 @@ def measure(
         for claim in measurable.values():  # which may share runs with figures
             yield from claim.runs(preset)
 
-    records, failed = _execute(Grid(wanted, store, workers), workers, console)
-    reports = [_report(name, figure, preset, records) for name, figure in chosen.items()]
+    records, lost = _execute(Grid(wanted, store, workers), workers, console)
+    reports = [_report(name, figure, preset, records, lost) for name, figure in chosen.items()]
+    failed = len(lost)
     findings = [row for report in reports for row in report.findings()]
     for name, claim in measurable.items():
         finding, raised = _judge(name, claim, preset, records, console)
@@ -128,19 +129,19 @@ def measure(
     return Measurements(reports, findings, failed)
 
 
-def _report(name: str, figure: Figure, preset: Preset, records: Records) -> Report:
-    runs = list(dict.fromkeys(figure.runs(preset, records)))
+def _report(name: str, figure: Figure, preset: Preset, records: Records, failed: Collection[Run]) -> Report:
+    runs = list(dict.fromkeys(figure.runs(preset, records, failed)))
     return Report(name, preset, figure, runs, {run: records[run] for run in runs if run in records})
 
 
-def _execute(grid: Grid, workers: Workers, console: Console) -> tuple[Records, int]:
-    """Execute the runs that are not stored; return all records, and the number of runs that raised."""
+def _execute(grid: Grid, workers: Workers, console: Console) -> tuple[Records, Collection[Run]]:
+    """Execute the runs that are not stored; return all records, and the runs that raised."""
     if not grid.missing:
-        return grid.records, 0
+        return grid.records, ()
     grid.prepare()
     with workers.connect() as execute:
         progress.show(grid.execute(execute), grid.missing, len(grid.records), console)
-    return grid.records, len(grid.failed)
+    return grid.records, grid.failed
 
 
 def _judge(
@@ -200,6 +201,8 @@ def reproduce(
         ExperimentError, KeyboardInterrupt: as `measure` does.
     """
     store = Store(folder)
+    if summary is not None:
+        markdown.make(summary)
     figure_names, claim_names = names_in_paper() if name == ALL else ([name], [])
     found = measure(figure_names, claim_names, preset, store, workers, console)
     learned, raised = measure_after([], console) if name == ALL else ([], 0)

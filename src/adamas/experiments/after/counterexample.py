@@ -1,10 +1,10 @@
 """Adam can go to the worst point of a convex problem, and AMSGrad does not (Reddi, Kale & Kumar 2018).
 
 Costs on [-1, 1] are C x in one round of three and -x in the others: of a cycle (C - 2) x, lowest at -1
-for C > 2. With β1 = 0 and β2 = 1 / (1 + C²), v after the large gradient is C² β2 (1 + ...), so that its
-step is short, and the two steps the other way are together longer: Adam ends at +1, where it pays C - 2
-too much and misses C - 2 more a cycle, 2 (C - 2) / 3 a round. AMSGrad keeps the largest v. See also the
-figure `counterexample`.
+for C > 2. With β1 = 0 and β2 = 1 / (1 + C²), v after the large gradient is near C² (1 - β2), so that its
+step is about α; v forgets at once, and the two steps the other way, α / √2 and α, are together longer. Adam
+ends at +1, where it pays C - 2 too much and misses C - 2 more a cycle, 2 (C - 2) / 3 a round. AMSGrad keeps
+the largest v. See also the figure `counterexample`.
 """
 
 from __future__ import annotations

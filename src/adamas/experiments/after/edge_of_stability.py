@@ -171,7 +171,9 @@ def measure() -> Comparison:
         f"most {begin:.2f} of it and is {ends.mean():.3f} of it in their last third ({100 * SURE:g} % "
         f"interval {low:.3f} to {high:.3f}; our threshold: {HOVERS[0]:g} to {HOVERS[1]:g})"
     )
-    return Comparison(text, verdict([all(sides), hovers(low, high)]), values, [_chart(paths)])
+    return Comparison(
+        text, verdict([all(sides), begin < HOVERS[0], hovers(low, high)]), values, [_chart(paths)]
+    )
 
 
 def hovers(low: float, high: float) -> bool | None:

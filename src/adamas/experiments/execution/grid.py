@@ -33,9 +33,9 @@ class Grid:
 
     def __init__(self, wanted: Wanted, store: Store, workers: Workers) -> None:
         self._wanted, self._store, self._device = wanted, store, workers.device
-        self._at_once = workers.jobs or os.cpu_count() or 1
+        # How many CPUs a cluster has is not known here: then each run is a job.
+        self._at_once = workers.jobs or (os.cpu_count() or 1 if workers.address is None else None)
         self._given: set[Run] = set()
-        self._paused: list[Run] = []
         self.records: dict[Run, Record] = {}
         self.failed: set[Run] = set()
         self.missing = self._look()
@@ -73,7 +73,7 @@ class Grid:
             state, begun = self._store.state(run)
             groups.setdefault((run.together(), run.epochs, begun), []).append((run, state, begun))
         for group in groups.values():
-            size = min(-(-len(group) // self._at_once), MOST)
+            size = min(-(-len(group) // self._at_once), MOST) if self._at_once else 1
             for start in range(0, len(group), size):
                 members, states, ends = zip(*group[start : start + size], strict=True)
                 yield Job(members, states, ends, self._device)
@@ -82,7 +82,7 @@ class Grid:
         """Execute the runs and store their records; yield the events, an end once its record is stored.
 
         A run that raises is stored as failed, and the rest goes on. Closing the iterator, or an interrupt,
-        ends the runs in progress; stored records stay, and so do the states that searches go on from.
+        ends the runs in progress; stored records stay, and so do the states that runs go on from.
 
         Raises:
             ExperimentError: a record cannot be written, or data cannot be had.
@@ -94,7 +94,7 @@ class Grid:
                 if isinstance(event, Paused):
                     self._pause(event)
                 yield event
-        self._store.forget_states([*self.records, *self._paused])
+        self._store.forget_states(self.records)
 
     def _keep(self, event: Ended) -> None:
         self._store.put(event.record)
@@ -104,10 +104,12 @@ class Grid:
         self.records[event.run] = event.record
         if event.state is not None:
             self._store.put_state(event.run, event.state)
+        self._store.forget_states(event.run.beginnings())
 
     def _pause(self, event: Paused) -> None:
         """Keep the state of a run that goes on later, and let it be given out again."""
         beginning = next(each for each in event.run.beginnings() if each.epochs == event.reached)
         self._store.put_state(beginning, event.state)
-        self._paused.append(beginning)
+        # Others are older, or were refused, and would be offered again for ever: the longest one is taken.
+        self._store.forget_states(each for each in event.run.beginnings() if each != beginning)
         self._given.discard(event.run)

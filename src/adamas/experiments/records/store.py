@@ -60,7 +60,7 @@ def encode(record: Record) -> bytes:
 class Store:
     """A results folder: records in `runs/`, those of runs that failed in `failures/`, figures beside them.
 
-    While a search lasts, `states/` has what its runs go on from.
+    While runs pause or are searched, `states/` has what they go on from.
     """
 
     folder: Path
@@ -131,7 +131,7 @@ class Store:
 
         None and 0 where there is none, or where it cannot be read: the run then begins at its beginning.
         """
-        for shorter in run.beginnings():
+        for shorter in run.beginnings() if (self.folder / "states").is_dir() else ():
             with contextlib.suppress(OSError):
                 return self._state_path(shorter).read_bytes(), shorter.epochs
         return None, 0
@@ -144,8 +144,12 @@ class Store:
         """
         target = self._state_path(run)
         try:
-            target.parent.mkdir(exist_ok=True)
-            write_atomically(target, state)
+            try:
+                target.parent.mkdir(exist_ok=True)
+                write_atomically(target, state)
+            except FileNotFoundError:  # another command has just removed the empty folder
+                target.parent.mkdir(exist_ok=True)
+                write_atomically(target, state)
         except OSError as error:
             raise ExperimentError(
                 f"{target} cannot be written: {error.strerror}. What is stored stays: mend it and go on"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,30 @@ from typing import Any
 from adamas._tools.files import write_atomically
 from adamas._tools.text import format_value
 
+from .. import ExperimentError
 from ..charts import Chart
 from ..records.tables import versions
 from . import matplotlib
 from .collect import FindingRow, LearnedRow, Report, count_verdicts
 
-__all__ = ["write"]
+__all__ = ["make", "write"]
 
 DPI = 72  # a picture of two charts is some 60 kB
+
+
+def make(folder: Path) -> None:
+    """Make the folder, and check that files can be written to it.
+
+    Raises:
+        ExperimentError: it cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ExperimentError(
+            f"no summary can be written to {folder}: {error.strerror}. Name another folder (--summary)"
+        ) from error
 
 
 def write(
@@ -30,7 +47,7 @@ def write(
     """Write a summary of each figure, of the claims that no figure has, and of those made after the paper.
 
     Args:
-        folder: made if it is not there; files of the same names are replaced.
+        folder: see `make`; files of the same names are replaced.
         command: the command that measures all this, whose preset is that of the reports.
         reports: the figures.
         findings: the findings of figures and claims.
@@ -39,7 +56,6 @@ def write(
     Returns:
         the files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     files = [path for report in reports for path in _figure(folder, command, report)]
     figures = {report.name for report in reports}
     of_claims = [row for row in findings if row.name not in figures]

@@ -97,7 +97,7 @@ def train(
     Raises:
         ExperimentError: no such problem, or its data cannot be had.
     """
-    if problems.on_host(runs[0].problem):
+    if problems.on_host(runs[0].problem) or runs[0].timed:  # whose clock is held against one on the CPU
         device = "cpu"
     found = [_states.load(run, state, name_of(device)) for run, state in zip(runs, states, strict=True)]
     begun = [state["done"] if state else 0 for state in found]

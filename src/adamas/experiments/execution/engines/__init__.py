@@ -45,7 +45,7 @@ __all__ = [
 
 
 AT_A_TIME = 600.0  # seconds, after which a job pauses where it can: no more is lost when it is killed
-LOST = "its process was killed, twice: out of memory? Try fewer --jobs\n"
+LOST = "its process was killed, twice: out of memory?\n"
 
 
 @dataclass(frozen=True)
@@ -183,10 +183,13 @@ class Workers:
             kind = torch.device(self.device).type
         except RuntimeError as error:
             raise ExperimentError(f"unknown device {self.device!r}: expected cpu, cuda or cuda:1") from error
-        if kind == "cuda" and self.address is None and not torch.cuda.is_available():
-            raise ExperimentError(
-                f"torch {torch.__version__} finds no CUDA device here, but --device is {self.device}"
-            )
+        if kind not in ("cpu", "cuda"):
+            raise ExperimentError(f"device {self.device!r} cannot train here: expected cpu, cuda or cuda:1")
+        if kind == "cpu":
+            object.__setattr__(self, "device", "cpu")  # of which there is one, by one name in records
+        elif self.address is None and (torch.device(self.device).index or 0) >= torch.cuda.device_count():
+            there = f"torch {torch.__version__} finds {torch.cuda.device_count()} CUDA devices here"
+            raise ExperimentError(f"{there}, but --device is {self.device}")
 
     def connect(self) -> AbstractContextManager[Execute]:
         """Connect to the engine, which is imported only now.
@@ -201,16 +204,27 @@ class Workers:
 def attempt(job: Job) -> list[Done]:
     """Execute the runs, in a worker; return the record of each, of status "failed" where it raised.
 
-    Where one of several raises, each is tried alone.
+    Where one of several raises, each is tried alone, for its share of the time.
     """
     torch.set_num_threads(1)
     try:
-        executed = execute_together(job.runs, job.states, job.device, AT_A_TIME)
-        return [_done(run, each) for run, each in zip(job.runs, executed, strict=True)]
+        return _attempt(job, AT_A_TIME)
     except Exception:
         if len(job.runs) == 1:
             return [Done(failure(job.runs[0], traceback.format_exc()))]
-    return [done for alone in job.apart() for done in attempt(alone)]
+    return [_attempt_alone(each, AT_A_TIME / len(job.runs)) for each in job.apart()]
+
+
+def _attempt_alone(job: Job, seconds: float) -> Done:
+    try:
+        return _attempt(job, seconds)[0]
+    except Exception:
+        return Done(failure(job.runs[0], traceback.format_exc()))
+
+
+def _attempt(job: Job, seconds: float) -> list[Done]:
+    executed = execute_together(job.runs, job.states, job.device, seconds)
+    return [_done(run, each) for run, each in zip(job.runs, executed, strict=True)]
 
 
 def _done(run: Run, executed: Executed) -> Done:
