@@ -62,7 +62,7 @@ def test_claims_made_after_the_paper_have_their_numbers_and_charts(tmp_path: Pat
         "somebody 2020",
         "`a = b`",
         "**holds**: one is one.",
-        "| a / b |",
+        "| a \\| b |",
     ):
         assert part in text
 

@@ -19,6 +19,7 @@ from .collect import FindingRow, LearnedRow, Report, count_verdicts
 
 __all__ = ["make", "write"]
 
+PIPE = "\\|"  # one in a cell, which would end it
 DPI = 72  # a picture of two charts is some 60 kB
 
 
@@ -69,10 +70,10 @@ def write(
 
 
 def _learned(folder: Path, rows: Sequence[LearnedRow]) -> list[Path]:
-    charts = [row.comparison.charts for row in rows if row.comparison.charts]
+    charts = [chart for row in rows for chart in row.comparison.charts]
     parts = ["# What was learned after the paper", "Measured by `adamas claims --after`, in seconds each."]
     if charts:
-        _draw(folder / "after.png", [[chart for one in charts for chart in one]])
+        _draw(folder / "after.png", [charts[start : start + 2] for start in range(0, len(charts), 2)])
         parts.append("![The curves](after.png)")
     for row in rows:
         learned, found = row.learned, row.comparison
@@ -119,7 +120,7 @@ def _finding(row: FindingRow) -> str:
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     names = list(rows[0]) if rows else []
     lines = [names, ["---"] * len(names), *([format_value(row[name]) for name in names] for row in rows)]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in _worded(lines))
+    return "\n".join(f"| {' | '.join(cell.replace('|', PIPE) for cell in line)} |" for line in _worded(lines))
 
 
 def _worded(lines: Iterable[Sequence[str]]) -> list[list[str]]:
