@@ -64,7 +64,7 @@ def test_the_page_says_all_that_was_found(made: Path) -> None:
         "Our threshold: the paper says",
         "[1.71, 2.02]: the 95 % interval",
         "Undecided: a threshold lies within the interval",
-        "Best α: each optimizer is drawn at",
+        "Best of the grid: each optimizer is drawn at",
         "Log: on a logarithmic axis",
         "one is one",
         "1 = 1",

@@ -46,7 +46,7 @@ def sweep_chart(
     near = {name: each.near_best() for name, each in finals.items()}
     ranked = sorted((name for name in near if near[name]), key=lambda name: -near[name])
     counts = ", ".join(f"{name} {near[name]} of {len(finals[name].lrs)}" for name in ranked)
-    finding = f"α within {NEAR:g} × the best final cost: {counts}" if counts else ""
+    finding = f"α within {NEAR:g} × the best cost: {counts}" if counts else ""
     marks = f"{note}. × at the edge: diverged" if any(len(each.failed) for each in finals.values()) else note
     return Chart(
         title,

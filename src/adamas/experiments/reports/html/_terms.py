@@ -17,9 +17,10 @@ class Term(NamedTuple):
 
 
 BEST = Term(
-    "Best α",
-    "each optimizer is drawn at the α of its grid with the lowest mean training cost over all epochs; one "
-    "that diverged is never the best. The paper gives no grids: these are ours.",
+    "Best of the grid",
+    "each optimizer is drawn at the α, momentum and decays of its grid with the lowest mean training cost over "
+    "all epochs; one that diverged is never the best. Where a table says so, the better half of a grid goes on "
+    "after each of some epochs. The paper gives no grids: these are ours.",
 )
 SEED = Term(
     "One seed",
