@@ -18,9 +18,9 @@ class Term(NamedTuple):
 
 BEST = Term(
     "Best of the grid",
-    "each optimizer is drawn at the α, momentum and decays of its grid with the lowest mean training cost over "
-    "all epochs; one that diverged is never the best. Where a table says so, the better half of a grid goes on "
-    "after each of some epochs. The paper gives no grids: these are ours.",
+    "each optimizer is drawn at the α, momentum and decays of its grid with the lowest mean training cost "
+    "over all epochs; one that diverged is never the best. Where a table says so, the better half of a grid "
+    "goes on after each of some epochs. The paper gives no grids: these are ours.",
 )
 SEED = Term(
     "One seed",
