@@ -12,7 +12,18 @@ __all__ = ["encodable", "format_size", "format_value", "is_unicode", "never_fail
 
 _HANDLER = "adamas"
 # What the names and decompositions of Unicode do not say.
-_ASCII = {"µ": "u", "×": "x", "√": "sqrt", "·": "*", "∞": "inf", "≤": "<=", "≥": ">=", "≈": "~", "±": "+-"}
+_ASCII = {
+    "µ": "u",
+    "×": "x",
+    "√": "sqrt",
+    "·": "*",
+    "∞": "inf",
+    "≤": "<=",
+    "≪": "<<",
+    "≥": ">=",
+    "≈": "~",
+    "±": "+-",
+}
 _ASCII |= {
     "−": "-",
     "–": "-",
