@@ -157,4 +157,4 @@ def _eps_hides_subnormals(rule: Rule, chosen: Mapping[str, Format]) -> bool:
     """
     real = np.finfo(real_of(chosen))
     hidden = float(real.tiny) ** 0.5 * 2.0 ** (real.nmant + 6)
-    return bool(getattr(rule, "eps", 0.0) >= hidden)
+    return bool(rule.eps_hides and getattr(rule, "eps", 0.0) >= hidden)

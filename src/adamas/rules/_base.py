@@ -136,7 +136,8 @@ class Rule:
     `gauge(t)` says where its state has a mean and a denominator, for reports.
 
     A field named `eps` is taken to be added to the root of a NONNEGATIVE slot, or inside it. Where it is
-    large enough to hide the roots of subnormal numbers, kernels set those to zero at once.
+    large enough to hide the roots of subnormal numbers, kernels set those to zero at once; with
+    `eps_hides = False`, because it is multiplied by something small, they do not.
 
     Raises:
         ValueError: a hyperparameter is out of its range; it names the parameter, value and range.
@@ -147,6 +148,7 @@ class Rule:
     slots: ClassVar[Mapping[str, Slot]] = {}
     carried: ClassVar[Mapping[str, float]] = {}
     counts_steps: ClassVar[bool] = True
+    eps_hides: ClassVar[bool] = True
     update: ClassVar[Update]
     scope: ClassVar[Scope] = "tensor"
     kept: ClassVar[Mapping[str, float]] = {}
