@@ -25,34 +25,61 @@ from ._base import NONNEGATIVE, SIGNED, Rule, xp
 from ._coast import Coast
 from ._gauge import Gauge
 from .adabelief import AdaBelief
+from .adabound import AdaBound
 from .adadelta import Adadelta
 from .adagrad import Adagrad
 from .adam import Adam
+from .adamatan2 import AdamAtan2
 from .adamax import AdaMax
+from .adan import Adan
+from .ademamix import AdEMAMix
+from .adopt import ADOPT
 from .amsgrad import AMSGrad
+from .grams import Grams
+from .laprop import LaProp
 from .lion import Lion
+from .mars import MARS
 from .nadam import NAdam
+from .qhadam import QHAdam
 from .radam import RAdam
 from .rmsprop import RMSprop
+from .schedulefree import ScheduleFreeAdamW, ScheduleFreeSGD
 from .sgd import SGD
+from .signum import Signum
+from .simplifiedademamix import SimplifiedAdEMAMix
+from .yogi import Yogi
 
 __all__ = [
+    "ADOPT",
+    "MARS",
     "NONNEGATIVE",
     "SGD",
     "SIGNED",
     "AMSGrad",
+    "AdEMAMix",
     "AdaBelief",
+    "AdaBound",
     "AdaMax",
     "Adadelta",
     "Adagrad",
     "Adam",
+    "AdamAtan2",
+    "Adan",
     "Coast",
     "Gauge",
+    "Grams",
+    "LaProp",
     "Lion",
     "NAdam",
+    "QHAdam",
     "RAdam",
     "RMSprop",
     "Rule",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
+    "Signum",
+    "SimplifiedAdEMAMix",
+    "Yogi",
     "xp",
 ]
 
