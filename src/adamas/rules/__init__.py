@@ -25,9 +25,11 @@ from ._base import NONNEGATIVE, SIGNED, Rule, xp
 from ._coast import Coast
 from ._gauge import Gauge
 from .adabelief import AdaBelief
+from .adabound import AdaBound
 from .adadelta import Adadelta
 from .adagrad import Adagrad
 from .adam import Adam
+from .adamatan2 import AdamAtan2
 from .adamax import AdaMax
 from .adammini import AdamMini
 from .adamp import AdamP
@@ -38,23 +40,41 @@ from .dadaptadam import DAdaptAdam
 from .dog import DoG
 from .lamb import LAMB
 from .lars import LARS
+from .adan import Adan
+from .ademamix import AdEMAMix
+from .adopt import ADOPT
+from .amsgrad import AMSGrad
+from .grams import Grams
+from .laprop import LaProp
 from .lion import Lion
+from .mars import MARS
 from .nadam import NAdam
 from .novograd import NovoGrad
 from .prodigy import Prodigy
+from .qhadam import QHAdam
 from .radam import RAdam
 from .rmsprop import RMSprop
+from .schedulefree import ScheduleFreeAdamW, ScheduleFreeSGD
 from .sgd import SGD
 from .stableadamw import StableAdamW
 
 __all__ = [
     "LAMB",
     "LARS",
+from .signum import Signum
+from .simplifiedademamix import SimplifiedAdEMAMix
+from .yogi import Yogi
+
+__all__ = [
+    "ADOPT",
+    "MARS",
     "NONNEGATIVE",
     "SGD",
     "SIGNED",
     "AMSGrad",
+    "AdEMAMix",
     "AdaBelief",
+    "AdaBound",
     "AdaMax",
     "Adadelta",
     "Adagrad",
@@ -63,10 +83,14 @@ __all__ = [
     "AdamP",
     "CautiousAdam",
     "CautiousLion",
+    "AdamAtan2",
+    "Adan",
     "Coast",
     "DAdaptAdam",
     "DoG",
     "Gauge",
+    "Grams",
+    "LaProp",
     "Lion",
     "NAdam",
     "NovoGrad",
@@ -75,6 +99,15 @@ __all__ = [
     "RMSprop",
     "Rule",
     "StableAdamW",
+    "QHAdam",
+    "RAdam",
+    "RMSprop",
+    "Rule",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
+    "Signum",
+    "SimplifiedAdEMAMix",
+    "Yogi",
     "xp",
 ]
 
