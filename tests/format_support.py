@@ -236,7 +236,7 @@ class Driver:
         """One step with gradients that their format can hold."""
         self.t += 1
         self.carried = host_carry(self.rule, self.t, *self.carried)
-        self.job.write_scalars(0, *envelope, *host_scalars(self.rule, self.t, *self.carried))
+        self.job.write_scalars(0, *envelope[:-1], *host_scalars(self.rule, self.t, *self.carried))
         self.job.write_key(0, key(self.seed, self.t))
         stored = [Stored(self.kernel.formats["g"], g, guard=self.guard) for g in grads]
         rows = zip(self.params, stored, self.slots, self.averages, strict=True)

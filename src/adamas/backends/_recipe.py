@@ -13,6 +13,7 @@ from .. import formats
 from ..formats import Format
 from ..rules import Rule
 from ._bind import host_carry, host_scalars
+from ._cautious import CAUTIOUS
 from ._check import check_rule, input_names
 from ._columns import COPY, real_of
 
@@ -28,7 +29,7 @@ class Recipe:
 
     Attributes:
         title: the rule's name.
-        inputs: the names of `update`'s arguments: p, g, the slots, the scalars.
+        inputs: the names of `update`'s arguments: p, g, the slots, the scalars; the first may be `CAUTIOUS`.
         formats: the format of each array: "p", "g", then the slots in order, and `COPY` where there is one.
         average: whether a running average of the parameters is kept, in the type of the computation.
         signs: whether each slot is signed, for rules whose state underflows gradually; None for others.
@@ -63,6 +64,7 @@ def recipe_of(
     slots: Mapping[str, str] | None = None,
     average: bool = False,
     copy: str | None = None,
+    cautious: bool = False,
 ) -> Recipe:
     """What the kernel of a rule is made of; the arguments are those of `compile_rule`.
 
@@ -88,6 +90,8 @@ def recipe_of(
         raise TypeError(
             f"{title}: scalars(t) returns {given} with these options, and update takes {len(inputs) - arrays}"
         )
+    if cautious:
+        inputs = (*inputs[:arrays], CAUTIOUS, *inputs[arrays:])
     divides = not all(slot.signed for slot in form.slots.values())
     hidden = _eps_hides_subnormals(rule, chosen)
     signs = None if hidden or not divides else tuple((k, x.signed) for k, x in form.slots.items())

@@ -10,6 +10,7 @@ import numpy as np
 from ..rules import Rule
 from ._base import Envelope
 from ._bind import array_scalars, bind, host_carry, host_scalars
+from ._cautious import update_of
 from ._check import check_rule
 
 __all__ = ["State", "init", "step", "trajectory"]
@@ -56,7 +57,9 @@ def step(
     Returns:
         The new parameter, then the new slots, then the new mean if there is one.
     """
-    update = bind(check_rule(rule).update, xp)
+    check_rule(rule)
+    cautious = envelope.cautious_decay != 0
+    update = bind(update_of(rule, cautious), xp)
     if isinstance(t, (int, float)):
         scalars = host_scalars(rule, t, *carried)  # type: ignore[arg-type]
     else:
@@ -64,6 +67,8 @@ def step(
     g = envelope.scale * g
     if envelope.coupled_decay != 0:
         g = g + envelope.coupled_decay * p
+    if cautious:
+        scalars = (envelope.cautious_decay, *scalars)
     new = tuple(update(envelope.decay_factor * p, g, *slots, *scalars))
     return new if mean is None else (*new, mean + envelope.average * (new[0] - mean))
 

@@ -20,6 +20,7 @@ from ... import formats
 from ...formats import Format
 from ...rules import Rule
 from .. import exact
+from .._cautious import CAUTIOUS, update_of
 from .._columns import columns
 from .._recipe import ENVELOPE, Recipe, recipe_of
 from . import halves, machine, measuring, randomness, slices, toolbox
@@ -54,6 +55,7 @@ class Kernel:
     dtype: np.dtype[Any]
     path: Path
     owner: Any  # keeps the machine code alive
+    cautious: bool = False
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -77,6 +79,7 @@ def compile_rule(
     copy: str | None = None,
     rows: bool = False,
     measured: bool = False,
+    cautious: bool = False,
 ) -> Kernel:
     """The kernel of `rule`, compiled or loaded once a process.
 
@@ -91,14 +94,15 @@ def compile_rule(
             `Format.nearest`.
         rows: whether it is for rows of matrices, see `RowJob`.
         measured: whether it measures its step, see `MeasuredJob`.
+        cautious: whether its decay is cautious; a row of scalars then has all of `Envelope`.
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
         TypeError: the rule's definition is at fault: see `check_rule`.
         ValueError: there is no such format, or it is scaled and another is float64.
     """
-    recipe = recipe_of(rule, str(p), g, slots, average, copy)
-    text = arithmetic(recipe.title, rule.form().update, recipe.inputs, recipe.n_arrays)
+    recipe = recipe_of(rule, str(p), g, slots, average, copy, cautious)
+    text = arithmetic(recipe.title, update_of(rule, cautious), recipe.inputs, recipe.n_arrays)
     root = rule.gauge(1).root or "" if measured else None
     return _compile(recipe, text, rows, root)
 
@@ -141,7 +145,8 @@ def _compile(recipe: Recipe, text: str, rows: bool, measured: str | None) -> Ker
         reason = " ".join(str(error).split())[:120]
         raise RuleSourceError(f"{title}.update cannot be compiled by Numba: {reason}") from error
     path, n_scalars = Path(str(module.__file__)), len(ENVELOPE) + len(scalars)
-    return Kernel(module.step.address, chosen, recipe.average, n_scalars, recipe.dtype, path, module.step)
+    own = recipe.average, n_scalars, recipe.dtype, path, module.step, CAUTIOUS in scalars
+    return Kernel(module.step.address, chosen, *own)
 
 
 @functools.cache

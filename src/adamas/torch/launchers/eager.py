@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...backends import bind, check_rule
+from ...backends import bind, check_rule, update_of
 from .._compat import foreach_copy
 from ..gradients import dense_grad
 from . import IDLE, Member, ParamState, Request, StepScalars
@@ -112,15 +112,15 @@ class EagerLauncher:
         sources = [targets[0], [g for _, g in members], *targets[1:]]
         p, g, *values = (_in_type(column, dtype, copy) for column in sources)
         mean = values.pop() if len(keys) > slots else None
-        rule, (scale, coupled_decay, decay_factor, average), scalars, t, _ = step
+        rule, (scale, coupled_decay, decay_factor, average, *cautious), scalars, t, _ = step
         if isinstance(grad_scale, Tensor) or scale * grad_scale != 1:
             g = (scale * grad_scale) * g
         if coupled_decay != 0:
             g = g + coupled_decay * p
         if decay_factor != 1:
             p = decay_factor * p
-        update = bind(rule.form().update, lists_xp)
-        new = _results(update(p, g, *values, *scalars), p)
+        update = bind(update_of(rule, bool(cautious)), lists_xp)
+        new = _results(update(p, g, *values, *cautious, *scalars), p)
         if mean is not None:
             new.append(mean + average * (new[0] - mean))
         for column, value in zip(targets, new, strict=True):
