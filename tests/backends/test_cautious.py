@@ -64,7 +64,7 @@ def test_kernels_agree(name: str, dtype: np.dtype, backend: str) -> None:
     [("bfloat16", "bfloat16", False), ("float32", "float8", True), ("float16", "float4", False)],
 )
 def test_every_kind_of_storage(p: str, slots: str, average: bool, backend: str) -> None:
-    """Packed pairs, blocks with scales, averages: numbers that all formats can hold, so that nothing rounds."""
+    """Packed pairs, blocks with scales, averages: of numbers that all formats can hold."""
     n = 301
     start, g = np.resize([1.0, 1.0, -1.0, -1.0, 0.0], n), np.resize([1.0, -1.0, 1.0, -1.0, 1.0], n)
     driver = format_support.Driver(
