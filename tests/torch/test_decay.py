@@ -194,6 +194,16 @@ def test_lr_may_be_a_tensor_that_changes_in_place() -> None:
     assert decayed(opt, p) == pytest.approx(DECAY / 2, rel=1e-4)
 
 
+@pytest.mark.skipif(not OF_GPUS, reason="there is no Triton for this system")
+def test_an_lr_on_the_device_is_refused() -> None:
+    """It could not be compared with the largest without waiting."""
+    opt, p = one("independent", lr=0.1, backend="triton")
+    opt.param_groups[0]["lr"] = torch.tensor(0.1)
+    p.grad = torch.zeros_like(p)
+    with pytest.raises(ValueError, match="lr is a tensor on cpu"):
+        opt.step()
+
+
 # Groups and checkpoints.
 
 
