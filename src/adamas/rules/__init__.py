@@ -33,19 +33,18 @@ from .adamatan2 import AdamAtan2
 from .adamax import AdaMax
 from .adammini import AdamMini
 from .adamp import AdamP
+from .adan import Adan
+from .ademamix import AdEMAMix
+from .adopt import ADOPT
 from .amsgrad import AMSGrad
 from .cautiousadam import CautiousAdam
 from .cautiouslion import CautiousLion
 from .dadaptadam import DAdaptAdam
 from .dog import DoG
-from .lamb import LAMB
-from .lars import LARS
-from .adan import Adan
-from .ademamix import AdEMAMix
-from .adopt import ADOPT
-from .amsgrad import AMSGrad
 from .grams import Grams
+from .lamb import LAMB
 from .laprop import LaProp
+from .lars import LARS
 from .lion import Lion
 from .mars import MARS
 from .nadam import NAdam
@@ -56,17 +55,15 @@ from .radam import RAdam
 from .rmsprop import RMSprop
 from .schedulefree import ScheduleFreeAdamW, ScheduleFreeSGD
 from .sgd import SGD
-from .stableadamw import StableAdamW
-
-__all__ = [
-    "LAMB",
-    "LARS",
 from .signum import Signum
 from .simplifiedademamix import SimplifiedAdEMAMix
+from .stableadamw import StableAdamW
 from .yogi import Yogi
 
 __all__ = [
     "ADOPT",
+    "LAMB",
+    "LARS",
     "MARS",
     "NONNEGATIVE",
     "SGD",
@@ -79,12 +76,12 @@ __all__ = [
     "Adadelta",
     "Adagrad",
     "Adam",
+    "AdamAtan2",
     "AdamMini",
     "AdamP",
+    "Adan",
     "CautiousAdam",
     "CautiousLion",
-    "AdamAtan2",
-    "Adan",
     "Coast",
     "DAdaptAdam",
     "DoG",
@@ -95,10 +92,6 @@ __all__ = [
     "NAdam",
     "NovoGrad",
     "Prodigy",
-    "RAdam",
-    "RMSprop",
-    "Rule",
-    "StableAdamW",
     "QHAdam",
     "RAdam",
     "RMSprop",
@@ -107,6 +100,7 @@ __all__ = [
     "ScheduleFreeSGD",
     "Signum",
     "SimplifiedAdEMAMix",
+    "StableAdamW",
     "Yogi",
     "xp",
 ]
