@@ -71,9 +71,9 @@ def _x(chart: Chart, log: bool) -> dict[str, Any]:
 
 def _axis(scale: scales.Scale) -> dict[str, Any]:
     ends = [scale.low, scale.high]
-    if not scale.log:
-        return {"type": "linear", "range": ends, "tickmode": "auto"}
     ticks = {"tickmode": "array", "tickvals": list(scale.ticks), "ticktext": list(scale.texts)}
+    if not scale.log:
+        return {"type": "linear", "range": ends, **(ticks if scale.ticks else {"tickmode": "auto"})}
     return {"type": "log", "range": [float(end) for end in np.log10(ends)], **ticks}
 
 

@@ -1,0 +1,119 @@
+"""The charts of the family: cost by the bytes of state, and cost by α."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+
+from ..charts import BLACK, BLUE, GREEN, ORANGE, PINK, SKY, YELLOW, Chart, Line, Style
+from ._zoo import NEAR, Member, Result
+from ._zoo_judged import BASE, Contest, standing, steps
+
+GROUPS = [Style(color, marked=True) for color in (SKY, ORANGE, BLUE, GREEN, PINK, YELLOW)]
+OTHERS = [
+    Style(ORANGE, "dash", marked=True),
+    Style(GREEN, "dashdot", marked=True),
+    Style(PINK, "dot", marked=True),
+    Style(SKY, marked=True),
+    Style(YELLOW, "dash", marked=True),
+    Style(BLACK, "dot", marked=True),
+]
+ROOM = 1.5  # an interval is drawn up to so many times beyond the outermost points
+
+
+def ranked(contest: Contest) -> Chart:
+    """Return the chart of costs beside Adam's, a row for each rule, by bytes of state, the best first in each."""
+    known = contest.known()
+    ranks = {name: rank for rank, name in enumerate(known)}
+    order = sorted(contest.members, key=lambda each: (each.bytes, ranks.get(each.name, len(ranks))))
+    heights = {each.name: float(len(order) - place) for place, each in enumerate(order)}
+    groups = [(size, list(found)) for size, found in groupby(order, key=lambda each: each.bytes)]
+    lines = [
+        line
+        for (size, found), style in zip(groups, GROUPS * len(groups), strict=False)
+        if (line := _group(contest, size, [each.name for each in found if each.name in known], heights, style))
+    ]
+    if lines:
+        everywhere = np.array(sorted(heights.values()))
+        lines.append(Line(f"{BASE}'s cost", np.ones(len(order)), everywhere[None], Style(BLACK, "dot", 1.0)))
+    note = "Each rule at its best α; with 95 % intervals over seeds, from which the verdicts in the tables follow"
+    return Chart(
+        "The family by bytes of float32 state a parameter",
+        note,
+        f"final training cost ÷ {BASE}'s, geometric mean over {len(contest.tasks)} problems",
+        "rule, those with less state first",
+        lines,
+        log_x=True,
+        finding=_headline(contest),
+        names=[each.name for each in reversed(order)],
+    )
+
+
+def _group(
+    contest: Contest, size: int, names: Sequence[str], heights: dict[str, float], style: Style
+) -> Line | None:
+    known = contest.known()
+    if not names:
+        return None
+    every = [each.value for each in known.values()]
+    low, high = min(every) / ROOM, max(every) * ROOM
+    x = np.array([known[name].value for name in names])
+    spans = np.array([known[name].interval or (known[name].value,) * 2 for name in names])
+    values = np.array([[heights[name] for name in names]])
+    return Line(f"{size} bytes", x, values, style, spans=np.clip(spans, low, high))
+
+
+def _headline(contest: Contest) -> str:
+    known = contest.known()
+    others = [name for name in known if name != BASE]
+    if not others:
+        return ""
+    counts = [standing(known[name]) for name in others]
+    worth = [step.best for step in steps(contest) if step.less and standing(step.ratio) == "better"]
+    paid = f"more bytes pay for {' and '.join(worth)}" if worth else "no more bytes pay for certain"
+    tally = [f"{counts.count(word)} {word}" for word in ("better", "level", "worse", "undecided")]
+    return f"Beside {BASE}: {', '.join(tally)}; lowest {others[0]}; {paid}"
+
+
+def sweeps(contest: Contest) -> list[list[Chart]]:
+    """Return the charts of costs by α: a row for each few rules, a column for each task, Adam in all."""
+    others = [each for each in contest.members if each.name != BASE]
+    parts = [others[start : start + len(OTHERS)] for start in range(0, len(others), len(OTHERS))]
+    return [[_sweep(contest, place, part) for place in range(len(contest.tasks))] for part in parts]
+
+
+def _sweep(contest: Contest, place: int, members: Sequence[Member]) -> Chart:
+    task, results = contest.tasks[place], contest.results[place]
+    base = results[BASE].final
+    shown = {BASE: Style(BLUE, marked=True), **dict(zip([each.name for each in members], OTHERS, strict=False))}
+    unit = math.nan if base is None else float(base.mean())
+    lines = [line for name, style in shown.items() if (line := _curve(results[name], unit, style))]
+    widths = {each.name: results[each.name].width() for each in members}
+    ranked = sorted((width, name) for name, width in widths.items() if width is not None)
+    finding = ", ".join(f"{name} {width:.1f}" for width, name in reversed(ranked))
+    sizes = sorted({each.bytes for each in members})
+    return Chart(
+        f"{task.title}, {task.note}",
+        f"Decades of α within {NEAR:g} × the best cost. × at the edge: diverged",
+        "α ÷ default α",
+        f"final cost ÷ {BASE}'s at its best",
+        lines,
+        log_x=True,
+        log_y=True,
+        clip=True,
+        finding=f"Decades near the best: {finding}" if finding else "",
+        row="" if place else f"Cost by α: rules with {' to '.join(str(each) for each in (sizes[0], sizes[-1]))} bytes",
+    )
+
+
+def _curve(result: Result, unit: float, style: Style) -> Line | None:
+    """Return the costs of a member at its α; None where it has none."""
+    if not np.isfinite(result.mean).any() or not math.isfinite(unit):
+        return None
+    relative = result.lrs / result.member.rule.lr
+    costs = np.where(np.isfinite(result.mean), result.costs, math.nan) / unit
+    failed = tuple(float(x) for x, each in zip(relative, result.costs.T, strict=True) if np.isinf(each).any())
+    return Line(result.member.name, relative, costs, style, failed=failed)
