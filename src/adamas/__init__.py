@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from ._convert import convert
 from ._tools.names import missing_attribute
 from .rules import (
+    LAMB,
+    LARS,
     SGD,
     AdaBelief,
     Adadelta,
     Adagrad,
     Adam,
     AdaMax,
+    AdamMini,
+    AdamP,
     AMSGrad,
+    CautiousAdam,
+    CautiousLion,
+    DAdaptAdam,
+    DoG,
     Lion,
     NAdam,
+    NovoGrad,
+    Prodigy,
     RAdam,
     RMSprop,
+    StableAdamW,
 )
 
 if _TYPE_CHECKING:
@@ -30,6 +41,8 @@ except _NotInstalled:  # a source tree on the path
     __version__ = "not installed"
 
 __all__ = [
+    "LAMB",
+    "LARS",
     "SGD",
     "AMSGrad",
     "AdaBelief",
@@ -37,10 +50,19 @@ __all__ = [
     "Adadelta",
     "Adagrad",
     "Adam",
+    "AdamMini",
+    "AdamP",
+    "CautiousAdam",
+    "CautiousLion",
+    "DAdaptAdam",
+    "DoG",
     "Lion",
     "NAdam",
+    "NovoGrad",
+    "Prodigy",
     "RAdam",
     "RMSprop",
+    "StableAdamW",
     "__version__",
     "convert",
     "minimize",

@@ -29,14 +29,27 @@ from .adadelta import Adadelta
 from .adagrad import Adagrad
 from .adam import Adam
 from .adamax import AdaMax
+from .adammini import AdamMini
+from .adamp import AdamP
 from .amsgrad import AMSGrad
+from .cautiousadam import CautiousAdam
+from .cautiouslion import CautiousLion
+from .dadaptadam import DAdaptAdam
+from .dog import DoG
+from .lamb import LAMB
+from .lars import LARS
 from .lion import Lion
 from .nadam import NAdam
+from .novograd import NovoGrad
+from .prodigy import Prodigy
 from .radam import RAdam
 from .rmsprop import RMSprop
 from .sgd import SGD
+from .stableadamw import StableAdamW
 
 __all__ = [
+    "LAMB",
+    "LARS",
     "NONNEGATIVE",
     "SGD",
     "SIGNED",
@@ -46,13 +59,22 @@ __all__ = [
     "Adadelta",
     "Adagrad",
     "Adam",
+    "AdamMini",
+    "AdamP",
+    "CautiousAdam",
+    "CautiousLion",
     "Coast",
+    "DAdaptAdam",
+    "DoG",
     "Gauge",
     "Lion",
     "NAdam",
+    "NovoGrad",
+    "Prodigy",
     "RAdam",
     "RMSprop",
     "Rule",
+    "StableAdamW",
     "xp",
 ]
 

@@ -77,6 +77,10 @@ def compile_rule(
     Machine code is made at the first launch, for the device of that launch.
     """
     recipe = recipe_of(rule, str(p), g, slots, average)
+    if recipe.factors:
+        raise RuleSourceError(
+            f"{recipe.title} needs sums over tensors, which no kernel of a GPU measures yet"
+        )
     arrays = len(recipe.formats)
     found = trace(recipe.title, rule.form().update, recipe.inputs, arrays)
     try:
