@@ -69,7 +69,7 @@ def x_scale(chart: Chart, log: bool) -> Scale:
 
 
 def y_scale(chart: Chart, log: bool) -> Scale:
-    """Return the y axis: from the lowest to the highest value, or the span or the rows that the chart asks for."""
+    """Return the y axis: from the lowest to the highest value, or what the chart asks for."""
     if chart.names:
         rows = [float(row) for row in range(1, len(chart.names) + 1)]
         return Scale(0.0, len(rows) + 1.0, False, rows, chart.names)

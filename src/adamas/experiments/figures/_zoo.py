@@ -1,10 +1,11 @@
-"""A rule on a problem, by α: the sweep that grows until it holds the best, and what follows from its costs."""
+"""A rule on a problem, by α: the sweep that grows until it holds the best, and what its costs say."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
@@ -24,7 +25,7 @@ from ._search import final_costs
 Costs = NDArray[np.float64]
 NEAR = 1.1  # an α is near the best one if it costs up to so many times as much
 REACH = 1  # decades to each side of the default α that are always run
-MOST = 4  # decades to each side that a sweep may grow to
+MOST = 5  # decades to each side that a sweep may grow to
 BYTES = 4  # of an element of a slot in float32
 
 # A rule that stores nothing by default, as it is used.
@@ -40,15 +41,14 @@ class Member:
 
     @property
     def bytes(self) -> int:
-        """Bytes of float32 state a parameter; numbers kept for a whole tensor or row do not count."""
+        """Bytes of float32 state a parameter; numbers kept for a tensor, row or group do not count."""
         return BYTES * len(self.rule.form().slots)
 
     @property
     def kept(self) -> str:
-        """The numbers that it keeps for a whole tensor, row or group beside its slots, in words."""
-        reduction: Any = getattr(self.rule.form(), "reduction", None)
-        names = ", ".join(reduction.kept) if reduction else ""
-        return f"{names} a {reduction.scope}" if names else ""
+        """The numbers that it keeps for a tensor, row or group beside its slots, in words."""
+        reduction = self.rule.form().reduction
+        return f"{', '.join(reduction.kept)} a {reduction.scope}" if reduction and reduction.kept else ""
 
     def lr(self, place: int, step: float) -> float:
         """Return the α so many steps of so many decades from the default, to the three digits displayed."""
@@ -81,10 +81,13 @@ class Task:
     epochs: int
     epochs_per_record: int = 1
 
+    @cached_property
+    def _fields(self) -> tuple[tuple[tuple[str, Option], ...], str]:
+        return problems.fields(self.problem, self.options)
+
     def run(self, rule: Rule, seed: int) -> Training:
         """Return the run of a rule."""
-        options, data = problems.fields(self.problem, self.options)
-        fixed = (self.problem, options, data, rule, "constant", 0.0, self.batch, self.epochs)
+        fixed = (self.problem, *self._fields, rule, "constant", 0.0, self.batch, self.epochs)
         return Training(*fixed, seed=seed, epochs_per_record=self.epochs_per_record)
 
 
@@ -92,8 +95,8 @@ class Task:
 class Sweep:
     """The runs of a member on a task, by α: places are steps of so many decades from the default.
 
-    It begins with `REACH` decades to each side. While the cost at an end is near the best, one place more is run
-    there, so that every rule has its best α inside, wherever its default lies.
+    It begins with `REACH` decades to each side. While the cost at an end is near the best, one place more is
+    run there, so that every rule has its best α inside, wherever its default lies.
     """
 
     task: Task
@@ -107,7 +110,7 @@ class Sweep:
         return [self.task.run(rule, seed) for seed in self.seeds]
 
     def places(self, records: Records) -> list[int]:
-        """Return the places that are needed as far as these records tell; it does not grow without them all."""
+        """Return the places that are needed as far as these records tell: no more before all are there."""
         first, most = round(REACH / self.step), round(MOST / self.step)
         found = {place: self.at(place) for place in range(-first, first + 1)}
         while all(run in records for runs in found.values() for run in runs):
@@ -152,7 +155,12 @@ def _final(record: Record | None) -> float:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """The final costs of a member on a task: (seeds, places), infinite where it diverged, NaN without record."""
+    """The final costs of a member on a task.
+
+    Args:
+        member, step, places: the α, as in `Sweep`.
+        costs: (seeds, places), infinite where a run diverged, NaN where it has no record.
+    """
 
     member: Member
     step: float
@@ -200,8 +208,8 @@ class Result:
     def width(self) -> float | None:
         """Return how many decades of α around the best are near it, between the places that were run.
 
-        The cost is taken as straight between places, on logarithmic axes; where one diverged, what is near ends
-        at the place before.
+        The cost is taken as straight between places, on logarithmic axes; where one diverged, what is near
+        ends at the place before.
         """
         if self.best is None:
             return None
@@ -223,7 +231,8 @@ def ratio_over(ones: Sequence[Costs], others: Sequence[Costs]) -> Estimate:
 
     def ratio(drawn: Costs) -> Costs:
         means = drawn.mean(axis=1)
-        return np.exp(np.log(means[..., 0] / means[..., 1]).mean(axis=1, keepdims=True))
+        logs = np.log(means[..., 0] / means[..., 1])
+        return np.asarray(np.exp(logs.mean(axis=1, keepdims=True)))
 
     sample = np.stack([np.stack(ones, axis=-1), np.stack(others, axis=-1)], axis=-1)
     (found,) = estimate(ratio, sample, ratio=True)

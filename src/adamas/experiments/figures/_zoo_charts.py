@@ -25,8 +25,8 @@ ROOM = 1.5  # an interval is drawn up to so many times beyond the outermost poin
 
 
 def ranked(contest: Contest) -> Chart:
-    """Return the chart of costs beside Adam's, a row for each rule, by bytes of state, the best first in each."""
-    known = contest.known()
+    """Return the chart of costs beside Adam's, a row for each rule, by bytes of state, the best first."""
+    known = contest.known
     ranks = {name: rank for rank, name in enumerate(known)}
     order = sorted(contest.members, key=lambda each: (each.bytes, ranks.get(each.name, len(ranks))))
     heights = {each.name: float(len(order) - place) for place, each in enumerate(order)}
@@ -34,17 +34,20 @@ def ranked(contest: Contest) -> Chart:
     lines = [
         line
         for (size, found), style in zip(groups, GROUPS * len(groups), strict=False)
-        if (line := _group(contest, size, [each.name for each in found if each.name in known], heights, style))
+        if (
+            line := _group(contest, size, [each.name for each in found if each.name in known], heights, style)
+        )
     ]
     if lines:
         everywhere = np.array(sorted(heights.values()))
         lines.append(Line(f"{BASE}'s cost", np.ones(len(order)), everywhere[None], Style(BLACK, "dot", 1.0)))
-    note = "Each rule at its best α; with 95 % intervals over seeds, from which the verdicts in the tables follow"
+    count = len(contest.tasks)
+    note = f"Mean over {count} problems, each rule at its best α; with 95 % intervals over the seeds"
     return Chart(
         "The family by bytes of float32 state a parameter",
         note,
-        f"final training cost ÷ {BASE}'s, geometric mean over {len(contest.tasks)} problems",
-        "rule, those with less state first",
+        f"final cost ÷ {BASE}'s, geometric mean",
+        "rule",
         lines,
         log_x=True,
         finding=_headline(contest),
@@ -55,7 +58,7 @@ def ranked(contest: Contest) -> Chart:
 def _group(
     contest: Contest, size: int, names: Sequence[str], heights: dict[str, float], style: Style
 ) -> Line | None:
-    known = contest.known()
+    known = contest.known
     if not names:
         return None
     every = [each.value for each in known.values()]
@@ -67,15 +70,19 @@ def _group(
 
 
 def _headline(contest: Contest) -> str:
-    known = contest.known()
+    known = contest.known
     others = [name for name in known if name != BASE]
     if not others:
         return ""
     counts = [standing(known[name]) for name in others]
-    worth = [step.best for step in steps(contest) if step.less and standing(step.ratio) == "better"]
-    paid = f"more bytes pay for {' and '.join(worth)}" if worth else "no more bytes pay for certain"
+    last = next((step for step in reversed(steps(contest)) if standing(step.ratio) == "better"), None)
+    paid = (
+        f"state pays for certain up to the {last.bytes} bytes of {last.best}"
+        if last
+        else "no state pays for certain"
+    )
     tally = [f"{counts.count(word)} {word}" for word in ("better", "level", "worse", "undecided")]
-    return f"Beside {BASE}: {', '.join(tally)}; lowest {others[0]}; {paid}"
+    return f"Beside {BASE}: {', '.join(tally)}; lowest {others[0]}, {known[others[0]].value:.2f} ×; {paid}"
 
 
 def sweeps(contest: Contest) -> list[list[Chart]]:
@@ -88,24 +95,30 @@ def sweeps(contest: Contest) -> list[list[Chart]]:
 def _sweep(contest: Contest, place: int, members: Sequence[Member]) -> Chart:
     task, results = contest.tasks[place], contest.results[place]
     base = results[BASE].final
-    shown = {BASE: Style(BLUE, marked=True), **dict(zip([each.name for each in members], OTHERS, strict=False))}
+    shown = {
+        BASE: Style(BLUE, marked=True),
+        **dict(zip([each.name for each in members], OTHERS, strict=False)),
+    }
     unit = math.nan if base is None else float(base.mean())
     lines = [line for name, style in shown.items() if (line := _curve(results[name], unit, style))]
     widths = {each.name: results[each.name].width() for each in members}
-    ranked = sorted((width, name) for name, width in widths.items() if width is not None)
-    finding = ", ".join(f"{name} {width:.1f}" for width, name in reversed(ranked))
+    known = sorted((width, name) for name, width in widths.items() if width is not None)
+    ends = ((word, known[end]) for word, end in (("widest", -1), ("narrowest", 0))) if known else ()
+    finding = ", ".join(f"{word} {name}, {width:.1f}" for word, (width, name) in ends)
     sizes = sorted({each.bytes for each in members})
     return Chart(
         f"{task.title}, {task.note}",
-        f"Decades of α within {NEAR:g} × the best cost. × at the edge: diverged",
+        f"Near: within {NEAR:g} × the best cost. × at the edge: diverged",
         "α ÷ default α",
         f"final cost ÷ {BASE}'s at its best",
         lines,
         log_x=True,
         log_y=True,
         clip=True,
-        finding=f"Decades near the best: {finding}" if finding else "",
-        row="" if place else f"Cost by α: rules with {' to '.join(str(each) for each in (sizes[0], sizes[-1]))} bytes",
+        finding=f"Decades of α near the best: {finding}" if finding else "",
+        row=""
+        if place
+        else f"Cost by α: rules with {' to '.join(str(each) for each in (sizes[0], sizes[-1]))} bytes",
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from ..bootstrap import Estimate, ratio_of
+from ..bootstrap import Estimate
 from ..findings import Cell, Finding, verdict
 from ._zoo import NEAR, Costs, Member, Result, Task, ratio_over
 
@@ -18,11 +19,12 @@ BASE = "Adam"
 SOURCE = "Adamas: the family"
 LEVEL = 1.02  # costs are level from 1 / LEVEL to LEVEL times each other
 
+Side = Callable[[Estimate, float], bool | None]
 Standing = Literal["better", "level", "worse", "undecided", "diverged", "not measured"]
 
 
 def standing(ratio: Estimate | None) -> Standing:
-    """Say how a cost stands to another, by the interval of their ratio: infinite where the first one diverged."""
+    """Say how a cost stands to another, by the interval of their ratio, infinite where the one diverged."""
     if ratio is None:
         return "not measured"
     if math.isinf(ratio.value):
@@ -44,6 +46,10 @@ class Contest:
     def members(self) -> list[Member]:
         """The members, in their order."""
         return [result.member for result in self.results[0].values()]
+
+    def member(self, name: str) -> Member:
+        """The member of that name."""
+        return self.results[0][name].member
 
     def beside(self, name: str, place: int, other: str = BASE) -> Estimate | None:
         """Estimate the ratio of a cost to another's on one task; None where runs lack their record."""
@@ -67,6 +73,7 @@ class Contest:
         """Say how a member stands to Adam on each task."""
         return [standing(self.beside(name, place)) for place in range(len(self.tasks))]
 
+    @cached_property
     def known(self) -> dict[str, Estimate]:
         """Return the ratios to Adam over all tasks, the lowest first, of those that ended on each."""
         found = {each.name: self.over(each.name) for each in self.members}
@@ -81,7 +88,7 @@ class Contest:
 
 def summary(contest: Contest) -> list[Mapping[str, Cell]]:
     """Return a row for each rule, the lowest mean ratio first."""
-    ranks = {name: rank for rank, name in enumerate(contest.known())}
+    ranks = {name: rank for rank, name in enumerate(contest.known)}
     ordered = sorted(contest.members, key=lambda each: ranks.get(each.name, len(ranks)))
     return [_summary_row(contest, each) for each in ordered]
 
@@ -164,11 +171,11 @@ class Step:
 
 def steps(contest: Contest) -> list[Step]:
     """Return a step for each number of bytes that any rule has that ended."""
-    known, found = contest.known(), list[Step]()
-    of = {member.name: member.bytes for member in contest.members}
-    for size in sorted({of[name] for name in known}):
-        best = next(name for name in known if of[name] == size)
-        less = next((name for name in known if of[name] < size), None)
+    known, found = contest.known, []
+    bytes_of = {name: contest.member(name).bytes for name in known}
+    for size in sorted({*bytes_of.values()}):
+        best = next(name for name, has in bytes_of.items() if has == size)
+        less = next((name for name, has in bytes_of.items() if has < size), None)
         found.append(Step(size, best, less, contest.over(best, less) if less else None))
     return found
 
@@ -180,7 +187,7 @@ def pays(contest: Contest) -> list[Mapping[str, Cell]]:
         {
             "bytes": float(step.bytes),
             "best_rule": step.best,
-            "of_adam": contest.known()[step.best].value,
+            "of_adam": contest.known[step.best].value,
             "best_with_fewer": step.less or "",
             **_cells(step.ratio, "of_that"),
             "verdict": worth.get(standing(step.ratio), standing(step.ratio)) if step.less else "",
@@ -198,7 +205,7 @@ def findings(contest: Contest) -> list[Finding]:
 def _beaten(contest: Contest) -> Finding:
     most, count = len(contest.tasks) // 2 + 1, len(contest.tasks)
     claim = f"some rule ends below Adam on {most} of {count} problems or more, each at its best α"
-    known = contest.known()
+    known = contest.known
     others = [name for name in known if name != BASE]
     if not others:
         return Finding(claim, SOURCE, "no finished runs", "not measured")
@@ -218,28 +225,32 @@ def _beaten(contest: Contest) -> Finding:
 
 def _state(contest: Contest) -> list[Finding]:
     """Judge whether rules with more state than Adam, and Adam's, are worth it."""
-    (size,) = {each.bytes for each in contest.members if each.name == BASE}
-    of = {each.name: each.bytes for each in contest.members}
-    known = contest.known()
-    fewer, same, more = (
-        next((name for name in known if kind(of[name])), None)
-        for kind in (lambda n: n < size, lambda n: n <= size, lambda n: n > size)
+    size = contest.member(BASE).bytes
+    bytes_of = {name: contest.member(name).bytes for name in contest.known}
+    fewer = [name for name, has in bytes_of.items() if has < size]
+    same = [name for name, has in bytes_of.items() if has <= size]
+    more = [name for name, has in bytes_of.items() if has > size]
+    pairs = [
+        (f"more state than Adam's {size} bytes buys a lower cost", more, same, Estimate.below),
+        (f"less state than Adam's {size} bytes costs more", fewer, same, Estimate.above),
+    ]
+    return [
+        _best(contest, f"{claim}, best beside best", ones, others, side)
+        for claim, ones, others, side in pairs
+    ]
+
+
+def _best(contest: Contest, claim: str, ones: Sequence[str], others: Sequence[str], side: Side) -> Finding:
+    """Judge on which side of 1 the ratio is of the first of these to the first of the others."""
+    if not ones or not others:
+        return Finding(claim, SOURCE, "no finished runs of both", "not measured")
+    one, other = (contest.member(names[0]) for names in (ones, others))
+    ratio = contest.over(one.name, other.name)
+    assert ratio is not None  # both ended
+    ends = (
+        f"{one.name} ({one.bytes} bytes) ends at {ratio:.3f} × the cost of {other.name} ({other.bytes} bytes)"
     )
-    pairs = {
-        f"more state than Adam's {size} bytes buys a lower cost, best beside best": (more, same),
-        f"less state than Adam's {size} bytes costs more, best beside best": (fewer, same),
-    }
-    lower = {True: False, False: True, None: None}
-    found = []
-    for place, (claim, (one, other)) in enumerate(pairs.items()):
-        ratio = contest.over(one, other) if one and other else None
-        if ratio is None:
-            found.append(Finding(claim, SOURCE, "no finished runs of both", "not measured"))
-            continue
-        measured = f"{one} ({of[str(one)]} bytes) ends at {ratio:.3f} × the cost of {other} ({of[str(other)]} bytes)"
-        above = ratio.above(1)
-        found.append(Finding(claim, SOURCE, measured, verdict([above if place else lower[above]])))
-    return found
+    return Finding(claim, SOURCE, ends, verdict([side(ratio, 1)]))
 
 
 def _defaults(contest: Contest) -> Finding:

@@ -2,13 +2,13 @@
 
 Not the paper's. A new file in `adamas.rules` is in it. Everything is chosen here, beforehand:
 
-- α is searched, and nothing else: all other hyperparameters are at the rule's defaults, those of its paper. The
-  sweep is around the rule's own default and grows while an end is near the best (see `Sweep`), so that no default
-  is favoured. α is constant: schedules would help most rules, by how much depends on the rule.
-- The cost is that of the last epoch's mini-batches, each as it was optimized; the best α has the lowest mean over
-  the seeds. All rules see the same mini-batches from the same starting points, so they are compared in pairs.
-- A rule is judged by the ratio of its cost to Adam's, each at its best α. The best α is chosen on the seeds that
-  are compared, for all alike; the best of a class with many rules gains by their number.
+- α is searched, and nothing else: all other hyperparameters are at the rule's defaults. The sweep is
+  around the rule's own default and grows while an end is near the best (see `Sweep`), so that no default is
+  favoured. α is constant: a schedule would help some rules more than others.
+- The cost is that of the last epoch's mini-batches, each as it was optimized; the best α has the lowest mean
+  over the seeds. All rules see the same mini-batches from the same starting points: they are compared in pairs.
+- A rule is judged by the ratio of its cost to Adam's, each at its best α. It is chosen on the seeds that are
+  compared, for all alike; and the best of a class with many rules gains by their number.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from . import NONE, Figure
 from ._zoo import Sweep, Task, members
 from ._zoo_charts import ranked, sweeps
 from ._zoo_judged import Contest, findings, pays, ranking, summary
+
 
 @dataclass(frozen=True)
 class ZooPanel:
@@ -98,8 +99,8 @@ FIGURE = Figure(
             ZooPanel(
                 [
                     softmax("digits", FEW, 128, 4),
-                    mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 64, 4),
-                    transformer("babble", f"{BABBLE}; width 16", 2**13, 16, 32, 3),
+                    mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 128, 5),
+                    transformer("babble", f"{BABBLE}; width 16", 2**12, 16, 32, 3),
                 ],
                 (0, 1, 2),
                 1.0,

@@ -10,6 +10,7 @@ from torch import nn
 from .. import ExperimentError, datasets
 from ._network import Examples, Network, network
 
+IN_TURN = True
 HELD_OUT = 2**15  # characters at the end of the text, unless another number is asked for
 
 

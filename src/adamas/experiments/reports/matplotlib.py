@@ -56,19 +56,21 @@ def draw(title: str, rows: Sequence[Sequence[Chart]]) -> matplotlib.figure.Figur
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     once = said_once(rows)
     figure.suptitle("\n".join(each for each in (title, _one_line(once.note)) if each))
-    grid = figure.subplots(len(rows), columns, squeeze=False, height_ratios=heights)
+    cells = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+    first = None
     for at, row in enumerate(rows):
-        for axes in grid[at, len(row) :]:
-            axes.set_axis_off()
-        for column, (axes, chart) in enumerate(zip(grid[at], row, strict=False)):
+        for column, chart in enumerate(row):
+            wide = len(row) == 1 and bool(chart.names)  # a list has the row to itself
+            axes = figure.add_subplot(cells[at, :] if wide else cells[at, column])
+            first = first or axes
             _draw(axes, chart)
             above = rows[at - 1][column] if at and column < len(rows[at - 1]) else None
             same = column > 0 and chart.span is not None and chart.span == row[column - 1].span
             _write(axes, chart, above, same, bool(once.note))
             if once.legend is None:
                 _legend(axes, chart)
-    if once.legend is not None:
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    if once.legend is not None and first is not None:
+        figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
