@@ -96,7 +96,8 @@ class Sweep:
     """The runs of a member on a task, by α: places are steps of so many decades from the default.
 
     It begins with `REACH` decades to each side. While the cost at an end is near the best, one place more is
-    run there, so that every rule has its best α inside, wherever its default lies.
+    run there, so that every rule has its best α inside, wherever its default lies. Where none has left the
+    start, that is towards larger α alone.
     """
 
     task: Task
@@ -115,7 +116,8 @@ class Sweep:
         found = {place: self.at(place) for place in range(-first, first + 1)}
         while all(run in records for runs in found.values() for run in runs):
             means = {place: costs_of(runs, records).mean() for place, runs in found.items()}
-            more = [place for place in _beyond(means) if abs(place) <= most]
+            start = starts_of(found[0], records).mean()
+            more = [place for place in _beyond(means, start) if abs(place) <= most]
             if not more:
                 break
             found |= {place: self.at(place) for place in more}
@@ -129,22 +131,30 @@ class Sweep:
         """Return the costs."""
         places = self.places(records)
         costs = np.stack([costs_of(self.at(place), records) for place in places], axis=-1)
-        return Result(self.member, self.step, places, costs)
+        start = float(starts_of(self.at(0), records).mean())
+        return Result(self.member, self.step, places, costs, start)
 
 
-def _beyond(means: Mapping[int, float]) -> list[int]:
+def _beyond(means: Mapping[int, float], start: float) -> list[int]:
     """Return the places to run next, beyond the ends that are near the best; where none is finite, below."""
     low, high = min(means), max(means)
     finite = [cost for cost in means.values() if math.isfinite(cost)]
     if not finite:
         return [low - 1] if math.inf in means.values() else []
     near = NEAR * min(finite)
-    return [end + side for end, side in ((low, -1), (high, 1)) if means[end] <= near]
+    sides = [(low, -1), (high, 1)] if near < start else [(high, 1)]
+    return [end + side for end, side in sides if means[end] <= near]
 
 
 def costs_of(runs: Sequence[Run], records: Records) -> Costs:
     """Return the final cost by seed: infinite where a run diverged, NaN where it has no record."""
     return np.array([_final(records.get(run)) for run in runs])
+
+
+def starts_of(runs: Sequence[Run], records: Records) -> Costs:
+    """Return the cost before the first step by seed, NaN where there is no record."""
+    found = [records.get(run) for run in runs]
+    return np.array([math.nan if each is None else each["epochs"][0]["train_nll"] for each in found])
 
 
 def _final(record: Record | None) -> float:
@@ -160,12 +170,14 @@ class Result:
     Args:
         member, step, places: the α, as in `Sweep`.
         costs: (seeds, places), infinite where a run diverged, NaN where it has no record.
+        start: the cost before the first step, the mean over seeds.
     """
 
     member: Member
     step: float
     places: Sequence[int]
     costs: Costs
+    start: float
 
     @property
     def missing(self) -> bool:
@@ -194,6 +206,11 @@ class Result:
         return np.array([self.member.lr(place, self.step) for place in self.places])
 
     @property
+    def stays(self) -> bool:
+        """Whether even the best is near where it began: in so few steps nothing was learned."""
+        return self.best is not None and bool(NEAR * self.mean[self.best] >= self.start)
+
+    @property
     def at_edge(self) -> bool:
         """Whether a better α may lie beyond those that were run."""
         return self.best in (0, len(self.places) - 1)
@@ -209,9 +226,9 @@ class Result:
         """Return how many decades of α around the best are near it, between the places that were run.
 
         The cost is taken as straight between places, on logarithmic axes; where one diverged, what is near
-        ends at the place before.
+        ends at the place before. None where nothing was learned, which no α changes.
         """
-        if self.best is None:
+        if self.best is None or self.stays:
             return None
         excess = np.log(self.mean / (NEAR * self.mean[self.best]))
         return self.step * (_crossing(excess[self.best :]) + _crossing(excess[self.best :: -1]))

@@ -21,6 +21,7 @@ OTHERS = [
     Style(YELLOW, "dash", marked=True),
     Style(BLACK, "dot", marked=True),
 ]
+WORSE = 1.1  # what ends above so many times the cost before the first step is no point of a curve
 ROOM = 1.5  # an interval is drawn up to so many times beyond the outermost points
 
 
@@ -42,11 +43,11 @@ def ranked(contest: Contest) -> Chart:
         everywhere = np.array(sorted(heights.values()))
         lines.append(Line(f"{BASE}'s cost", np.ones(len(order)), everywhere[None], Style(BLACK, "dot", 1.0)))
     count = len(contest.tasks)
-    note = f"Mean over {count} problems, each rule at its best α; with 95 % intervals over the seeds"
+    note = f"Geometric mean over {count} problems, each rule at its best α; 95 % intervals over the seeds"
     return Chart(
         "The family by bytes of float32 state a parameter",
         note,
-        f"final cost ÷ {BASE}'s, geometric mean",
+        f"final cost ÷ {BASE}'s",
         "rule",
         lines,
         log_x=True,
@@ -108,13 +109,12 @@ def _sweep(contest: Contest, place: int, members: Sequence[Member]) -> Chart:
     sizes = sorted({each.bytes for each in members})
     return Chart(
         f"{task.title}, {task.note}",
-        f"Near: within {NEAR:g} × the best cost. × at the edge: diverged",
+        f"Near: within {NEAR:g} × the best cost. × at the edge: diverged, or ended above its start",
         "α ÷ default α",
         f"final cost ÷ {BASE}'s at its best",
         lines,
         log_x=True,
         log_y=True,
-        clip=True,
         finding=f"Decades of α near the best: {finding}" if finding else "",
         row=""
         if place
@@ -127,6 +127,7 @@ def _curve(result: Result, unit: float, style: Style) -> Line | None:
     if not np.isfinite(result.mean).any() or not math.isfinite(unit):
         return None
     relative = result.lrs / result.member.rule.lr
-    costs = np.where(np.isfinite(result.mean), result.costs, math.nan) / unit
-    failed = tuple(float(x) for x, each in zip(relative, result.costs.T, strict=True) if np.isinf(each).any())
+    ended = result.mean <= WORSE * result.start
+    failed = tuple(relative[~ended & ~np.isnan(result.costs).any(axis=0)].tolist())
+    costs = np.where(ended, result.costs, math.nan) / unit
     return Line(result.member.name, relative, costs, style, failed=failed)

@@ -156,6 +156,7 @@ def _remarks(result: Result) -> str:
     lrs = [f"{lr:g}" for lr, cost in zip(result.lrs, result.costs.T, strict=True) if np.isinf(cost).any()]
     remarks = [f"diverged at α {', '.join(lrs)}"] if lrs else []
     remarks += ["best α at the edge of the sweep"] if result.at_edge else []
+    remarks += ["stays near its start"] if result.stays else []
     return "; ".join([*remarks, *(["lacks records"] if result.missing else [])])
 
 

@@ -6,7 +6,7 @@ Not the paper's. A new file in `adamas.rules` is in it. Everything is chosen her
   around the rule's own default and grows while an end is near the best (see `Sweep`), so that no default is
   favoured. α is constant: a schedule would help some rules more than others.
 - The cost is that of the last epoch's mini-batches, each as it was optimized; the best α has the lowest mean
-  over the seeds. All rules see the same mini-batches from the same starting points: they are compared in pairs.
+  over the seeds. All rules see the same mini-batches from the same starting points: pairs are compared.
 - A rule is judged by the ratio of its cost to Adam's, each at its best α. It is chosen on the seeds that are
   compared, for all alike; and the best of a class with many rules gains by their number.
 """
@@ -98,9 +98,9 @@ FIGURE = Figure(
         "demo": [
             ZooPanel(
                 [
-                    softmax("digits", FEW, 128, 4),
-                    mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 128, 5),
-                    transformer("babble", f"{BABBLE}; width 16", 2**12, 16, 32, 3),
+                    softmax("digits", FEW, 128, 3),
+                    mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 128, 4),
+                    transformer("babble", f"{BABBLE}; width 16", 2**12, 16, 32, 2),
                 ],
                 (0, 1, 2),
                 1.0,
