@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim import lr_scheduler
 from torch_support import CLASSES, bits, default_dtype, everything, give_gradients, leaf, randn, simple, train
 
+import adamas.torch
 from adamas.backends import Envelope, host_carry, reference
 from adamas.rules import SGD, Adam, Rule
 from adamas.torch import AdamW, Lion, Optimizer
@@ -343,6 +344,25 @@ def test_cautious_decay_is_another_step(make: Any) -> None:
     plain = simple()
     train(make(plain, **{**CAUTIOUS, "cautious_decay": False}), plain, range(4))
     assert bits(after(make)) != bits([p.detach() for p in plain])
+
+
+def test_the_average_is_of_decayed_parameters() -> None:
+    params = simple()
+    opt = AdamW(params, **CAUTIOUS, average=0.5)
+    train(opt, params, range(1))
+    assert bits([p.detach() for p in params]) != bits(simple())
+    assert bits([opt.state[p]["average"] for p in params]) == bits([p.detach() for p in params])
+    assert bits(after(AdamW, average=0.5)) == bits(after(AdamW))
+
+
+def test_the_report_knows_independent_decay() -> None:
+    """A thousandth of lr λ is 1e-5 of a weight; a λ of .1 of its own is a tenth."""
+    params = simple()
+    opt = AdamW(params, lr=1e-4, weight_decay=0.1, decay_scaling="independent")
+    assert {each.decay for each in opt.report().params} == {"independent"}
+    opt.watch(every=1)
+    with pytest.warns(adamas.torch.DiagnosisWarning, match="decay outweighs the gradient"):
+        train(opt, params, range(10))
 
 
 @every_scaling
