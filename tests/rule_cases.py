@@ -113,6 +113,11 @@ def with_lr(rule: Rule, lr: float) -> Rule:
     return dataclasses.replace(rule, lr=lr)  # type: ignore[call-arg]
 
 
+def undecayed(rule: Rule) -> Rule:
+    """The same rule without decay of its own."""
+    return dataclasses.replace(rule, weight_decay=0.0) if hasattr(rule, "weight_decay") else rule
+
+
 def gradients(steps: int, n: int, seed: int = 0) -> np.ndarray:
     """Gradients whose sizes span five decades; each is a float32 number, so that all dtypes see the same."""
     random = np.random.default_rng(seed)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ..rules import Rule, xp
-from ..rules._base import Update
+from ..rules._base import Form, Update
 
-__all__ = ["CAUTIOUS", "to_zero", "update_of"]
+__all__ = ["CAUTIOUS", "to_zero", "update_in", "update_of"]
 
 # The scalar of such an update before those of the rule: lr λ, or what stands for it.
 CAUTIOUS = "cautious_decay"
@@ -20,7 +20,11 @@ def update_of(rule: Rule, cautious: bool) -> Update:
     element decays where both have one sign, and where it does not move, as in the paper. A step that the type
     of the computation rounds away is none.
     """
-    form = rule.form()
+    return update_in(rule.form(), cautious)
+
+
+def update_in(form: Form, cautious: bool) -> Update:
+    """The same of a form."""
     return _cautious(form.update, len(form.slots)) if cautious else form.update
 
 

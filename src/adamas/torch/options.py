@@ -152,6 +152,8 @@ def group_envelope(group: Mapping[str, Any], options: StepOptions) -> tuple[floa
     if group.get("differentiable", False):
         _check_nothing_is_learned(group)
     scale = -1.0 if group.get("maximize", False) else 1.0
+    if group.get("decoupled_weight_decay", False) is None:  # the rule decays by itself
+        return scale, 0.0, 1.0, 0.0
     decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
     if group.get("decoupled_weight_decay", False):
         taken = _decay_of_step(group, decay, options.decay_scaling)

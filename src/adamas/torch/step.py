@@ -28,6 +28,7 @@ from .placement import Made, place
 from .rows import Rows
 from .selections import Selections, any_given, mask_of
 from .skips import reason_to_skip, record
+from .sums import sums_of_plan
 from .untouched import Untouched
 
 __all__ = ["Plan"]
@@ -121,15 +122,13 @@ class Plan:
         wanted = groups.options.needs_grad_norm and not any(p.is_meta or is_fake(p) for p in self._params)
         whole = [each for _, each in self._shards if each.whole_grad is not None]
         self._norm = GradNorm(self._launchers, self.exchange, whole, wanted)
+        self._sums = sums_of_plan(placed, self._group_of, rules, groups, self._all_shards)
 
     @property
     def backend(self) -> str:
         """The names of the launchers that the last step used."""
-        used = {
-            launcher.name
-            for launcher, part in zip(self._launchers, self._slices, strict=True)
-            if any((self._mask or b"")[part])
-        }
+        pairs = zip(self._launchers, self._slices, strict=True)
+        used = {launcher.name for launcher, part in pairs if any((self._mask or b"")[part])}
         return " and ".join(sorted(used)) or "none"
 
     def bind(self, optimizer: Any) -> bool:
@@ -173,9 +172,8 @@ class Plan:
         return self._bind_launchers(grads)
 
     def _bind_launchers(self, grads: list[Tensor | None]) -> bool:
-        return all(
-            launcher.bind(grads[part]) for launcher, part in zip(self._launchers, self._slices, strict=True)
-        )
+        pairs = zip(self._launchers, self._slices, strict=True)
+        return all(launcher.bind(grads[part]) for launcher, part in pairs)
 
     def _select(self, mask: bytes) -> None:
         """Let a step take the members that have a gradient: the plan of them all stays as it is."""
@@ -226,6 +224,8 @@ class Plan:
             rows = self._rows.next(self._counters, self._rules, self._envelopes)
             for launcher in self._launchers:
                 launcher.stage(rows)
+            if self._sums is not None:
+                self._sums.take(rows, self._places, scale)
             if observer is not None:
                 members = [self._members[part] for part in self._slices]
                 for here, places in reversed(list(zip(members, self._places, strict=True))):
@@ -238,6 +238,8 @@ class Plan:
                     observer.launch(self._launchers[k], members[k], scale)
                 self._made = []
             self._counters.advance(rows)
+            if self._sums is not None:
+                self._sums.keep()
             if observer is not None:
                 observer.finish(self._all_shards)
             self._made = []

@@ -30,7 +30,8 @@ class MeasuredJob(Pass):
         self._chunk_sums = np.zeros((len(job._buffers[1]), len(MEASURES)))
         self._tensors = job._buffers[1][:, 0]
         self._limits = np.zeros((max(len(job._buffers[0]), 1), len(LIMITS)), kernel.dtype)
-        super().__init__(kernel, job._parallel, (*job._buffers, self._chunk_sums, self._limits))
+        buffers = (*job._buffers[:6], self._chunk_sums, self._limits, *job._buffers[8:])
+        super().__init__(kernel, job._parallel, buffers)
 
     def write_limits(self, limits: NDArray[Any]) -> None:
         """Take `LIMITS` for each tensor."""

@@ -79,6 +79,10 @@ def compile_rule(
     Machine code is made at the first launch, for the device of that launch.
     """
     recipe = recipe_of(rule, str(p), g, slots, average, cautious=cautious)
+    if recipe.factors:
+        raise RuleSourceError(
+            f"{recipe.title} needs sums over tensors, which no kernel of a GPU measures yet"
+        )
     arrays = len(recipe.formats)
     found = trace(recipe.title, update_of(rule, cautious), recipe.inputs, arrays)
     try:

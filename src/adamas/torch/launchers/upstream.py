@@ -30,6 +30,7 @@ class UpstreamLauncher:
     on_device = False
     row_wise = None
     measures = False
+    units = ()
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
