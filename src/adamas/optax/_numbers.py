@@ -164,7 +164,7 @@ def _scalars(
     old = [as_pair(carried[name]) for name in rule.carried]
     new = array_carry(rule, t, *old, xp=NAMESPACE) if old else ()
     update = array_scalars(rule, t, *new, xp=NAMESPACE)
-    decay = options["weight_decay"] * (rule.lr if options["decoupled_weight_decay"] else 1.0)
+    decay = options.get("weight_decay", 0.0) * (rule.lr if options["decoupled_weight_decay"] else 1.0)
     average = options["average"]
     if average is not None:
         average = value_of((1 - average) / (1 - average**t), widest())

@@ -57,7 +57,8 @@ def from_rule(
 
     Args:
         rule: the update rule with its hyperparameters.
-        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p.
+        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p. A rule that
+            has a field of that name takes it, and decays parameters itself; 0 leaves its own.
         decoupled_weight_decay: move p by -lr λ p instead, as AdamW does.
         average: the decay β of a running average of the parameters, in `RuleState.average`, with its bias
             correction; of what they are after this transformation, which is then the last one of a chain.
@@ -78,6 +79,14 @@ def from_rule(
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be an update rule such as adamas.rules.Adam(lr=1e-3), got {rule!r}")
+    if hasattr(rule, "weight_decay"):
+        if decoupled_weight_decay:
+            raise ValueError(
+                f"decoupled_weight_decay=True: {type(rule).__name__} decays parameters itself, by its own "
+                f"weight_decay; leave it out"
+            )
+        if changes(weight_decay) or weight_decay != 0:
+            hyperparameters["weight_decay"], weight_decay = weight_decay, 0.0
     if not changes(weight_decay):
         check_number(interval_of(NonNegative), "weight_decay", weight_decay)
     if average is not None and not changes(average):
@@ -87,6 +96,8 @@ def from_rule(
         "decoupled_weight_decay": decoupled_weight_decay,
         "average": average,
     }
+    if hasattr(rule, "weight_decay"):
+        del options["weight_decay"]
     numbers = Numbers.of(rule, hyperparameters, options)
     form = check_rule(numbers.rule)
     stored = None if state_format is None else dtype_of(state_format)

@@ -1,4 +1,4 @@
-"""The optimizers torch.optim does not have, and the one that takes any rule."""
+"""Optimizers that torch.optim does not have, with torch's names of state, and the one that takes any rule."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ class Optimizer(FusedOptimizer):
     Args:
         params: tensors, named tensors, or groups, as in torch.optim.
         rule: the update rule with its hyperparameters.
-        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p.
+        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p. A rule that
+            has a field of that name takes it, and decays the parameter itself; 0 leaves its own.
         decoupled_weight_decay: shrink p by 1 - lr λ instead, as AdamW does.
         maximize: step along the gradient, not against it.
         differentiable: let autograd see the step; it then runs on the reference backend.
 
     Raises:
         TypeError: `rule` is not a rule, or has a field with the name of one of the keywords.
-        ValueError: an option is out of its range.
+        ValueError: an option is out of its range, or another than the rule's own decay is asked for.
     """
 
     def __init__(
@@ -52,13 +53,21 @@ class Optimizer(FusedOptimizer):
             raise TypeError(f"rule must be an update rule such as adamas.rules.Adam(lr=1e-3), got {rule!r}")
         self._rule_type = type(rule)
         self._fields = [field.name for field in dataclasses.fields(rule)]  # type: ignore[arg-type]
-        options = {
+        options: dict[str, Any] = {
             "weight_decay": weight_decay,
             "decoupled_weight_decay": decoupled_weight_decay,
             "maximize": maximize,
             "differentiable": differentiable,
         }
-        if taken := sorted({"params", *options} & set(self._fields)):
+        own = getattr(rule, "weight_decay", None)
+        if own is not None:
+            if decoupled_weight_decay:
+                raise ValueError(
+                    f"decoupled_weight_decay=True: {self._rule_type.__name__} decays parameters itself, by "
+                    f"its own weight_decay; leave it out"
+                )
+            options |= {"weight_decay": weight_decay or own, "decoupled_weight_decay": None}
+        if taken := sorted(({"params", *options} - {"weight_decay"}) & set(self._fields)):
             raise TypeError(
                 f"{self._rule_type.__name__} has the field {taken[0]!r}, and a parameter group an option of "
                 f"that name; rename the field"

@@ -133,7 +133,10 @@ def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float, float
         _check_nothing_is_learned(group)
     scale = -1.0 if group.get("maximize", False) else 1.0
     decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
-    if group.get("decoupled_weight_decay", False):
+    decoupled = group.get("decoupled_weight_decay", False)
+    if decoupled is None:  # the rule's own
+        return scale, 0.0, 1.0, 0.0
+    if decoupled:
         return scale, 0.0, 1 - as_float(group["lr"], "lr") * decay, 0.0
     return scale, decay, 1.0, 0.0
 

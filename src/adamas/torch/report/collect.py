@@ -115,7 +115,8 @@ def _steps(p: Tensor, groups: Groups) -> int | None:
 def _of_group(group: Mapping[str, Any]) -> dict[str, Any]:
     """The learning rate and the decay that a parameter got."""
     lr, decay = (_number(group.get(name)) for name in ("lr", "weight_decay"))
-    kind = "decoupled" if group.get("decoupled_weight_decay", False) else "coupled"
+    kinds = {None: "of the rule", False: "coupled", True: "decoupled"}
+    kind = kinds[group.get("decoupled_weight_decay", False)]
     return {"lr": lr, "weight_decay": decay, "decay": kind if decay else "none"}
 
 
