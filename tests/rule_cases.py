@@ -100,7 +100,7 @@ CASES: dict[str, Rule] = {
     "NAdam-constant": NAdam(momentum_decay=1e6),
     "AdEMAMix-warm": AdEMAMix(warmup=5),
     "SimplifiedAdEMAMix-warm": SimplifiedAdEMAMix(alpha=2, warmup=5),
-    "ScheduleFreeAdamW-decay": ScheduleFreeAdamW(weight_decay=0.1, warmup=5, r=1),
+    "ScheduleFreeAdamW-warm": ScheduleFreeAdamW(warmup=5, r=1),
     "AdaBound-tight": AdaBound(gamma=0.1),
     "OwnRule": OwnRule(),
 }

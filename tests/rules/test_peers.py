@@ -1,26 +1,35 @@
-"""The reference against a second source: torch.optim (for-loop form) and optax, in float64."""
+"""The reference against a second source, in float64: torch.optim (for-loop form), optax, a box as printed."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from box_support import PRINTED
 from rule_cases import RULES, gradients, parameters, run_reference
 
 from adamas.backends import Envelope
 from adamas.rules import (
+    ADOPT,
     SGD,
     AdaBelief,
     Adadelta,
     Adagrad,
     Adam,
     AdaMax,
+    Adan,
+    AdEMAMix,
     AMSGrad,
     Lion,
     NAdam,
     RAdam,
     RMSprop,
     Rule,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    Signum,
+    SimplifiedAdEMAMix,
+    Yogi,
 )
 
 STEPS, N = 40, 30
@@ -173,6 +182,42 @@ OPTAX: dict[str, tuple[Callable[[Any], Any], Rule, Envelope]] = {
         Lion(lr=0.01, **OURS),
         Envelope(decay_factor=1 - 0.01 * 0.1),
     ),
+    # optax's lr warms up from 0, at another step than the paper's: its α and β3 as they are from the first.
+    "ademamix": (
+        lambda o: o.contrib.ademamix(1e-3, **BETAS, b3=0.99, alpha=5.0, eps=0.1),
+        AdEMAMix(**OURS, beta3=0.99, eps=0.1),
+        Envelope(),
+    ),
+    "simplified-ademamix": (
+        lambda o: o.contrib.simplified_ademamix(1e-3, **BETAS, alpha=3.0, eps=0.1),
+        SimplifiedAdEMAMix(lr=1e-3, **OURS, alpha=3, eps=0.1),
+        Envelope(),
+    ),
+    "adopt": (lambda o: o.contrib.adopt(1e-3, **BETAS, eps=0.1), ADOPT(**OURS, eps=0.1), Envelope()),
+    "adopt-clipped": (lambda o: o.contrib.adopt(1e-3, b2=0.999), ADOPT(beta2=0.999), Envelope()),
+    "schedule-free-sgd": (
+        lambda o: o.contrib.schedule_free_sgd(0.01, b1=0.8, weight_decay=0.1),
+        ScheduleFreeSGD(lr=0.01, momentum=0.8, weight_decay=0.1),
+        Envelope(),
+    ),
+    "schedule-free-adamw": (
+        lambda o: o.contrib.schedule_free_adamw(0.01, **BETAS, eps=0.1, weight_decay=0.1),
+        ScheduleFreeAdamW(lr=0.01, **OURS, eps=0.1, weight_decay=0.1),
+        Envelope(),
+    ),
+    "signum": (lambda o: o.signum(0.01, beta=0.8), Signum(lr=0.01, beta=0.8), Envelope()),
+    # The weight of a difference is β2 in ours, 1 - β2 in optax: the same at one half.
+    "adan": (
+        lambda o: o.adan(1e-3, b1=0.8, b2=0.5, b3=0.95, eps=0.1, eps_root=0.0),
+        Adan(beta1=0.8, beta2=0.5, beta3=0.95, eps=0.1),
+        Envelope(),
+    ),
+    # optax begins m where v begins.
+    "yogi": (
+        lambda o: o.chain(o.scale_by_yogi(**BETAS, eps=0.1, initial_accumulator_value=0.0), o.scale(-1e-3)),
+        Yogi(lr=1e-3, **OURS, eps=0.1, initial_accumulator_value=0),
+        Envelope(),
+    ),
 }
 
 
@@ -209,4 +254,5 @@ def test_optax_amsgrad_where_the_second_moment_grows() -> None:
 
 def test_every_rule_has_a_second_source() -> None:
     rules = {type(rule) for _, _, rule, _ in TORCH} | {type(rule) for _, rule, _ in OPTAX.values()}
+    rules |= {type(rule) for rule in PRINTED.values()}
     assert rules == set(RULES.values())
