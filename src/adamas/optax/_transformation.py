@@ -64,7 +64,8 @@ def from_rule(
 
     Args:
         rule: the update rule with its hyperparameters.
-        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p.
+        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p. A rule that
+            has a field of that name takes it, and decays parameters itself; 0 leaves its own.
         decoupled_weight_decay: move p by -lr λ p instead, as AdamW does.
         cautious_decay: decoupled decay only where an element's step and its value before the step have one
             sign, or it does not move (Chen et al. 2025, "Cautious Weight Decay").
@@ -90,6 +91,14 @@ def from_rule(
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be an update rule such as adamas.rules.Adam(lr=1e-3), got {rule!r}")
+    if hasattr(rule, "weight_decay"):
+        if decoupled_weight_decay:
+            raise ValueError(
+                f"decoupled_weight_decay=True: {type(rule).__name__} decays parameters itself, by its own "
+                f"weight_decay; leave it out"
+            )
+        if changes(weight_decay) or weight_decay != 0:
+            hyperparameters["weight_decay"], weight_decay = weight_decay, 0.0
     if not changes(weight_decay):
         check_number(interval_of(NonNegative), "weight_decay", weight_decay)
     if average is not None and not changes(average):
@@ -102,6 +111,8 @@ def from_rule(
         "lr_max": lr_max,
         "average": average,
     }
+    if hasattr(rule, "weight_decay"):
+        del options["weight_decay"]
     numbers = Numbers.of(rule, hyperparameters, options)
     check_decay(numbers, decays, cautious_decay)
     form = check_rule(numbers.rule)
