@@ -71,7 +71,8 @@ class ZooPanel:
 def softmax(data: str, note: str, batch: int, epochs: int) -> Task:
     """Return logistic regression."""
     options: dict[str, Option] = {"data": data}
-    return Task("logistic", "Logistic regression", note, "images_softmax", options, batch, epochs)
+    said = _trained(note, batch, epochs)
+    return Task("logistic", "Logistic regression", said, "images_softmax", options, batch, epochs)
 
 
 def mlp(data: str, note: str, width: int, count: int, batch: int, epochs: int) -> Task:
@@ -79,15 +80,20 @@ def mlp(data: str, note: str, width: int, count: int, batch: int, epochs: int) -
     options: dict[str, Option] = {"data": data, "width": width}
     if count:
         options["count"] = count
-    return Task("perceptron", "Two hidden layers", note, "images_mlp", options, batch, epochs)
+    said = _trained(note, batch, epochs)
+    return Task("perceptron", "Two hidden layers", said, "images_mlp", options, batch, epochs)
 
 
 def transformer(data: str, note: str, characters: int, width: int, batch: int, epochs: int) -> Task:
     """Return a transformer of one layer, with a context as long as it is wide, tested on little text."""
     sizes = {"characters": characters, "context": width, "width": width}
     options: dict[str, Option] = {"data": data, **sizes, "layers": 1, "heads": 2, "held_out": 2**11}
-    title = "Character-level transformer"
-    return Task("transformer", title, note, "text_transformer", options, batch, epochs)
+    title, said = "Character-level transformer", _trained(note, batch, epochs)
+    return Task("transformer", title, said, "text_transformer", options, batch, epochs)
+
+
+def _trained(note: str, batch: int, epochs: int) -> str:
+    return f"{note}; {epochs} epochs in mini-batches of {batch}"
 
 
 FEW = "scikit-learn's digits, 1,437 images (not MNIST)"
@@ -100,7 +106,7 @@ FIGURE = Figure(
                 [
                     softmax("digits", FEW, 128, 3),
                     mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 128, 4),
-                    transformer("babble", f"{BABBLE}; width 16", 2**12, 16, 32, 2),
+                    transformer("babble", f"{BABBLE}; width 16", 3 * 2**10, 16, 32, 2),
                 ],
                 (0, 1, 2),
                 1.0,
@@ -109,7 +115,7 @@ FIGURE = Figure(
         "quick": [
             ZooPanel(
                 [
-                    softmax("mnist", "MNIST, 60,000 images", 128, 1),
+                    softmax("mnist", "MNIST, 60,000 images", 128, 2),
                     mlp("mnist", "MNIST, its first 10,000 images; 64 units a layer", 64, 10_000, 128, 3),
                     transformer("imdb", "text of IMDB reviews; width 32", 2**15, 32, 32, 6),
                 ],
