@@ -68,18 +68,16 @@ class ZooPanel:
         return [[ranked(contest)], *sweeps(contest)]
 
 
-def softmax(data: str, note: str, batch: int, epochs: int) -> Task:
-    """Return logistic regression."""
-    options: dict[str, Option] = {"data": data}
+def softmax(data: str, note: str, count: int, batch: int, epochs: int) -> Task:
+    """Return logistic regression, on the first `count` images; 0 means all."""
+    options: dict[str, Option] = {"data": data, **({"count": count} if count else {})}
     said = _trained(note, batch, epochs)
     return Task("logistic", "Logistic regression", said, "images_softmax", options, batch, epochs)
 
 
 def mlp(data: str, note: str, width: int, count: int, batch: int, epochs: int) -> Task:
     """Return two hidden layers, on the first `count` images; 0 means all."""
-    options: dict[str, Option] = {"data": data, "width": width}
-    if count:
-        options["count"] = count
+    options: dict[str, Option] = {"data": data, "width": width, **({"count": count} if count else {})}
     said = _trained(note, batch, epochs)
     return Task("perceptron", "Two hidden layers", said, "images_mlp", options, batch, epochs)
 
@@ -104,7 +102,7 @@ FIGURE = Figure(
         "demo": [
             ZooPanel(
                 [
-                    softmax("digits", FEW, 128, 3),
+                    softmax("digits", FEW, 0, 128, 3),
                     mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 128, 4),
                     transformer("babble", f"{BABBLE}; width 16", 3 * 2**10, 16, 32, 2),
                 ],
@@ -115,7 +113,7 @@ FIGURE = Figure(
         "quick": [
             ZooPanel(
                 [
-                    softmax("mnist", "MNIST, 60,000 images", 128, 2),
+                    softmax("mnist", "MNIST, its first 20,000 images", 20_000, 128, 3),
                     mlp("mnist", "MNIST, its first 10,000 images; 64 units a layer", 64, 10_000, 128, 3),
                     transformer("imdb", "text of IMDB reviews; width 32", 2**15, 32, 32, 6),
                 ],
@@ -126,7 +124,7 @@ FIGURE = Figure(
         "paper": [
             ZooPanel(
                 [
-                    softmax("mnist", "MNIST, 60,000 images", 128, 4),
+                    softmax("mnist", "MNIST, 60,000 images", 0, 128, 4),
                     mlp("mnist", "MNIST, 60,000 images; 128 units a layer", 128, 0, 128, 5),
                     transformer("imdb", "text of IMDB reviews; width 64", 2**18, 64, 32, 3),
                 ],
