@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from ..bootstrap import Estimate
+from ..bootstrap import CONFIDENCE, Estimate
 from ..findings import Cell, Finding, verdict
 from ._zoo import NEAR, Costs, Member, Result, Task, ratio_over
 
@@ -80,6 +80,10 @@ class Contest:
         ended = {name: each for name, each in found.items() if each and math.isfinite(each.value)}
         return dict(sorted(ended.items(), key=lambda pair: pair[1].value))
 
+    def best_below(self, size: int) -> str | None:
+        """Return the member with the lowest mean ratio among those with fewer bytes; None without any."""
+        return next((name for name in self.known if self.member(name).bytes < size), None)
+
     def lacking(self) -> str:
         """Say how many sweeps lack records; empty where none does."""
         every = [result.missing for found in self.results for result in found.values()]
@@ -95,14 +99,16 @@ def summary(contest: Contest) -> list[Mapping[str, Cell]]:
 
 def _summary_row(contest: Contest, member: Member) -> Mapping[str, Cell]:
     ratio = contest.over(member.name)
+    less = contest.best_below(member.bytes)
     widths = [found[member.name].width() for found in contest.results]
     known = [width for width in widths if width is not None]
     return {
         "rule": member.name,
         "bytes": float(member.bytes),
-        "and": member.kept,
+        "kept_beside": member.kept,
         **_cells(ratio, "of_adam"),
-        "verdict": "" if member.name == BASE else standing(ratio),
+        "beside_adam": "" if member.name == BASE else standing(ratio),
+        "beside_fewer_bytes": standing(contest.over(member.name, less)) if less else "",
         **{
             task.name: "" if member.name == BASE else found
             for task, found in zip(contest.tasks, contest.standings(member.name), strict=True)
@@ -176,7 +182,7 @@ def steps(contest: Contest) -> list[Step]:
     bytes_of = {name: contest.member(name).bytes for name in known}
     for size in sorted({*bytes_of.values()}):
         best = next(name for name, has in bytes_of.items() if has == size)
-        less = next((name for name, has in bytes_of.items() if has < size), None)
+        less = contest.best_below(size)
         found.append(Step(size, best, less, contest.over(best, less) if less else None))
     return found
 
@@ -215,11 +221,13 @@ def _beaten(contest: Contest) -> Finding:
     may = any(each.count("better") + each.count("undecided") >= most for each in standings.values())
     tally = Counter(one for each in standings.values() for one in each)
     listed = f": {', '.join(better)}" if better else ""
+    chance = round((1 - CONFIDENCE) * tally.total())
     parts = [
         f"{len(better)} of {len(standings)} rules do{listed}",
         f"lowest in the geometric mean over problems {others[0]}, {known[others[0]]:.3f} × Adam's cost",
         f"highest {others[-1]}, {known[others[-1]]:.3f} ×",
         f"of {tally.total()} comparisons {', '.join(f'{n} {word}' for word, n in tally.most_common())}",
+        f"were all alike, chance alone would decide about {chance}",
     ]
     return Finding(claim, SOURCE, "; ".join(parts), verdict([True if better else None if may else False]))
 

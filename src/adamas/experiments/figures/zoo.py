@@ -9,6 +9,8 @@ Not the paper's. A new file in `adamas.rules` is in it. Everything is chosen her
   over the seeds. All rules see the same mini-batches from the same starting points: pairs are compared.
 - A rule is judged by the ratio of its cost to Adam's, each at its best α. It is chosen on the seeds that are
   compared, for all alike; and the best of a class with many rules gains by their number.
+- Runs are short, some hundred steps: rules that estimate their own stepsize from almost nothing, and those
+  with a long memory, pay for their start here and may not in long runs.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from ..runs import Run
 from . import NONE, Figure
 from ._zoo import Sweep, Task, members
 from ._zoo_charts import ranked, sweeps
-from ._zoo_judged import Contest, findings, pays, ranking, summary
+from ._zoo_judged import BASE, LEVEL, Contest, findings, pays, ranking, summary
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,12 @@ class ZooPanel:
             Table(f"{task.title}, {task.note}: each rule at its best α", ranking(contest, place), [])
             for place, task in enumerate(self.tasks)
         ]
-        whole = Table("The family over all problems", summary(contest), findings(contest))
-        return [whole, Table("Where more state pays", pays(contest), []), *last]
+        title = (
+            f"The family over all problems: final cost ÷ {BASE}'s, geometric mean, each rule at its best α; "
+            f"better or worse where the 95 % interval says so, level within a factor of {LEVEL:g}"
+        )
+        whole = Table(title, summary(contest), findings(contest))
+        return [whole, Table("Where more bytes of state a parameter pay", pays(contest), []), *last]
 
     def charts(self, records: Records) -> list[list[Chart]]:
         contest = self.contest(records)
