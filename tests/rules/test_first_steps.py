@@ -9,18 +9,29 @@ import pytest
 from rule_cases import RULES, gradients, parameters, run_reference
 
 from adamas.rules import (
+    LAMB,
+    LARS,
     SGD,
     AdaBelief,
     Adadelta,
     Adagrad,
     Adam,
     AdaMax,
+    AdamMini,
+    AdamP,
     AMSGrad,
+    CautiousAdam,
+    CautiousLion,
+    DAdaptAdam,
+    DoG,
     Lion,
     NAdam,
+    NovoGrad,
+    Prodigy,
     RAdam,
     RMSprop,
     Rule,
+    StableAdamW,
 )
 
 # From p = 1 with the gradients 2 and then -1, and hyperparameters that leave no term invisible: the
@@ -90,6 +101,31 @@ BY_HAND: list[tuple[Rule, list[float]]] = [
     ),
     # Without momentum decay μ is β1 / 2 at every step: m̄ is 0.25 * 1 / (1 - 1/16) + 0.75 * 2 / 0.75.
     (NAdam(**BETAS, eps=0, momentum_decay=0), [1 - A * (0.25 / (15 / 16) + 2) / 2]),
+    # Rules with sums, of one element. The rate of LARS is A / 2 times |p| / |g|.
+    (LARS(lr=A, momentum=0.5, trust=0.5), [1 - 0.05, 0.95 - (0.5 * 0.05 - A * 0.5 * 0.95)]),
+    (LARS(lr=A, momentum=0, trust=0.5, weight_decay=2), [1 - A * 0.5 / (2 + 2) * (2 + 2)]),
+    (LAMB(**BETAS, eps=0, weight_decay=0), [1 - A, 1 - A]),
+    (LAMB(**BETAS, eps=1, weight_decay=3), [1 - A, 0.9 - A * 0.9]),
+    # No gradient is larger than the root of v̂, so the rate is A.
+    (
+        StableAdamW(**BETAS, eps=1, weight_decay=0.5),
+        [1 - A * (2 / 3 + 0.5), (1 - A * (2 / 3 + 0.5)) * (1 - A * 0.5)],
+    ),
+    # 1 / (1 + 1) of Adam's step, and then m is 0.
+    (CautiousAdam(**BETAS, eps=0), [1 - A / 2] * 2),
+    (CautiousLion(lr=A, beta1=B1, beta2=B2), [1 - A / 2, 1 - A / 2 + A / 2]),
+    (
+        NovoGrad(lr=A, beta1=0.5, beta2=0.75, eps=1),
+        [1 - A * 2 / 3, 1 - A * 2 / 3 - A * (0.5 * 2 / 3 - 1 / (math.sqrt(3.25) + 1))],
+    ),
+    (AdamMini(**BETAS, eps=1), [1 - A * 2 / (2 + 1)] * 2),
+    (AdamP(**BETAS, eps=1), [1 - A * 2 / (2 + 1)] * 2),
+    # Nothing of the step is left beside p, and a quarter of the decay.
+    (AdamP(**BETAS, eps=1, delta=2, weight_decay=0.5, wd_ratio=0.25), [1 - A * 0.5 / 4]),
+    (DoG(first=0.25, eps=0), [1 - 0.5 / 2 * 2, 0.5 + 0.5 / math.sqrt(5)]),
+    # s is 1 and then 0, so d stays; m is d g / 2, and then 0.
+    (Prodigy(beta1=0.5, beta2=0.25, eps=0, d0=0.5), [1 - 0.5 * 0.5 / math.sqrt(0.75)] * 2),
+    (DAdaptAdam(beta1=0.5, beta2=0.25, eps=0, d0=0.5), [1 - 0.5 / math.sqrt(3)] * 2),
 ]
 
 
@@ -98,6 +134,24 @@ def test_by_hand(rule: Rule, expected: Sequence[float]) -> None:
     grads = [np.array([2.0]), np.array([-1.0])][: len(expected)]
     history = run_reference(rule, np.array([1.0]), grads)
     np.testing.assert_allclose([p[0] for p, *_ in history[1:]], expected, rtol=1e-14)
+
+
+def test_sums_by_hand() -> None:
+    """Of two elements: the norm of p is 5, that of the direction √2, that of the gradient 13."""
+    p, g = np.array([3.0, 4.0]), np.array([5.0, -12.0])
+    lamb = run_reference(LAMB(lr=A, eps=0, weight_decay=0), p, [g])[-1][0]
+    np.testing.assert_allclose(lamb, p - A * 5 / math.sqrt(2) * np.sign(g), rtol=1e-14)
+    lars = run_reference(LARS(lr=A, trust=0.5), p, [g])[-1][0]
+    np.testing.assert_allclose(lars, p - A * 0.5 * 5 / 13 * g, rtol=1e-14)
+    mini = run_reference(AdamMini(lr=A, eps=0), p, [g])[-1][0]
+    np.testing.assert_allclose(mini, p - A * g / math.sqrt(169 / 2), rtol=1e-14)
+    # Both go against their gradients; then m is (.05, -.12), and one of the gradients turns.
+    cautious = run_reference(CautiousLion(lr=A), p, [g, np.array([-0.1, -12.0])])
+    np.testing.assert_allclose(cautious[1][0], p - A * 2 / 3 * np.sign(g), rtol=1e-14)
+    np.testing.assert_allclose(cautious[2][0] - cautious[1][0], [0, A * 2 / 2], rtol=1e-13)
+    along = np.array([8.0, -6.0])  # at right angles to p, so that the step keeps its part along p out
+    adamp = run_reference(AdamP(lr=A, eps=0), p, [along])[-1][0] - p
+    np.testing.assert_allclose(adamp, -A * (np.sign(along) - (3 - 4) / 25 * p), rtol=1e-13)
 
 
 def test_every_rule_has_a_first_step_by_hand() -> None:

@@ -2,6 +2,7 @@
 
 from ._base import Envelope, RuleSourceError
 from ._bind import HOST, array_carry, array_scalars, bind, host_carry, host_scalars
+from ._cautious import to_zero, update_of
 from ._check import check_rule, only_shifts
 from ._chunks import Runs, chunks_of, lengths_of
 from ._columns import columns
@@ -32,8 +33,10 @@ __all__ = [
     "same_form",
     "same_kernel",
     "text_key",
+    "to_zero",
     "trace_scalars",
     "unit_count",
+    "update_of",
     "uses_names",
     "watch",
 ]

@@ -22,6 +22,8 @@ class _Host:
 
     sqrt = staticmethod(math.sqrt)
     abs = staticmethod(builtins.abs)
+    log = staticmethod(math.log)
+    atan2 = staticmethod(math.atan2)
 
     @staticmethod
     def where(condition: Any, x: Any, y: Any) -> Any:
@@ -57,6 +59,8 @@ def bind(function: Update, namespace: Any) -> Update:
     assert isinstance(function, types.FunctionType)
     if isinstance(namespace, types.ModuleType) and namespace.__name__ == "torch":
         namespace = _Torch(namespace)
+    elif not hasattr(namespace, "atan2") and hasattr(namespace, "arctan2"):
+        namespace = _Named(namespace)
     return _bound(function, namespace, {})
 
 
@@ -161,8 +165,18 @@ class _View:
         return _adapted(getattr(self._module, name), self._namespace, self._done)
 
 
+class _Named:
+    """A namespace that calls `atan2` `arctan2`, as NumPy before 2.0 does."""
+
+    def __init__(self, namespace: Any) -> None:
+        self._namespace = namespace
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._namespace, "arctan2" if name == "atan2" else name)
+
+
 class _Torch:
-    """torch with numbers in `maximum` and `minimum`, and bools as conditions, neither of which it takes."""
+    """torch with numbers in functions of two, and bools as conditions, neither of which it takes."""
 
     def __init__(self, torch: Any) -> None:
         self._torch = torch
@@ -177,6 +191,10 @@ class _Torch:
     def minimum(self, x: Any, y: Any) -> Any:
         """The smaller; at least one is a tensor."""
         return self._torch.minimum(*self._tensors(x, y))
+
+    def atan2(self, y: Any, x: Any) -> Any:
+        """The angle of the point (x, y); at least one is a tensor."""
+        return self._torch.atan2(*self._tensors(y, x))
 
     def where(self, condition: Any, x: Any, y: Any) -> Any:
         """`x` where the condition holds, else `y`."""

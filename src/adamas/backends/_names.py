@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 # What `xp` has in every namespace.
-FUNCTIONS = ("sqrt", "abs", "maximum", "minimum", "where", "sign")
+FUNCTIONS = ("sqrt", "abs", "maximum", "minimum", "where", "sign", "log", "atan2")
 _ABSENT = object()
 
 

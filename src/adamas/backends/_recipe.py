@@ -13,6 +13,7 @@ from .. import formats
 from ..formats import Format
 from ..rules import Rule
 from ._bind import host_carry, host_scalars
+from ._cautious import CAUTIOUS
 from ._check import check_rule, input_names, measure_names, trace_measure
 from ._columns import COPY, real_of
 from ._names import text_key
@@ -30,7 +31,8 @@ class Recipe:
 
     Attributes:
         title: the rule's name.
-        inputs: the names of `update`'s arguments: p, g, the slots, the scalars, the factors.
+        inputs: the names of `update`'s arguments: p, g, the slots, the scalars, of which the first may be
+            `CAUTIOUS`, and the factors.
         formats: the format of each array: "p", "g", then the slots in order, and `COPY` where there is one.
         average: whether a running average of the parameters is kept, in the type of the computation.
         signs: whether each slot is signed, for rules whose state underflows gradually; None for others.
@@ -76,6 +78,7 @@ def recipe_of(
     slots: Mapping[str, str] | None = None,
     average: bool = False,
     copy: str | None = None,
+    cautious: bool = False,
 ) -> Recipe:
     """What the kernel of a rule is made of; the arguments are those of `compile_rule`.
 
@@ -102,14 +105,17 @@ def recipe_of(
         raise TypeError(
             f"{title}: scalars(t) returns {len(scalars)} with these options, and update takes {taken}"
         )
+    n_scalars = taken + cautious
+    if cautious:
+        inputs = (*inputs[:arrays], CAUTIOUS, *inputs[arrays:])
     divides = not all(slot.signed for slot in form.slots.values())
     hidden = _eps_hides_subnormals(rule, chosen)
     signs = None if hidden or not divides else tuple((k, x.signed) for k, x in form.slots.items())
     arrays_of = tuple(chosen.items())
     if form.reduction is None:
-        return Recipe(title, inputs, arrays_of, average, signs, taken)
+        return Recipe(title, inputs, arrays_of, average, signs, n_scalars)
     by_rows, measured = form.reduction.scope == "row", text_key(form.reduction.measure)
-    return Recipe(title, inputs, arrays_of, average, signs, taken, by_rows, measured)
+    return Recipe(title, inputs, arrays_of, average, signs, n_scalars, by_rows, measured)
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,7 @@ class SumsRecipe:
         inputs: the names of `measure`'s arguments: p, g, the slots, the scalars, the kept values.
         formats: the format of each array.
         n_scalars: how many scalars there are.
+        before: how many numbers stand before them in a row of the step.
         n_terms: how many terms it measures.
     """
 
@@ -128,6 +135,7 @@ class SumsRecipe:
     inputs: tuple[str, ...]
     formats: tuple[tuple[str, Format], ...]
     n_scalars: int
+    before: int
     n_terms: int
 
     @property
@@ -147,7 +155,9 @@ def sums_recipe_of(rule: Rule, recipe: Recipe) -> SumsRecipe:
     found = tuple((name, format) for name, format in recipe.formats if name != COPY)
     n_terms = len(trace_measure(rule, form).results)
     names = tuple(measure_names(rule, form))
-    return SumsRecipe(recipe.title, names, found, recipe.n_scalars, n_terms)
+    cautious = CAUTIOUS in recipe.scalars
+    before = len(ENVELOPE) + cautious
+    return SumsRecipe(recipe.title, names, found, recipe.n_scalars - cautious, before, n_terms)
 
 
 def _eps_hides_subnormals(rule: Rule, chosen: Mapping[str, Format]) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 from ..rules._base import Form
 from ..rules._reduction import Reduction, Scope
 from ._bind import bind
+from ._cautious import update_in
 
 __all__ = ["advance", "counts_of", "factors_of", "kept_shape", "row_elements", "unit_count"]
 
@@ -31,7 +32,15 @@ def kept_shape(shape: Sequence[int], scope: Scope) -> tuple[int, ...]:
     return (unit_count(shape, scope), *[1] * (len(shape) - 1)) if shape else ()
 
 
-def advance(form: Form, p: Any, g: Any, state: Sequence[Any], scalars: Sequence[Any], xp: Any) -> Any:
+def advance(
+    form: Form,
+    p: Any,
+    g: Any,
+    state: Sequence[Any],
+    scalars: Sequence[Any],
+    xp: Any,
+    cautious: float = 0.0,
+) -> Any:
     """The new parameter, slots and kept values.
 
     Args:
@@ -40,15 +49,17 @@ def advance(form: Form, p: Any, g: Any, state: Sequence[Any], scalars: Sequence[
         state: the slots, then the kept values, in `kept_shape`.
         scalars: those of the step.
         xp: the namespace of the arrays. A group, to them, is one array.
+        cautious: the cautious decay.
     """
-    update, reduction = bind(form.update, xp), form.reduction
+    update, reduction = bind(update_in(form, cautious != 0), xp), form.reduction
+    decay = (cautious,) if cautious != 0 else ()
     if reduction is None:
-        return tuple(update(p, g, *state, *scalars))
+        return tuple(update(p, g, *state, *decay, *scalars))
     slots, kept = state[: len(form.slots)], state[len(form.slots) :]
     terms = bind(reduction.measure, xp)(p, g, *slots, *scalars, *kept)
     sums = [_total(xp.zeros_like(p) + term, reduction.scope, xp) for term in terms]
     found = [_like(x, sums[0], p) for x in factors_of(reduction, sums, scalars, kept, xp)]
-    return (*update(p, g, *slots, *scalars, *found), *found[: len(reduction.kept)])
+    return (*update(p, g, *slots, *decay, *scalars, *found), *found[: len(reduction.kept)])
 
 
 def _total(term: Any, scope: Scope, xp: Any) -> Any:

@@ -199,7 +199,7 @@ class _Namespace:
                 operands = condition, *map(as_number, operands[1:])
             else:
                 operands = tuple(map(as_number, operands))
-            if len(operands) != {"where": 3, "maximum": 2, "minimum": 2}.get(name, 1):
+            if len(operands) != {"where": 3, "maximum": 2, "minimum": 2, "atan2": 2}.get(name, 1):
                 raise Mistake(f"xp.{name} with {len(operands)} arguments", fatal=True)
             return owner.record(name, *operands)
 

@@ -73,7 +73,8 @@ def step(
     g = envelope.scale * g
     if envelope.coupled_decay != 0:
         g = g + envelope.coupled_decay * p
-    new = advance(form, envelope.decay_factor * p, g, slots, scalars, xp)
+    p = envelope.decay_factor * p
+    new = advance(form, p, g, slots, scalars, xp, envelope.cautious_decay)
     return new if mean is None else (*new, mean + envelope.average * (new[0] - mean))
 
 

@@ -265,6 +265,11 @@ def _sign(x: Pair) -> Pair:
     return as_pair(jnp.sign(x.upper))
 
 
+def _angle(y: Any, x: Any) -> Pair:
+    """The angle of a point, to the digits of one number."""
+    return as_pair(jnp.arctan2(as_pair(y).value(), as_pair(x).value()))
+
+
 def _comparison(compare: Callable[[Any, Any], Any]) -> Callable[[Pair, Any], Any]:
     def compared(self: Pair, other: Any) -> Any:
         return compare((self - other).upper, 0)
@@ -281,3 +286,4 @@ class NAMESPACE:
 
     sqrt, where, abs = staticmethod(sqrt), staticmethod(where), staticmethod(abs)
     maximum, minimum, sign = staticmethod(_larger), staticmethod(_smaller), staticmethod(_sign)
+    log, atan2 = staticmethod(_log), staticmethod(_angle)

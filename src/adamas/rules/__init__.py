@@ -25,56 +25,83 @@ from ._base import NONNEGATIVE, SIGNED, Rule, xp
 from ._coast import Coast
 from ._gauge import Gauge
 from .adabelief import AdaBelief
+from .adabound import AdaBound
 from .adadelta import Adadelta
 from .adagrad import Adagrad
 from .adam import Adam
+from .adamatan2 import AdamAtan2
 from .adamax import AdaMax
 from .adammini import AdamMini
 from .adamp import AdamP
+from .adan import Adan
+from .ademamix import AdEMAMix
+from .adopt import ADOPT
 from .amsgrad import AMSGrad
 from .cautiousadam import CautiousAdam
 from .cautiouslion import CautiousLion
 from .dadaptadam import DAdaptAdam
 from .dog import DoG
+from .grams import Grams
 from .lamb import LAMB
+from .laprop import LaProp
 from .lars import LARS
 from .lion import Lion
+from .mars import MARS
 from .nadam import NAdam
 from .novograd import NovoGrad
 from .prodigy import Prodigy
+from .qhadam import QHAdam
 from .radam import RAdam
 from .rmsprop import RMSprop
+from .schedulefree import ScheduleFreeAdamW, ScheduleFreeSGD
 from .sgd import SGD
+from .signum import Signum
+from .simplifiedademamix import SimplifiedAdEMAMix
 from .stableadamw import StableAdamW
+from .yogi import Yogi
 
 __all__ = [
+    "ADOPT",
     "LAMB",
     "LARS",
+    "MARS",
     "NONNEGATIVE",
     "SGD",
     "SIGNED",
     "AMSGrad",
+    "AdEMAMix",
     "AdaBelief",
+    "AdaBound",
     "AdaMax",
     "Adadelta",
     "Adagrad",
     "Adam",
+    "AdamAtan2",
     "AdamMini",
     "AdamP",
+    "Adan",
     "CautiousAdam",
     "CautiousLion",
     "Coast",
     "DAdaptAdam",
     "DoG",
     "Gauge",
+    "Grams",
+    "LaProp",
     "Lion",
     "NAdam",
     "NovoGrad",
     "Prodigy",
+    "QHAdam",
     "RAdam",
     "RMSprop",
     "Rule",
+    "ScheduleFreeAdamW",
+    "ScheduleFreeSGD",
+    "Signum",
+    "SimplifiedAdEMAMix",
     "StableAdamW",
+    "Yogi",
     "xp",
 ]
 

@@ -74,6 +74,7 @@ class Form(NamedTuple):
 
 # Ranges of hyperparameters, in the vocabulary of annotated-types; `Annotated[float, Gt(0)]` works as well.
 NonNegative = Annotated[float, at.Interval(ge=0, lt=math.inf)]
+Positive = Annotated[float, at.Interval(gt=0, lt=math.inf)]
 Decay = Annotated[float, at.Interval(ge=0, lt=1)]
 Fraction = Annotated[float, at.Interval(ge=0, le=1)]
 Finite = Annotated[float, at.Interval(gt=-math.inf, lt=math.inf)]
@@ -119,10 +120,10 @@ class Rule:
     - `slots`, the state arrays by name, in the order `update` takes them;
     - `scalars(t)`: a tuple of all that depends on the hyperparameters and the step number
       t = 1, 2, ... alone, computed once a step in float64. It uses operators and `xp.where/sqrt/
-      maximum/minimum/abs/sign`, and no `if` on t, so that it takes a number, an array of numbers
+      maximum/minimum/abs/sign/log/atan2`, and no `if` on t, so that it takes a number, an array of numbers
       or a traced one; an `if` on a bool or `Literal` field is fine;
     - `update(p, g, *slots, *scalars)`: the new `(p, *slots)`, written with operators and
-      `xp.sqrt/abs/maximum/minimum/where/sign` only, so that one text serves arrays and kernels.
+      `xp.sqrt/abs/maximum/minimum/where/sign/log/atan2` only, so that one text serves arrays and kernels.
 
     A rule that stores different things for different hyperparameters overrides `form`. A rule
     whose scalars need a running value that is no function of t (NAdam's product of momenta) names
@@ -131,6 +132,9 @@ class Rule:
 
     A rule whose step depends on sums has `measure` and `factors`, and says by `scope` over what they go; see
     `Reduction`. A number that it keeps for each sum, from one step to the next, is in `kept`.
+
+    A rule that keeps an average of its iterates returns it from `averaged(p, *slots)`. One that has a field
+    `weight_decay` decays the parameter itself: optimizers pass the decay of a group to it, and apply none.
 
     `coast(*scalars)` says what a step does where the gradient is zero, for exact steps with sparse gradients;
     `gauge(t)` says where its state has a mean and a denominator, for reports.
@@ -147,6 +151,8 @@ class Rule:
     lr: float
     slots: ClassVar[Mapping[str, Slot]] = {}
     carried: ClassVar[Mapping[str, float]] = {}
+    # Of carried values, as the front end of PyTorch keeps them: 64 for sums over all steps.
+    carried_bits: ClassVar[int] = 32
     counts_steps: ClassVar[bool] = True
     eps_hides: ClassVar[bool] = True
     update: ClassVar[Update]
@@ -198,6 +204,10 @@ class Rule:
     def gauge(self, t: int) -> Gauge:
         """How to read the state after step t >= 1; reports leave out what it does not say."""
         return Gauge()
+
+    def averaged(self, p: Any, *slots: Any) -> Any:
+        """The parameter to evaluate, of a rule that keeps an average of its iterates; None of others."""
+        return None
 
     def __post_init__(self) -> None:
         for name, check, _ in _fields(cast(Any, type(self))):

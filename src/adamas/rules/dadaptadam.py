@@ -1,11 +1,8 @@
 """D-Adapted Adam (Defazio & Mishchenko 2023, "Learning-Rate-Free Learning by D-Adaptation"), Algorithm 5."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-import annotated_types as at
-
-from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
+from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Positive, Rule, Scalars, xp
 from ._gauge import Gauge
 
 
@@ -31,7 +28,7 @@ class DAdaptAdam(Rule):
         beta2: decay of the second raw moment v; its root is that of r and s.
         eps: ε, outside the root.
         d0: the first d.
-        growth: the most by which d grows in one step; infinite unless it is to warm up.
+        growth: the factor by which d may grow in one step, 1.02 to warm up; 0 for any.
         bias_correction: whether α is multiplied by √(1 - β2^t) / (1 - β1^t), as of Adam.
         weight_decay: λ.
     """
@@ -40,8 +37,8 @@ class DAdaptAdam(Rule):
     beta1: Decay = 0.9
     beta2: Decay = 0.999
     eps: NonNegative = 1e-8
-    d0: Annotated[float, at.Gt(0)] = 1e-6
-    growth: Annotated[float, at.Ge(1)] = float("inf")
+    d0: Positive = 1e-6
+    growth: NonNegative = 0.0
     bias_correction: bool = False
     weight_decay: NonNegative = 0.0
 
@@ -55,7 +52,7 @@ class DAdaptAdam(Rule):
         beta3 = self.beta2**0.5
         return (
             self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, beta3, 1 - beta3, self.d0,
-            self.d0 * self.lr * correction, 1 / self.growth, self.eps, self.weight_decay,
+            self.d0 * self.lr * correction, self.growth, self.eps, self.weight_decay,
         )  # fmt: skip
 
     def gauge(self, t: int) -> Gauge:
@@ -64,7 +61,7 @@ class DAdaptAdam(Rule):
     @staticmethod
     def measure(
         p, g, m, v, s, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, one_minus_beta3, d0, step,
-        shrink, eps, decay, d, r,
+        growth, eps, decay, d, r,
     ):  # fmt: skip
         norm = xp.sqrt(v) + eps
         along = g * s / xp.where(norm > 0, norm, 1)
@@ -72,19 +69,19 @@ class DAdaptAdam(Rule):
 
     @staticmethod
     def factors(
-        gs, length, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, one_minus_beta3, d0, step, shrink,
+        gs, length, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, one_minus_beta3, d0, step, growth,
         eps, decay, d, r,
     ):  # fmt: skip
         r = xp.where(length > 0, beta3 * r + one_minus_beta3 * (d * step) * gs, r)
         some = xp.where(length > 0, one_minus_beta3 * d0 * length, 1.0)
         estimate = xp.where(length > 0, r / some, d)
-        limit = xp.where(shrink > 0, d / xp.where(shrink > 0, shrink, 1.0), estimate)
+        limit = xp.where(growth > 0, growth * d, estimate)
         return xp.maximum(d, xp.minimum(estimate, limit)), r, d * step
 
     @staticmethod
     def update(
         p, g, m, v, s, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, one_minus_beta3, d0, step,
-        shrink, eps, decay, d, r, rate,
+        growth, eps, decay, d, r, rate,
     ):  # fmt: skip
         m = beta1 * m + one_minus_beta1 * (rate * g)
         v = beta2 * v + one_minus_beta2 * g * g

@@ -1,11 +1,8 @@
 """Prodigy (Mishchenko & Defazio 2023, "An Expeditiously Adaptive Parameter-Free Learner"), Algorithm 4."""
 
 from dataclasses import dataclass
-from typing import Annotated
 
-import annotated_types as at
-
-from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Rule, Scalars, xp
+from ._base import NONNEGATIVE, SIGNED, Decay, NonNegative, Positive, Rule, Scalars, xp
 from ._gauge import Gauge
 
 
@@ -32,7 +29,7 @@ class Prodigy(Rule):
         eps: ε, outside the root, in the unit of a gradient.
         d0: the first d.
         d_coef: c, the factor on estimates of d.
-        growth: the most by which d grows in one step; infinite unless it is to warm up.
+        growth: the factor by which d may grow in one step, 1.02 to warm up; 0 for any.
         bias_correction: whether α is multiplied by √(1 - β2^t) / (1 - β1^t), as of Adam.
         weight_decay: λ.
     """
@@ -41,9 +38,9 @@ class Prodigy(Rule):
     beta1: Decay = 0.9
     beta2: Decay = 0.999
     eps: NonNegative = 1e-8
-    d0: Annotated[float, at.Gt(0)] = 1e-6
+    d0: Positive = 1e-6
     d_coef: NonNegative = 1.0
-    growth: Annotated[float, at.Ge(1)] = float("inf")
+    growth: NonNegative = 0.0
     bias_correction: bool = False
     weight_decay: NonNegative = 0.0
 
@@ -57,7 +54,7 @@ class Prodigy(Rule):
         correction = (1 - self.beta2**t) ** 0.5 / (1 - self.beta1**t) if self.bias_correction else 1.0
         return (
             self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, self.beta2**0.5, self.d0,
-            self.d0 * self.lr * correction, self.d_coef / self.d0, 1 / self.growth, self.eps,
+            self.d0 * self.lr * correction, self.d_coef / self.d0, self.growth, self.eps,
             self.weight_decay,
         )  # fmt: skip
 
@@ -66,26 +63,26 @@ class Prodigy(Rule):
 
     @staticmethod
     def measure(
-        p, g, m, v, s, way, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, d0, step, coef, shrink,
+        p, g, m, v, s, way, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, d0, step, coef, growth,
         eps, decay, d, d_max, r,
     ):  # fmt: skip
         return g * way, xp.abs(beta3 * s + d * (d * step) * g)
 
     @staticmethod
     def factors(
-        gw, length, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, d0, step, coef, shrink, eps, decay,
+        gw, length, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, d0, step, coef, growth, eps, decay,
         d, d_max, r,
     ):  # fmt: skip
         r = xp.where(length > 0, beta3 * r + d * (d * step) * gw, r)
         estimate = xp.where(length > 0, coef * r / xp.where(length > 0, length, 1.0), d)
         began = xp.where(d == 1, xp.maximum(d, estimate), d)
         d_max = xp.maximum(d_max, estimate)
-        limit = xp.where(shrink > 0, began / xp.where(shrink > 0, shrink, 1.0), d_max)
+        limit = xp.where(growth > 0, growth * began, d_max)
         return xp.where(length > 0, xp.minimum(d_max, limit), d), d_max, r, d0 * d, d * step
 
     @staticmethod
     def update(
-        p, g, m, v, s, way, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, d0, step, coef, shrink,
+        p, g, m, v, s, way, beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, d0, step, coef, growth,
         eps, decay, d, d_max, r, d_now, rate,
     ):  # fmt: skip
         m = beta1 * m + one_minus_beta1 * (d_now * g)

@@ -22,7 +22,7 @@ from .grad_norm import GradNorm
 from .launchers import ParamState, Request
 from .measured import Measured
 from .observer import Observer
-from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant, values_of
+from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant, options_of
 from .params import check_params, localize, member_of
 from .placement import Made, place
 from .rows import Rows
@@ -64,7 +64,7 @@ class Plan:
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
         self._sizes = list(map(len, param_groups))
-        self._options_of = values_of(list(groups.defaults))
+        self._options_of = options_of(groups)
         self._options: list[tuple[Any, ...] | None] = [None] * len(param_groups)
         rules = [rule_of(group) for group in param_groups]
         self._requests = [
@@ -76,7 +76,7 @@ class Plan:
         updates = dict.fromkeys([rule.form().update for rule in rules])
         self._watches = [watch(update) for update in updates if uses_names(update)]
         self._differentiable = [request.differentiable for request in self._requests]
-        self._envelopes = [group_envelope(group) for group in param_groups]
+        self._envelopes = [group_envelope(group, groups.options) for group in param_groups]
         found = [
             (k, member_of(p, groups))
             for k, params in enumerate(self._lists)
@@ -194,7 +194,7 @@ class Plan:
         rule = rule_of(group)
         if not same_kernel(rule, request.rule) or request.differentiable != self._differentiable[k]:
             return False
-        self._rules[k], self._envelopes[k] = rule, group_envelope(group)
+        self._rules[k], self._envelopes[k] = rule, group_envelope(group, self.groups.options)
         self._rows.forget()
         # An option that may change in place (a tensor, a list) is read anew at every step.
         self._options[k] = options if is_constant(options) else None

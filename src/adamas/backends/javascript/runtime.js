@@ -124,6 +124,7 @@ const xp = (() => {
   return {
     sqrt: Math.sqrt,
     abs: Math.abs,
+    atan2: Math.atan2,
     maximum: Math.max,
     minimum: Math.min,
     sign,

@@ -20,6 +20,7 @@ from ... import formats
 from ...formats import Format
 from ...rules import Rule
 from .. import exact
+from .._cautious import CAUTIOUS, update_of
 from .._columns import COPY, columns
 from .._recipe import ENVELOPE, Recipe, SumsRecipe, recipe_of, sums_recipe_of
 from . import halves, machine, measuring, randomness, slices, toolbox
@@ -58,6 +59,7 @@ class Kernel:
     dtype: np.dtype[Any]
     path: Path
     owner: Any  # keeps the machine code alive
+    cautious: bool = False
     n_factors: int = 0
 
     @property
@@ -82,6 +84,7 @@ def compile_rule(
     copy: str | None = None,
     rows: bool = False,
     measured: bool = False,
+    cautious: bool = False,
 ) -> Kernel:
     """The kernel of `rule`, compiled or loaded once a process.
 
@@ -96,18 +99,19 @@ def compile_rule(
             `Format.nearest`.
         rows: whether it is for rows of matrices, see `RowJob`.
         measured: whether it measures its step, see `MeasuredJob`.
+        cautious: whether its decay is cautious; a row of scalars then has all of `Envelope`.
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
         TypeError: the rule's definition is at fault: see `check_rule`.
         ValueError: there is no such format, or it is scaled and another is float64.
     """
-    recipe = recipe_of(rule, str(p), g, slots, average, copy)
+    recipe = recipe_of(rule, str(p), g, slots, average, copy, cautious)
     if rows and recipe.factors:
         raise RuleSourceError(
             f"{recipe.title} needs sums over whole tensors, and a step by rows sees some rows"
         )
-    text = arithmetic(recipe.title, rule.form().update, recipe.inputs, recipe.n_arrays)
+    text = arithmetic(recipe.title, update_of(rule, cautious), recipe.inputs, recipe.n_arrays)
     root = rule.gauge(1).root or "" if measured else None
     return _compile(recipe, text, rows, root)
 
@@ -120,7 +124,7 @@ def compile_sums(rule: Rule, kernel: Kernel) -> Kernel:
     """
     names = {array: format.name for array, format in kernel.formats.items()}
     p, g, _ = names.pop("p"), names.pop("g"), names.pop(COPY, None)
-    recipe = sums_recipe_of(rule, recipe_of(rule, p, g, names))
+    recipe = sums_recipe_of(rule, recipe_of(rule, p, g, names, cautious=kernel.cautious))
     reduction = rule.form().reduction
     assert reduction is not None
     text = arithmetic(recipe.title, reduction.measure, recipe.inputs, len(recipe.formats), recipe.n_terms)
@@ -133,8 +137,10 @@ def _compile_sums(recipe: SumsRecipe, text: str, dtype: np.dtype[Any]) -> Kernel
     name = f"{recipe.title.lower()}_sums_{chosen['p'].name}"
     module = _loaded(name, emit_sums(recipe, text, _stamp()), recipe.title, "measure")
     path = Path(str(module.__file__))
-    width = len(ENVELOPE) + recipe.n_scalars
-    return Kernel(module.step.address, chosen, False, width, dtype, path, module.step, recipe.n_terms)
+    width = recipe.before + recipe.n_scalars
+    return Kernel(
+        module.step.address, chosen, False, width, dtype, path, module.step, n_factors=recipe.n_terms
+    )
 
 
 def _loaded(name: str, text: str, title: str, function: str) -> Any:
@@ -187,6 +193,7 @@ def _compile(recipe: Recipe, text: str, rows: bool, measured: str | None) -> Ker
         recipe.dtype,
         Path(str(module.__file__)),
         module.step,
+        CAUTIOUS in scalars,
         len(recipe.factors),
     )
 

@@ -56,4 +56,5 @@ def _measuring(rule: Rule, kernel: Kernel) -> Kernel:
     """The kernel that does what another one does, and measures."""
     names = {array: format.name for array, format in kernel.formats.items()}
     p, g, copy = names.pop("p"), names.pop("g"), names.pop(COPY, None)
-    return compile_rule(rule, p, g=g, slots=names, average=kernel.average, copy=copy, measured=True)
+    same: dict[str, Any] = {"average": kernel.average, "copy": copy, "cautious": kernel.cautious}
+    return compile_rule(rule, p, g=g, slots=names, measured=True, **same)

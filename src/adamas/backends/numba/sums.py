@@ -93,9 +93,9 @@ def emit_sums(recipe: SumsRecipe, arithmetic: str, stamp: str) -> str:
 def _text(recipe: SumsRecipe, arithmetic: str, s: Sequence[str], stamp: str) -> str:
     """The pass with these names for its scalars and kept values."""
     formats = dict(recipe.formats)
-    variables, width = names_of_columns(formats, False), len(ENVELOPE) + recipe.n_scalars
+    variables, width = names_of_columns(formats, False), recipe.before + recipe.n_scalars
     n = 3 + recipe.n_scalars
-    places = [k for k in range(width) if k != 3]  # without the weight of the average
+    places = [*range(3), *range(recipe.before, width)]  # without the average, and what comes after the rule
     totals = [f"total_{k}" for k in range(recipe.n_terms)]
     body = _body(formats, s, totals)
     loop = _blocks(formats, body) if in_blocks(formats) else ["for k in range(start, stop):", *indented(body)]

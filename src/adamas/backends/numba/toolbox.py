@@ -15,6 +15,7 @@ from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from .arctangent import atan2
 from .halves import half_of, with_half
 from .machine import fuses, widest_vectors
 
@@ -284,7 +285,7 @@ def _fma(x, y, z):  # type: ignore[no-untyped-def]
 
 # Numba resolves attributes of modules only, so the namespace of kernels is a module.
 xp: Any = python_types.ModuleType("xp")
-xp.sqrt, xp.abs, xp.sign = np.sqrt, np.abs, np.sign
+xp.sqrt, xp.abs, xp.sign, xp.log, xp.atan2 = np.sqrt, np.abs, np.sign, np.log, atan2
 xp.where, xp.maximum, xp.minimum = where, _maximum, _minimum
 xp.u8, xp.u16, xp.u32, xp.i8, xp.i32, xp.f32 = np.uint8, np.uint16, np.uint32, np.int8, np.int32, np.float32
 xp.bits, xp.from_bits = bitcast(types.float32, types.uint32), bitcast(types.uint32, types.float32)

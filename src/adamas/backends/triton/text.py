@@ -99,7 +99,9 @@ class _Spelling:
         if symbol in _OPERATORS:
             return f"-{parts[0]}" if len(parts) == 1 else f"{parts[0]} {symbol} {parts[1]}"
         calls = {"abs": "tl.abs", "where": "tl.where", "not": "negated"}
-        if symbol in calls or symbol in ("maximum", "minimum", "sign"):
+        if symbol == "log" and self.like:
+            return f"tl.log({parts[0]})"
+        if symbol in calls or symbol in ("maximum", "minimum", "sign", "atan2"):
             return f"{calls.get(symbol, symbol)}({', '.join(parts)})"
         raise RuleSourceError(f"kernels for GPUs have no operator {symbol!r}")
 

@@ -5,12 +5,16 @@ operation rounded once: with fusion off and division and roots rounded to neares
 Triton's interpreter give the same bits.
 """
 
+import math
 import os
 
 import triton
 import triton.language as tl
 
+from .._arctangent import ARCTANGENT
+
 __all__ = [
+    "atan2",
     "below_normal",
     "bits_of",
     "counter_at",
@@ -71,6 +75,48 @@ def sign(x):
     """-1, 0 or 1; NaN of NaN."""
     one = tl.full([], 1.0, x.dtype)
     return tl.where(x > 0, one, tl.where(x < 0, -one, x))
+
+
+_NARROW, _WIDE = tl.constexpr(ARCTANGENT[32]), tl.constexpr(ARCTANGENT[64])
+_PI = tl.constexpr(math.pi)
+
+
+@triton.jit
+def atan2(y, x):
+    """The angle of the point (x, y), by `backends._arctangent`."""
+    sign_of_y, negative = signed(y), signed(x)
+    steep = tl.abs(y) > tl.abs(x)
+    low, high = tl.where(steep, tl.abs(x), tl.abs(y)), tl.where(steep, tl.abs(y), tl.abs(x))
+    one = tl.full([], 1.0, x.dtype)
+    if x.dtype == tl.float64:
+        ratio = tl.where(low == high, tl.where(low == 0, 0 * one, one), low / tl.where(high == 0, one, high))
+        angle = ratio + ratio * (ratio * ratio * _series(ratio * ratio, _WIDE))
+    else:
+        quotient = tl.div_rn(low, tl.where(high == 0, one, high))
+        ratio = tl.where(low == high, tl.where(low == 0, 0 * one, one), quotient)
+        angle = ratio + ratio * (ratio * ratio * _series(ratio * ratio, _NARROW))
+    angle = tl.where(steep ^ negative, -angle, angle)
+    start = tl.where(steep, one * (_PI / 2), tl.where(negative, one * _PI, 0 * one))
+    angle = tl.where(sign_of_y, -(start + angle), start + angle)
+    return tl.where((x != x) | (y != y), x + y, angle)
+
+
+@triton.jit
+def signed(x):
+    """Whether a number has its sign bit set; -0 has."""
+    if x.dtype == tl.float64:
+        return bits_of(x) >= 0x8000000000000000
+    else:
+        return bits_of(x) >= 0x80000000
+
+
+@triton.jit
+def _series(x, COEFFICIENTS: tl.constexpr):
+    """The polynomial with these coefficients, from that of the highest power down."""
+    total = tl.full([], 0.0, x.dtype)
+    for k in tl.static_range(len(COEFFICIENTS)):
+        total = total * x + COEFFICIENTS[k]
+    return total
 
 
 @triton.jit

@@ -175,12 +175,26 @@ def _where(condition: Any, x: Any, y: Any) -> Any:
     return Lists([torch.where(*row) for row in zip(*columns, strict=True)])
 
 
+def _angle(y: Any, x: Any) -> Any:
+    """torch has no atan2 of lists."""
+    like = y if isinstance(y, Lists) else x
+    if not isinstance(like, Lists):
+        return HOST.atan2(y, x)
+    first, second = (
+        z if isinstance(z, Lists) else Lists([torch.full_like(each, z) for each in like.tensors])
+        for z in (y, x)
+    )
+    return first._each(torch.atan2, second)
+
+
 # The `xp` of a rule on lists of tensors.
 lists_xp = SimpleNamespace(
     sqrt=_of_one("sqrt"),
     abs=abs,
     sign=_of_one("sign"),
+    log=_of_one("log"),
     maximum=_of_two("maximum"),
     minimum=_of_two("minimum"),
     where=_where,
+    atan2=_angle,
 )

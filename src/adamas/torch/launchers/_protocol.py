@@ -34,11 +34,12 @@ IDLE = -1
 
 # A step of the parameters that share a row, a plain tuple because one is made at every step:
 # - the rule;
-# - the envelope: scale of the gradient, coupled decay, decay factor, weight of the average;
+# - the envelope: scale of the gradient, coupled decay, decay factor, weight of the average; and the decay,
+#   where that is cautious;
 # - the rule's scalars;
 # - t, which counts all steps, where they are counted, and keys the random bits;
 # - the rule's carried values of this step.
-StepScalars = tuple[Rule, tuple[float, float, float, float], tuple[float, ...], int, tuple[float, ...]]
+StepScalars = tuple[Rule, tuple[float, ...], tuple[float, ...], int, tuple[float, ...]]
 
 
 @dataclass(frozen=True, eq=False)

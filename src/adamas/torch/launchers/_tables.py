@@ -283,9 +283,9 @@ def kernel_for(compile_rule: Callable[..., Any], member: Member, request: Reques
     own = format_of_dtype(member.p.dtype)
     assert own is not None
     g = _gradient_format(member.local, member.grad)
-    averages = options.average is not None
     copy = {} if member.copy is None else {"copy": copy_format(member.copy)}
-    return compile_rule(request.rule, own, g=g, slots=chosen, average=averages, **copy)
+    kind = {"average": options.average is not None, "cautious": options.cautious_decay, **copy}
+    return compile_rule(request.rule, own, g=g, slots=chosen, **kind)
 
 
 def _gradient_format(p: Tensor, g: Tensor | None) -> str:

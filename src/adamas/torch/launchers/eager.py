@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...backends import bind, check_rule, text_key, unit_count
+from ...backends import bind, check_rule, text_key, unit_count, update_of
 from .._compat import foreach_copy
 from ..gradients import dense_grad
 from . import IDLE, Member, ParamState, Request, StepScalars
@@ -143,7 +143,7 @@ class EagerLauncher:
         dtype: torch.dtype,
         grad_scale: float | Tensor,
     ) -> None:
-        rule, (*_, average), scalars, t, _ = step
+        rule, (_, _, _, average, *cautious), scalars, t, _ = step
         copy = self._differentiable
         targets = [[m.local for m, _ in members]]
         targets += [[m.state[key] for m, _ in members] for key in members[0][0].slots]
@@ -152,8 +152,8 @@ class EagerLauncher:
         if self.units:
             units, places = self._places(members)
             factors = of_units(self._factors[places], targets[0], units, p.tensors)
-        update = bind(rule.form().update, lists_xp)
-        new = _results(update(p, g, *values, *scalars, *factors), p)
+        update = bind(update_of(rule, bool(cautious)), lists_xp)
+        new = _results(update(p, g, *values, *cautious, *scalars, *factors), p)
         if mean is not None:
             new.append(mean + average * (new[0] - mean))
         for column, value in zip(targets, new, strict=True):
@@ -177,7 +177,7 @@ class EagerLauncher:
         sources += [[m.state[key] for m, _ in members] for key in keys]
         p, g, *values = (_in_type(column, dtype, copy) for column in sources)
         mean = values.pop() if len(keys) > slots else None
-        scale, coupled_decay, decay_factor, _ = step[1]
+        scale, coupled_decay, decay_factor, *_ = step[1]
         if isinstance(grad_scale, Tensor) or scale * grad_scale != 1:
             g = (scale * grad_scale) * g
         if coupled_decay != 0:
