@@ -85,6 +85,7 @@ def verdicts(made: Contest) -> dict[str, set[str]]:
 def test_every_rule_that_there_is_takes_part_and_none_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {type(each.rule) for each in _zoo.members()} == set(rule_classes().values())
     assert len({each.name for each in _zoo.members()}) == len(_zoo.members())
+    assert {getattr(each.rule, "weight_decay", 0.0) for each in _zoo.members()} == {0.0}
 
     @dataclasses.dataclass(frozen=True)
     class Newcomer(Adam):
