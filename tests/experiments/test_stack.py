@@ -15,7 +15,7 @@ from adamas.experiments import figures, problems
 from adamas.experiments.runs import Outcome, _states
 from adamas.experiments.runs import execute_together as execute
 from adamas.experiments.runs.training import Training
-from adamas.rules import SGD, Adam, Lion
+from adamas.rules import SGD, Adam, Prodigy
 
 NAMES = modules.names(problems.__name__)
 STACKED = [name for name in NAMES if problems.is_stacked(name) or problems.is_in_turn(name)]
@@ -45,7 +45,7 @@ def members(name: str, k: int = 0, **changed: Any) -> list[Training]:
         dataclasses.replace(run, rule=SGD(lr=1e-3, momentum=0.9, nesterov=True), l2=1e-3, nudge=1),
         dataclasses.replace(run, rule=SGD(lr=1e38)),
         dataclasses.replace(run, rule=Adam(lr=1e-2), phase=(("state_format", "float8"),)),
-        dataclasses.replace(run, rule=Lion(lr=1e-3), observers=("memory",)),
+        dataclasses.replace(run, rule=Prodigy(d0=1e-3), observers=("memory",)),  # sums over all parameters
         dataclasses.replace(run, rule=Adam(lr=1e-2, beta2=0.9), phase=averaged, observers=("average",)),
     ]
 
