@@ -13,7 +13,7 @@ import numpy as np
 
 from ..bootstrap import CONFIDENCE, Estimate
 from ..findings import Cell, Finding, verdict
-from ._zoo import NEAR, Costs, Member, Result, Task, ratio_over
+from ._zoo import NEAR, Member, Result, Task, ratio_over
 
 BASE = "Adam"
 SOURCE = "Adamas: the family"
@@ -120,40 +120,44 @@ def _summary_row(contest: Contest, member: Member) -> Mapping[str, Cell]:
 def ranking(contest: Contest, place: int) -> list[Mapping[str, Cell]]:
     """Return a row for each rule on a task, the lowest cost first."""
     results = contest.results[place]
-    costs = {name: _mean(result.final) for name, result in results.items()}
-    ended = [cost for cost in costs.values() if cost is not None]
-    base, least = costs.get(BASE), min(ended, default=None)
-    ordered = sorted(results, key=lambda name: math.inf if costs[name] is None else float(costs[name] or 0))
-    rows: list[Mapping[str, Cell]] = []
-    for name in ordered:
-        result, cost = results[name], costs[name]
-        ratio, default = contest.beside(name, place), result.default()
-        known = cost is not None and base is not None and least is not None
-        rows.append(
-            {
-                "rule": name,
-                "bytes": float(result.member.bytes),
-                "best_lr": None if result.best is None else float(result.lrs[result.best]),
-                "final_cost": cost,
-                **_cells(ratio, "of_adam"),
-                "verdict": "" if name == BASE else standing(ratio),
-                "above_best_of_adam": (cost - least) / base if known else None,  # type: ignore[operator]
-                "decades_near_best": result.width(),
-                "default_of_best": default.value if default and math.isfinite(default.value) else None,
-                "remarks": _remarks(result),
-            }
+    costs = {
+        name: math.inf if each.final is None else float(each.final.mean()) for name, each in results.items()
+    }
+    least, base = min(costs.values()), costs[BASE]
+    return [
+        _ranking_row(
+            contest, place, results[name], cost, (cost - least) / base if math.isfinite(base) else math.inf
         )
-    return rows
+        for name, cost in sorted(costs.items(), key=lambda pair: pair[1])
+    ]
+
+
+def _ranking_row(
+    contest: Contest, place: int, result: Result, cost: float, excess: float
+) -> Mapping[str, Cell]:
+    name, default = result.member.name, result.default()
+    ratio = contest.beside(name, place)
+    return {
+        "rule": name,
+        "bytes": float(result.member.bytes),
+        "best_lr": None if result.best is None else float(result.lrs[result.best]),
+        "final_cost": _finite(cost),
+        **_cells(ratio, "of_adam"),
+        "beside_adam": "" if name == BASE else standing(ratio),
+        "above_the_best_of_adam": _finite(excess),
+        "decades_near_best": result.width(),
+        "default_of_best": _finite(default.value) if default else None,
+        "remarks": _remarks(result),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _cells(ratio: Estimate | None, name: str) -> Mapping[str, Cell]:
     low, high = (ratio.interval if ratio else None) or (None, None)
-    finite = ratio is not None and math.isfinite(ratio.value)
-    return {name: ratio.value if ratio and finite else None, "low": low, "high": high}
-
-
-def _mean(costs: Costs | None) -> float | None:
-    return None if costs is None else float(costs.mean())
+    return {name: _finite(ratio.value) if ratio else None, "low": low, "high": high}
 
 
 def _remarks(result: Result) -> str:
