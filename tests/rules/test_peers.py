@@ -23,6 +23,7 @@ from adamas.rules import (
     Adagrad,
     Adam,
     AdaMax,
+    Adan,
     AdEMAMix,
     AMSGrad,
     DAdaptAdam,
@@ -247,6 +248,14 @@ OPTAX: dict[str, tuple[Callable[[Any], Any], Rule, Envelope]] = {
         Envelope(),
     ),
     "dog": (lambda o: o.contrib.dog(1.0, ("heuristic", 1e-2)), DoG(first=1e-2), Envelope()),
+    "adopt-clipped": (lambda o: o.contrib.adopt(1e-3, b2=0.999), ADOPT(beta2=0.999), Envelope()),
+    "signum": (lambda o: o.signum(0.01, beta=0.8), Signum(lr=0.01, beta=0.8), Envelope()),
+    # The weight of a difference is β2 in ours, 1 - β2 in optax: the same at one half.
+    "adan": (
+        lambda o: o.adan(1e-3, b1=0.8, b2=0.5, b3=0.95, eps=0.1, eps_root=0.0),
+        Adan(beta1=0.8, beta2=0.5, beta3=0.95, eps=0.1),
+        Envelope(),
+    ),
 }
 
 
