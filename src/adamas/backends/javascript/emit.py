@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from ...rules import Rule
+from .._base import RuleSourceError
 from .._check import check_rule, input_names
 from .._symbols import Trace
 from .._trace import trace
@@ -44,6 +45,10 @@ def emit(rule: Rule | type[Rule]) -> str:
     """
     rule = rule() if isinstance(rule, type) else rule
     form = check_rule(rule)
+    if form.reduction is not None:
+        raise RuleSourceError(
+            f"{type(rule).__name__} needs sums over a tensor, and the page steps points, each by itself"
+        )
     live = [name for name, value in _fields(rule).items() if type(value) is float]
     with watched() as names:
         update = trace(type(rule).__name__, form.update, input_names(rule, form), 2 + len(form.slots))
