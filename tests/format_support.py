@@ -194,6 +194,7 @@ class Driver:
         lengths: the elements of a row of each parameter.
         backend: what compiles and runs it, a name in `BACKENDS`.
         guard: as of `Stored`.
+        cautious: whether its decay is cautious.
     """
 
     def __init__(
@@ -210,12 +211,14 @@ class Driver:
         lengths: Sequence[int] | None = None,
         backend: str = "numba",
         guard: int = GUARD,
+        cautious: bool = False,
         **job_options: Any,
     ) -> None:
         compile_rule, job = BACKENDS[backend]
         form, self.guard = rule.form(), guard
         chosen = dict.fromkeys(form.slots, slots) if isinstance(slots, str) else slots
-        self.kernel = compile_rule(rule, p, g=g, slots=chosen, average=average)
+        self.kernel = compile_rule(rule, p, g=g, slots=chosen, average=average, cautious=cautious)
+        self._around = slice(None if cautious else -1)
         self.rule, self.seed, self.pool, self.t = rule, seed, ThreadPool(threads), 0
         self.params = [Stored(self.kernel.formats["p"], x, guard=guard) for x in params]
         self.slots = [
@@ -236,7 +239,7 @@ class Driver:
         """One step with gradients that their format can hold."""
         self.t += 1
         self.carried = host_carry(self.rule, self.t, *self.carried)
-        self.job.write_scalars(0, *envelope, *host_scalars(self.rule, self.t, *self.carried))
+        self.job.write_scalars(0, *envelope[self._around], *host_scalars(self.rule, self.t, *self.carried))
         self.job.write_key(0, key(self.seed, self.t))
         stored = [Stored(self.kernel.formats["g"], g, guard=self.guard) for g in grads]
         rows = zip(self.params, stored, self.slots, self.averages, strict=True)

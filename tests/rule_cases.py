@@ -124,6 +124,11 @@ def with_lr(rule: Rule, lr: float) -> Rule:
     return dataclasses.replace(rule, lr=lr)  # type: ignore[call-arg]
 
 
+def undecayed(rule: Rule) -> Rule:
+    """The same rule without decay of its own."""
+    return dataclasses.replace(rule, weight_decay=0.0) if hasattr(rule, "weight_decay") else rule
+
+
 def gradients(steps: int, n: int, seed: int = 0) -> np.ndarray:
     """Gradients whose sizes span five decades; each is a float32 number, so that all dtypes see the same."""
     random = np.random.default_rng(seed)
@@ -169,7 +174,9 @@ class Driver:
         self.params = list(params)
         initial = [slot.initial for slot in rule.form().slots.values()]
         self.slots = [[np.full_like(p, x) for x in initial] for p in params]
-        kernel = compile_rule(rule, dtype or params[0].dtype)
+        cautious = envelope.cautious_decay != 0
+        kernel = compile_rule(rule, dtype or params[0].dtype, cautious=cautious)
+        self._around = envelope if cautious else envelope[:-1]
         self.job = job(kernel, [p.size for p in params], rows or [0] * len(params), **job_options)
         self.t, self.carried = 0, tuple(rule.carried.values())
 
@@ -178,7 +185,7 @@ class Driver:
         self.t += 1
         self.carried = host_carry(self.rule, self.t, *self.carried)
         for row, rule in enumerate(rules or [self.rule]):
-            self.job.write_scalars(row, *self.envelope, *host_scalars(rule, self.t, *self.carried))
+            self.job.write_scalars(row, *self._around, *host_scalars(rule, self.t, *self.carried))
         tensors = zip(self.params, grads, self.slots, strict=True)
         self.job.write_table([array.ctypes.data for p, g, slots in tensors for array in (p, g, *slots)])
         self.job.run(self.pool)

@@ -18,7 +18,7 @@ from adamas.experiments.runs.training import Training
 from adamas.rules import SGD, Adam, Lion
 
 NAMES = modules.names(problems.__name__)
-STACKED = [name for name in NAMES if problems.is_stacked(name)]
+STACKED = [name for name in NAMES if problems.is_stacked(name) or problems.is_in_turn(name)]
 
 
 @functools.cache

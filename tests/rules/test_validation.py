@@ -21,12 +21,14 @@ from adamas.rules import SGD, Adam, RMSprop, Rule
 # For each interval: values just outside and far outside, and values that must be taken.
 OUTSIDE = {
     "[0, inf)": [-1.0, -1e-300, math.nan, math.inf, -math.inf, np.float32(-1)],
+    "(0, inf)": [0.0, -1.0, -1e-300, math.nan, math.inf],
     "[0, 1)": [1.0, 1, 1.5, -1e-9, math.nan, math.inf, np.float64(1.0)],
     "[0, 1]": [1.0000001, -1e-9, math.nan, math.inf],
     "(-inf, inf)": [math.nan, math.inf, -math.inf],
 }
 INSIDE = {
     "[0, inf)": [0.0, 0, 1, 1e300, 5e-324, np.float32(0.5), np.int64(2)],
+    "(0, inf)": [1, 1e300, 5e-324, np.float32(0.5)],
     "[0, 1)": [0.0, 0, 0.5, math.nextafter(1, 0), np.float32(0.9)],
     "[0, 1]": [0, 1, 0.5],
     "(-inf, inf)": [0, 0.5],

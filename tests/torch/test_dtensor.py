@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -112,6 +113,12 @@ def test_sharded_parameters_step_as_whole_ones(make: Make, mesh: Any) -> None:
     for p, q in zip(sharded.parameters(), plain.parameters(), strict=True):
         assert_rounding(slots_of(opt, p), slots_of(other, q))
         assert opt.state.get(p, {}).keys() == other.state.get(q, {}).keys()
+
+
+def test_sharded_parameters_decay_cautiously(mesh: Any) -> None:
+    make = functools.partial(adamas.torch.AdamW, weight_decay=0.5, lr=0.1)
+    cautious = functools.partial(make, cautious_decay=True, decay_scaling="independent")
+    test_sharded_parameters_step_as_whole_ones(cautious, mesh)
 
 
 @every_optimizer

@@ -80,6 +80,8 @@ EXTRA: dict[str, Any] = {
     "skip_nonfinite": True,
     "skip_spikes": 6.5,
     "average": 0.75,
+    "cautious_decay": True,
+    "decay_scaling": "squared",
     "seed": 3,
     "warn_after_skips": 5,
     "process_group": "a group",

@@ -12,13 +12,17 @@ class Envelope(NamedTuple):
 
     g = scale * g + coupled_decay * p       scale: maximize, clipping and loss scale in one
     p = decay_factor * p                    decoupled decay
-    mean = mean + average * (p - mean)      after the rule, where a running mean of p is kept
+    p = p - cautious_decay * p              after the rule, where its step and the p before it agree in sign
+    mean = mean + average * (p - mean)      after that, where a running mean of p is kept
+
+    The last number is one of kernels with cautious decay alone: see `_cautious`.
     """
 
     scale: float = 1.0
     coupled_decay: float = 0.0
     decay_factor: float = 1.0
     average: float = 0.0
+    cautious_decay: float = 0.0
 
 
 class RuleSourceError(ValueError):

@@ -12,14 +12,16 @@ import numpy as np
 from ..rules import Rule
 from ..rules._base import Form, check_slots
 from ._base import RuleSourceError
-from ._bind import bind, host_carry, host_scalars
+from ._bind import host_carry, host_scalars
+from ._sums import advance, counts_of, kept_shape
+from ._symbols import Trace
 from ._trace import place, trace
 
-__all__ = ["check_rule", "input_names", "only_shifts"]
+__all__ = ["check_rule", "input_names", "measure_names", "only_shifts", "trace_measure"]
 
 # Rules found right, by class, code of the update and slots: that code, which has to stay alive for its id,
 # and the names of its arguments where they do not depend on how many scalars there are.
-_RIGHT: dict[tuple[type[Rule], int, tuple[str, ...]], tuple[Any, list[str] | None]] = {}
+_RIGHT: dict[tuple[Any, ...], tuple[Any, list[str] | None]] = {}
 # Gradients of both signs and none, whose moments change sign.
 _PROBE = np.array([[-1.0, 0.5, 0.0, 3.0], [0.25, -2.0, 0.0, 1e-3], [0.0, 0.0, 1.0, -3.0]])
 
@@ -31,27 +33,41 @@ def check_rule(rule: Rule) -> Form:
         TypeError, ValueError: they do not; one sentence names the rule, the line, and what to write.
     """
     form = rule.form()
-    slots, update = form
-    code = getattr(update, "__code__", None)
-    key = type(rule), id(code), tuple(slots)
+    slots, update = form.slots, form.update
+    key = _key(rule, form)
     if key in _RIGHT:
         return form
     check_slots(type(rule), slots)
     names = input_names(rule, form)
     try:
         trace(type(rule).__name__, update, names, 2 + len(slots))
+        if form.reduction is not None:
+            trace_measure(rule, form)
     except RuleSourceError:  # arrays may take what a kernel cannot, a mean for example
-        _check_elementwise(rule, form)
+        if form.reduction is None:
+            _check_elementwise(rule, form)
     _check_signs(rule, form)
     parameters = inspect.signature(update).parameters.values()
     fixed = all(p.kind is not p.VAR_POSITIONAL and p.default is p.empty for p in parameters)
-    _RIGHT[key] = code, names if fixed else None
+    _RIGHT[key] = _codes(form), names if fixed else None
     return form
+
+
+def _codes(form: Form) -> list[Any]:
+    """The code of the functions of a form."""
+    functions = [form.update, *([] if form.reduction is None else form.reduction[1:3])]
+    return [getattr(function, "__code__", None) for function in functions]
+
+
+def _key(rule: Rule, form: Form) -> tuple[Any, ...]:
+    return type(rule), tuple(form.slots), *map(id, _codes(form))
 
 
 def only_shifts(rule: Rule) -> bool:
     """Whether a rule does nothing with p but to add to it, so that its update of p = 0 is the step alone."""
     form = check_rule(rule)
+    if form.reduction is not None:  # its sums may be of p
+        return False
     try:
         found = trace(type(rule).__name__, form.update, input_names(rule, form), 2 + len(form.slots))
     except RuleSourceError:
@@ -73,7 +89,7 @@ def input_names(rule: Rule, form: Form) -> list[str]:
         TypeError: they are not p, g, the slots in order, and one for each scalar.
     """
     title, update = type(rule).__name__, form.update
-    found = _RIGHT.get((type(rule), id(getattr(update, "__code__", None)), tuple(form.slots)))
+    found = _RIGHT.get(_key(rule, form))
     if found is not None and found[1] is not None:
         return found[1]
     if not isinstance(update, types.FunctionType):
@@ -99,14 +115,60 @@ def input_names(rule: Rule, form: Form) -> list[str]:
             f"{title}.update takes ({', '.join(arrays)}, ...) by the names and order of slots, "
             f"not ({', '.join(names)}){line}"
         )
-    count = len(arrays) + len(_scalars(rule))
+    scalars = _scalars(rule)
+    _, factors = _counts(rule, form, scalars)
+    count = len(arrays) + len(scalars) + factors
     if count < needed or (count > len(names) and rest is None):
+        also = f", factors(...) {factors}," if form.reduction is not None else ""
         raise TypeError(
-            f"{title}: scalars(t) returns {count - len(arrays)} and update takes "
+            f"{title}: scalars(t) returns {len(scalars)}{also} and update takes "
             f"{len(names) - len(arrays)} after {', '.join(arrays)}: make them agree, "
             f"or name a state array in slots{line}"
         )
     return [*names[:count], *(f"{rest}_{k}" for k in range(count - len(names)))]
+
+
+def trace_measure(rule: Rule, form: Form) -> Trace:
+    """The arithmetic of what a rule measures.
+
+    Raises:
+        RuleSourceError, TypeError: as of `trace`.
+    """
+    assert form.reduction is not None
+    n_terms, _ = _counts(rule, form, _scalars(rule))
+    names = measure_names(rule, form)
+    return trace(type(rule).__name__, form.reduction.measure, names, 2 + len(form.slots), results=n_terms)
+
+
+def measure_names(rule: Rule, form: Form) -> list[str]:
+    """The names of the arguments of `measure`.
+
+    Raises:
+        TypeError: they are not p, g, the slots in order, one for each scalar, and the kept values in order.
+    """
+    assert form.reduction is not None
+    measure, title = form.reduction.measure, type(rule).__name__
+    names = list(inspect.signature(measure).parameters)
+    arrays, kept, scalars = ["p", "g", *form.slots], list(form.reduction.kept), len(_scalars(rule))
+    right = names[: len(arrays)] == arrays and names[len(names) - len(kept) :] == kept
+    if not right or len(names) != len(arrays) + scalars + len(kept):
+        raise TypeError(
+            f"{title}.measure takes ({', '.join(arrays)}, ...{''.join(f', {name}' for name in kept)}) with "
+            f"{scalars} scalars between, not ({', '.join(names)}){_line(measure)}"
+        )
+    return names
+
+
+def _counts(rule: Rule, form: Form, scalars: tuple[float, ...]) -> tuple[int, int]:
+    """How many terms and factors a rule has."""
+    if form.reduction is None:
+        return 0, 0
+    measure_names(rule, form)
+    try:
+        return counts_of(form, scalars)
+    except Exception as error:
+        text = f"{type(rule).__name__}: {error}"[:200]
+        raise TypeError(f"{text}{_line(form.reduction.measure)}") from error
 
 
 def _line(function: Any) -> str:
@@ -150,7 +212,7 @@ def _scalars(rule: Rule) -> tuple[float, ...]:
 def _check_signs(rule: Rule, form: Form) -> None:
     """Take a few steps on NumPy's arrays and see that NONNEGATIVE slots are."""
     for slots in _probed(rule, form, _PROBE):
-        for (name, slot), values in zip(form.slots.items(), slots[1:], strict=True):
+        for (name, slot), values in zip(form.slots.items(), slots[1 : 1 + len(form.slots)], strict=True):
             if not slot.signed and (values < 0).any():
                 raise ValueError(
                     f"{type(rule).__name__}: slot {name!r} is NONNEGATIVE and becomes {values.min():.3g}; "
@@ -176,13 +238,17 @@ def _probed(rule: Rule, form: Form, gradients: Any) -> Iterator[tuple[Any, ...]]
     """`(p, *slots)` after each step, as far as NumPy can take them."""
     p = np.ones_like(gradients[0])
     state = p, *(np.full_like(p, slot.initial) for slot in form.slots.values())
-    update, carried = bind(form.update, np), tuple(rule.carried.values())
+    carried = tuple(rule.carried.values())
+    if form.reduction is not None:
+        kept = form.reduction.kept.values()
+        state = (*state, *(np.full(kept_shape(p.shape, form.reduction.scope), x) for x in kept))
     for t, g in enumerate(gradients, start=1):
         try:
             with np.errstate(all="ignore"):
                 carried = host_carry(rule, t, *carried)
-                new = update(state[0], g, *state[1:], *host_scalars(rule, t, *carried))
-                state = tuple(np.broadcast_to(np.asarray(x, np.float64), p.shape) for x in new)
+                new = advance(form, state[0], g, state[1:], host_scalars(rule, t, *carried), np)
+                pairs = zip(new, state, strict=True)
+                state = tuple(np.broadcast_to(np.asarray(x, np.float64), old.shape) for x, old in pairs)
         except Exception:
             return  # NumPy lacks what another namespace may have, or a step is beyond these numbers
         yield state

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..rules._base import Form, Rule, Update
+from ..rules._reduction import Reduction
 
 __all__ = [
     "FUNCTIONS",
@@ -155,9 +156,22 @@ def _is_number_array(value: Any) -> bool:
 
 def same_form(one: Form, other: Form) -> bool:
     """Whether two forms store and compute the same, though their functions be other objects."""
-    return list(one.slots.items()) == list(other.slots.items()) and (
-        one.update is other.update or text_key(one.update) == text_key(other.update)
+    return (
+        list(one.slots.items()) == list(other.slots.items())
+        and _same_text(one.update, other.update)
+        and _same_sums(one.reduction, other.reduction)
     )
+
+
+def _same_sums(one: Reduction | None, other: Reduction | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    same = (one.scope, list(one.kept.items())) == (other.scope, list(other.kept.items()))
+    return same and _same_text(one.measure, other.measure) and _same_text(one.factors, other.factors)
+
+
+def _same_text(one: Update, other: Update) -> bool:
+    return one is other or text_key(one) == text_key(other)
 
 
 def same_kernel(rule: Rule, other: Rule) -> bool:

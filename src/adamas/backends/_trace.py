@@ -21,38 +21,47 @@ __all__ = ["place", "raised_at", "trace"]
 _BUILTINS = (abs, max, min, range, len, sum, enumerate, zip, tuple, list, float, int, pow, reversed, super)
 
 
-def trace(title: str, update: Update, inputs: Sequence[str], n_arrays: int, namespace: Any = None) -> Trace:
+def trace(
+    title: str,
+    update: Update,
+    inputs: Sequence[str],
+    n_arrays: int,
+    namespace: Any = None,
+    results: int | None = None,
+) -> Trace:
     """Run `update` on symbols, of which the first `n_arrays` are elements of arrays.
+
+    `results` says how many there are, and that the function is `measure`; p and slots for an update.
 
     Raises:
         RuleSourceError: it does something that a kernel cannot.
         TypeError: it does something that arrays cannot do either.
     """
-    found = Trace(list(inputs))
+    found, name = Trace(list(inputs)), "update" if results is None else "measure"
     symbols = [Symbol(found, ("in", k), False, k < n_arrays) for k in range(len(inputs))]
     try:
         if namespace is None:
             _scan(update, [])
             update = bind(update, symbolic_namespace())
-        results = update(*symbols)
-        if type(results) is not tuple or any(isinstance(x, Symbol) and x.condition for x in results):
+        new = update(*symbols)
+        if type(new) is not tuple or any(isinstance(x, Symbol) and x.condition for x in new):
             found.literal = False
-        results = list(results) if isinstance(results, (tuple, list)) else [results] * (n_arrays > 2)
-        if len(results) != n_arrays - 1:
-            raise Mistake(_wrong_results(inputs[:n_arrays], results), fatal=True)
-        found.results = [Trace.operand(as_number(x)) for x in results]
+        new = list(new) if isinstance(new, (tuple, list)) else [new] * (n_arrays > 2)
+        if len(new) != (n_arrays - 1 if results is None else results):
+            raise Mistake(_wrong_results(inputs[:n_arrays], new), fatal=True)
+        found.results = [Trace.operand(as_number(x)) for x in new]
     except Mistake as mistake:
         line = (
             mistake.line
             or raised_at(mistake)
             or (update.__code__.co_filename, update.__code__.co_firstlineno)
         )
-        message = f"{title}.update: {mistake}{place(line)}"
+        message = f"{title}.{name}: {mistake}{place(line)}"
         raise (TypeError if mistake.fatal else RuleSourceError)(message) from None
     except Exception as error:
         text = f"{type(error).__name__}: {error}"[:120]
         raise RuleSourceError(
-            f"{title}.update cannot be compiled: {text}{place(raised_at(error))}"
+            f"{title}.{name} cannot be compiled: {text}{place(raised_at(error))}"
         ) from error
     return found
 

@@ -9,14 +9,15 @@ import numpy as np
 
 from ..rules import Rule
 from ._base import Envelope
-from ._bind import array_scalars, bind, host_carry, host_scalars
+from ._bind import array_scalars, host_carry, host_scalars
 from ._check import check_rule
+from ._sums import advance, kept_shape
 
 __all__ = ["State", "init", "step", "trajectory"]
 
 
 class State(NamedTuple):
-    """A parameter and the rule's state arrays after `t` steps."""
+    """A parameter and the rule's state arrays, slots and kept values, after `t` steps."""
 
     t: int
     p: Any
@@ -24,8 +25,16 @@ class State(NamedTuple):
 
 
 def init(rule: Rule, p: Any, xp: Any = np) -> tuple[Any, ...]:
-    """The slots of `rule` for an array `p` of namespace `xp` before its first step, in the rule's order."""
-    return tuple(xp.full_like(p, slot.initial) for slot in check_rule(rule).slots.values())
+    """The state of `rule` for an array `p` of namespace `xp` before its first step, in the rule's order.
+
+    Slots are of the shape of p; what a rule keeps for sums over p, which comes last, has as many dimensions.
+    """
+    form = check_rule(rule)
+    slots = [xp.full_like(p, slot.initial) for slot in form.slots.values()]
+    if form.reduction is None:
+        return tuple(slots)
+    shape = kept_shape(p.shape, form.reduction.scope)
+    return (*slots, *(xp.full(shape, x, dtype=p.dtype) for x in form.reduction.kept.values()))
 
 
 def step(
@@ -46,7 +55,7 @@ def step(
         rule: the update rule.
         t: the number of this step, from 1; a traced number of `xp` as well.
         p, g: the parameter and its gradient, arrays of one shape.
-        slots: the rule's state arrays, in the rule's order, of the parameter's shape.
+        slots: the rule's state arrays, as `init` makes them.
         carried: the rule's carried values of step t.
         envelope: gradient scale, weight decay, and the weight of the running mean.
         mean: the running mean of the parameter, if one is kept.
@@ -54,9 +63,9 @@ def step(
             a rule and arrays that have operators.
 
     Returns:
-        The new parameter, then the new slots, then the new mean if there is one.
+        The new parameter, then the new state arrays, then the new mean if there is one.
     """
-    update = bind(check_rule(rule).update, xp)
+    form = check_rule(rule)
     if isinstance(t, (int, float)):
         scalars = host_scalars(rule, t, *carried)  # type: ignore[arg-type]
     else:
@@ -64,7 +73,8 @@ def step(
     g = envelope.scale * g
     if envelope.coupled_decay != 0:
         g = g + envelope.coupled_decay * p
-    new = tuple(update(envelope.decay_factor * p, g, *slots, *scalars))
+    p = envelope.decay_factor * p
+    new = advance(form, p, g, slots, scalars, xp, envelope.cautious_decay)
     return new if mean is None else (*new, mean + envelope.average * (new[0] - mean))
 
 

@@ -66,6 +66,7 @@ class Line:
         x, values, style: the points, and their look.
         label: a short name to write at the end of the curve; "" for none.
         failed: the x at which runs failed: they have no value, and are marked at the upper edge.
+        spans: the interval of each x, (n, 2): the points then stand for themselves, and are not joined.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Line:
     style: Style
     label: str = ""
     failed: Sequence[float] = ()
+    spans: NDArray[np.float64] | None = None
 
     @property
     def mean(self) -> NDArray[np.float64]:
@@ -121,6 +123,7 @@ class Chart:
             axes.
         span: the lowest and highest y to show, the same for charts to compare; None: those of the data.
         other: other axes to offer.
+        names: the names of the rows 1, 2, ... of a y axis that is a list, from the bottom up.
     """
 
     title: str
@@ -137,6 +140,7 @@ class Chart:
     clip: bool = False
     span: tuple[float, float] | None = None
     other: View | None = None
+    names: Sequence[str] = ()
 
     @property
     def headline(self) -> str:

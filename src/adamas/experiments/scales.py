@@ -28,7 +28,7 @@ MOST_X, MOST_Y, FEWEST = 5, 8, 4  # ticks
 
 
 class Scale(NamedTuple):
-    """An axis from `low` to `high`; where it is logarithmic, with its ticks and their texts."""
+    """An axis from `low` to `high`; where it is logarithmic or a list, with its ticks and their texts."""
 
     low: float
     high: float
@@ -62,13 +62,17 @@ class Label(NamedTuple):
 
 
 def x_scale(chart: Chart, log: bool) -> Scale:
-    """Return the x axis: all points and failed runs, with room on both sides."""
+    """Return the x axis: all points, their intervals and failed runs, with room on both sides."""
     every = [np.concatenate([line.x, np.asarray(line.failed, float)]) for line in chart.lines]
+    every += [line.spans for line in chart.lines if line.spans is not None]
     return _scale(_finite(every, log), log, PADDING, MOST_X)
 
 
 def y_scale(chart: Chart, log: bool) -> Scale:
-    """Return the y axis: from the lowest to the highest value, or the span that the chart asks for."""
+    """Return the y axis: from the lowest to the highest value, or what the chart asks for."""
+    if chart.names:
+        rows = [float(row) for row in range(1, len(chart.names) + 1)]
+        return Scale(0.0, len(rows) + 1.0, False, rows, chart.names)
     marked = chart.span is not None or any(len(line.failed) for line in chart.lines)
     top = HEADROOM if marked else PADDING
     if chart.span is not None and (chart.span[0] > 0 or not log):

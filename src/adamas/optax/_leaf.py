@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ..backends import to_zero
 from ..rules._base import Slot, Update
 from ._numbers import Scalars, value_of
 from ._rounding import Draws, narrow, rounded
@@ -26,7 +27,8 @@ class Leaf:
         title: the name of the rule.
         slots, update: those of the rule; `update` over JAX's arrays.
         stored: the type of slots of real parameters of 32 bits or fewer; None for float32.
-        decays, decoupled: whether there is a weight decay, and whether it is not of the gradient.
+        decays, decoupled, cautious: whether there is a weight decay, whether it is not of the gradient, and
+            whether it is only of elements that the step leads towards zero.
         shifts: whether `update` does nothing with p but to add to it, so that it may be 0.
         averages: whether a running average is kept.
         stochastic: whether parameters of 16 bits are rounded stochastically.
@@ -39,6 +41,7 @@ class Leaf:
     stored: np.dtype[Any] | None
     decays: bool
     decoupled: bool
+    cautious: bool
     shifts: bool
     averages: bool
     stochastic: bool
@@ -128,11 +131,12 @@ class Leaf:
         numbers = [value_of(x, wide) for x in scalars.update]
         # With 0 in the place of p the step itself comes out, which a large p would round.
         decay = rate * p if self.decays and self.decoupled else None
-        at = jnp.zeros_like(g) if self.shifts else p if decay is None else p - decay
+        after = self.shifts or self.cautious
+        at = jnp.zeros_like(g) if self.shifts else p if decay is None or after else p - decay
         moved, *new = self.update(at, g, *held, *numbers)
         u = moved if self.shifts else moved - p
-        if self.shifts and decay is not None:
-            u = u - decay
+        if decay is not None and after:
+            u = u - (jnp.where(to_zero(p, u), decay, 0) if self.cautious else decay)
         return [back(x) for x in (u, *new)]
 
 

@@ -18,7 +18,7 @@ from ..rules import Rule
 from ..rules._base import Live
 from ._pairs import NAMESPACE, Pair, as_pair, widest
 
-__all__ = ["Numbers", "Scalars", "changes", "initial_of", "next_count", "value_of"]
+__all__ = ["Numbers", "Scalars", "changes", "check_decay", "initial_of", "next_count", "value_of"]
 
 
 def next_count(count: Any) -> Any:
@@ -164,12 +164,42 @@ def _scalars(
     old = [as_pair(carried[name]) for name in rule.carried]
     new = array_carry(rule, t, *old, xp=NAMESPACE) if old else ()
     update = array_scalars(rule, t, *new, xp=NAMESPACE)
-    decay = options.get("weight_decay", 0.0) * (rule.lr if options["decoupled_weight_decay"] else 1.0)
+    decay = options.get("weight_decay", 0.0)
+    if options["decoupled_weight_decay"]:
+        decay = decay * _scale_of_decay(rule.lr, str(options["decay_scaling"]), options["lr_max"])
     average = options["average"]
     if average is not None:
         average = value_of((1 - average) / (1 - average**t), widest())
     numbers = [tuple(value_of(x, widest()) for x in values) for values in (update, new, [decay])]
     return Scalars(numbers[0], dict(zip(rule.carried, numbers[1], strict=True)), numbers[2][0], average)
+
+
+def _scale_of_decay(lr: Any, scaling: str, largest: Any) -> Any:
+    """What λ is multiplied by in a step of decoupled decay."""
+    if scaling == "lr":
+        return lr
+    share = 1.0 if largest is None else lr / largest
+    return lr * share if scaling == "squared" else share
+
+
+def check_decay(numbers: Numbers, decays: bool, cautious: bool) -> None:
+    """Raise a ValueError where there can be no such decay."""
+    scaling, largest = (numbers.options[name] for name in ("decay_scaling", "lr_max"))
+    if scaling not in ("lr", "squared", "independent"):
+        raise ValueError(f"decay_scaling must be 'lr', 'squared' or 'independent', got {scaling!r}")
+    if (cautious or scaling != "lr") and decays and not numbers.options["decoupled_weight_decay"]:
+        asked = "cautious_decay=True" if cautious else f"decay_scaling={scaling!r}"
+        raise ValueError(
+            f"{asked} is of decoupled decay, and weight_decay is added to the gradient: pass "
+            f"decoupled_weight_decay=True"
+        )
+    lr, later = numbers.rule.lr, numbers.later
+    if scaling == "lr" or "lr_max" in later:
+        return
+    if largest is None and "lr" in later:
+        raise ValueError(f"decay_scaling={scaling!r} needs lr_max, the largest lr of the schedule")
+    if largest is not None and not (largest > 0 and ("lr" in later or lr <= largest)):
+        raise ValueError(f"lr_max must be the largest lr of the schedule, got {largest!r} for lr={lr!r}")
 
 
 def value_of(x: Any, dtype: Any) -> Any:

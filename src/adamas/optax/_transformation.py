@@ -13,7 +13,7 @@ from ..backends import bind, check_rule, only_shifts
 from ..rules import Rule
 from ..rules._base import Decay, NonNegative
 from ._leaf import Leaf, check_dtype, path_name
-from ._numbers import Numbers, changes, initial_of, next_count
+from ._numbers import Numbers, changes, check_decay, initial_of, next_count
 from ._pairs import widest
 from ._rounding import check_fit, dtype_of
 
@@ -43,6 +43,9 @@ def from_rule(
     *,
     weight_decay: Any = 0.0,
     decoupled_weight_decay: bool = False,
+    cautious_decay: bool = False,
+    decay_scaling: str = "lr",
+    lr_max: Any = None,
     average: Any = None,
     state_format: Any = None,
     stochastic_rounding: bool = False,
@@ -60,6 +63,11 @@ def from_rule(
         weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p. A rule that
             has a field of that name takes it, and decays parameters itself; 0 leaves its own.
         decoupled_weight_decay: move p by -lr λ p instead, as AdamW does.
+        cautious_decay: decoupled decay only where an element's step and its value before the step have one
+            sign, or it does not move (Chen et al. 2025, "Cautious Weight Decay").
+        decay_scaling: the part of p that decoupled decay takes in a step: "lr", lr λ; "squared",
+            lr λ lr/lr_max, as AdamC; "independent", λ lr/lr_max.
+        lr_max: the largest lr of the schedule; by default lr, which is then a number.
         average: the decay β of a running average of the parameters, in `RuleState.average`, with its bias
             correction; of what they are after this transformation, which is then the last one of a chain.
         state_format: "bfloat16" or "float16" for state in 16 bits, rounded stochastically; float32 by
@@ -82,8 +90,8 @@ def from_rule(
     if hasattr(rule, "weight_decay"):
         if decoupled_weight_decay:
             raise ValueError(
-                f"decoupled_weight_decay=True: {type(rule).__name__} decays parameters itself, by its own "
-                f"weight_decay; leave it out"
+                f"{type(rule).__name__} decays by itself, by its weight_decay; leave "
+                f"decoupled_weight_decay=True out"
             )
         if changes(weight_decay) or weight_decay != 0:
             hyperparameters["weight_decay"], weight_decay = weight_decay, 0.0
@@ -91,14 +99,18 @@ def from_rule(
         check_number(interval_of(NonNegative), "weight_decay", weight_decay)
     if average is not None and not changes(average):
         check_number(interval_of(Decay), "average", average)
+    decays = changes(weight_decay) or weight_decay != 0
     options = {
         "weight_decay": weight_decay,
         "decoupled_weight_decay": decoupled_weight_decay,
+        "decay_scaling": decay_scaling,
+        "lr_max": lr_max,
         "average": average,
     }
     if hasattr(rule, "weight_decay"):
         del options["weight_decay"]
     numbers = Numbers.of(rule, hyperparameters, options)
+    check_decay(numbers, decays, cautious_decay)
     form = check_rule(numbers.rule)
     stored = None if state_format is None else dtype_of(state_format)
     check_fit(stored, form.slots)
@@ -107,8 +119,9 @@ def from_rule(
         slots=form.slots,
         update=bind(form.update, jnp),
         stored=stored,
-        decays=changes(weight_decay) or weight_decay != 0,
+        decays=decays,
         decoupled=decoupled_weight_decay,
+        cautious=cautious_decay,
         shifts=only_shifts(numbers.rule),
         averages=average is not None,
         stochastic=stochastic_rounding,

@@ -32,15 +32,25 @@ from .adagrad import Adagrad
 from .adam import Adam
 from .adamatan2 import AdamAtan2
 from .adamax import AdaMax
+from .adammini import AdamMini
+from .adamp import AdamP
 from .adan import Adan
 from .ademamix import AdEMAMix
 from .adopt import ADOPT
 from .amsgrad import AMSGrad
+from .cautiousadam import CautiousAdam
+from .cautiouslion import CautiousLion
+from .dadaptadam import DAdaptAdam
+from .dog import DoG
 from .grams import Grams
+from .lamb import LAMB
 from .laprop import LaProp
+from .lars import LARS
 from .lion import Lion
 from .mars import MARS
 from .nadam import NAdam
+from .novograd import NovoGrad
+from .prodigy import Prodigy
 from .qhadam import QHAdam
 from .radam import RAdam
 from .rmsprop import RMSprop
@@ -48,10 +58,13 @@ from .schedulefree import ScheduleFreeAdamW, ScheduleFreeSGD
 from .sgd import SGD
 from .signum import Signum
 from .simplifiedademamix import SimplifiedAdEMAMix
+from .stableadamw import StableAdamW
 from .yogi import Yogi
 
 __all__ = [
     "ADOPT",
+    "LAMB",
+    "LARS",
     "MARS",
     "NONNEGATIVE",
     "SGD",
@@ -65,13 +78,21 @@ __all__ = [
     "Adagrad",
     "Adam",
     "AdamAtan2",
+    "AdamMini",
+    "AdamP",
     "Adan",
+    "CautiousAdam",
+    "CautiousLion",
     "Coast",
+    "DAdaptAdam",
+    "DoG",
     "Gauge",
     "Grams",
     "LaProp",
     "Lion",
     "NAdam",
+    "NovoGrad",
+    "Prodigy",
     "QHAdam",
     "RAdam",
     "RMSprop",
@@ -80,6 +101,7 @@ __all__ = [
     "ScheduleFreeSGD",
     "Signum",
     "SimplifiedAdEMAMix",
+    "StableAdamW",
     "Yogi",
     "names",
     "xp",

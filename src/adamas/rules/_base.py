@@ -27,6 +27,7 @@ import numpy as np
 from .._tools.intervals import as_number, check_choice, check_number, interval_of
 from ._coast import Coast
 from ._gauge import Gauge
+from ._reduction import Reduction, Scope, reduction_of
 
 # The array namespace inside every rule. Backends rebind this one name (torch, jax.numpy, the
 # compiled forms, plain floats); called directly, a rule computes with NumPy.
@@ -64,14 +65,16 @@ NONNEGATIVE = Slot(signed=False)
 
 
 class Form(NamedTuple):
-    """What a rule stores and computes: its slots in the order `update` takes them, and `update`."""
+    """What a rule stores and computes: its slots in the order `update` takes them, `update`, and its sums."""
 
     slots: Mapping[str, Slot]
     update: Update
+    reduction: Reduction | None = None
 
 
 # Ranges of hyperparameters, in the vocabulary of annotated-types; `Annotated[float, Gt(0)]` works as well.
 NonNegative = Annotated[float, at.Interval(ge=0, lt=math.inf)]
+Positive = Annotated[float, at.Interval(gt=0, lt=math.inf)]
 Decay = Annotated[float, at.Interval(ge=0, lt=1)]
 Fraction = Annotated[float, at.Interval(ge=0, le=1)]
 Finite = Annotated[float, at.Interval(gt=-math.inf, lt=math.inf)]
@@ -127,6 +130,9 @@ class Rule:
     it in `carried`, advances it in `carry`, and gets it in `scalars`. A rule whose scalars tell only
     t = 1 from later steps says `counts_steps = False`: nobody then needs to keep count.
 
+    A rule whose step depends on sums has `measure` and `factors`, and says by `scope` over what they go; see
+    `Reduction`. A number that it keeps for each sum, from one step to the next, is in `kept`.
+
     A rule that keeps an average of its iterates returns it from `averaged(p, *slots)`. One that has a field
     `weight_decay` decays the parameter itself: optimizers pass the decay of a group to it, and apply none.
 
@@ -134,7 +140,8 @@ class Rule:
     `gauge(t)` says where its state has a mean and a denominator, for reports.
 
     A field named `eps` is taken to be added to the root of a NONNEGATIVE slot, or inside it. Where it is
-    large enough to hide the roots of subnormal numbers, kernels set those to zero at once.
+    large enough to hide the roots of subnormal numbers, kernels set those to zero at once; with
+    `eps_hides = False`, because it is multiplied by something small, they do not.
 
     Raises:
         ValueError: a hyperparameter is out of its range; it names the parameter, value and range.
@@ -147,7 +154,10 @@ class Rule:
     # Of carried values, as the front end of PyTorch keeps them: 64 for sums over all steps.
     carried_bits: ClassVar[int] = 32
     counts_steps: ClassVar[bool] = True
+    eps_hides: ClassVar[bool] = True
     update: ClassVar[Update]
+    scope: ClassVar[Scope] = "tensor"
+    kept: ClassVar[Mapping[str, float]] = {}
 
     def __new__(cls, *args: Any, **_: Any) -> Self:
         """Refuse parameters: whoever passes them wants an optimizer."""
@@ -173,7 +183,7 @@ class Rule:
 
     def form(self) -> Form:
         """The slots and the update of this rule with these hyperparameters."""
-        return Form(self.slots, cast(Update, getattr(type(self), "update", None)))
+        return Form(self.slots, cast(Update, getattr(type(self), "update", None)), reduction_of(type(self)))
 
     # `*carried: Any, **_: Any` is what lets a type checker accept both scalars(t) and scalars(t, mu).
     def scalars(self, t: int, *carried: Any, **_: Any) -> Scalars:

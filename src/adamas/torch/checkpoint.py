@@ -13,7 +13,7 @@ from .conversion import widened
 from .host import MASTER
 from .keywords import StepOptions
 from .mesh import local, spread_of, wrapped
-from .options import AVERAGE
+from .options import AVERAGE, FIRST_LR, keep_first_lr
 from .packed import is_packed
 from .resharding import slot_here
 from .skips import WINDOW_KEY
@@ -57,6 +57,7 @@ class Checkpoints(torch.optim.Optimizer):
         for group, packed in zip(self.param_groups, saved["param_groups"], strict=True):
             rule = self.rule_of(group)
             packed.pop(WINDOW_KEY, None)
+            packed.pop(FIRST_LR, None)
             slots = dict(zip(self._slot_keys(rule), rule.form().slots.values(), strict=True))
             for p, index in zip(group["params"], packed["params"], strict=True):
                 if index in saved["state"]:
@@ -90,6 +91,7 @@ class Checkpoints(torch.optim.Optimizer):
         """
         loaded: dict[torch.Tensor, dict[str, torch.Tensor]] = {}
         self.catch_up()  # with the state that there is
+        groups = self.param_groups
 
         def hold(_: torch.optim.Optimizer, final: dict[str, Any]) -> dict[str, Any]:
             self.check_loaded(final)
@@ -106,6 +108,7 @@ class Checkpoints(torch.optim.Optimizer):
         def release(_: torch.optim.Optimizer) -> None:
             for p, tensors in loaded.items():
                 self.state[p].update(tensors)
+            keep_first_lr(self.param_groups, self.options.needs_lr_max, groups)
 
         # Torch casts every tensor to its parameter's dtype, codes to four times their size among them.
         before = self.register_load_state_dict_pre_hook(hold)

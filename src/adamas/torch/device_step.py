@@ -17,7 +17,7 @@ from .device_info import DeviceInfo
 from .launchers import IDLE, DeviceLauncher, Prepared
 from .launchers._sent import Sent, capturing
 from .members import SlowPathWarning
-from .options import Groups, RuleOf, as_float, group_envelope
+from .options import LR_MAX_KEYS, Groups, RuleOf, as_float, group_envelope
 
 __all__ = ["DeviceStep"]
 
@@ -33,8 +33,8 @@ class _Group:
     """The hyperparameters of one group, and what its scalars are of them."""
 
     def __init__(self, group: Mapping[str, Any], names: Sequence[str]) -> None:
-        self.options = [each for name in names for each in _numbers(name, group[name])]
-        self.others = {name: group[name] for name in names if not _numbers(name, group[name])}
+        self.options = [each for name in names for each in _numbers(name, group.get(name))]
+        self.others = {name: group.get(name) for name in names if not _numbers(name, group.get(name))}
         self.values = [0.0] * len(self.options)
         # Numbers on a device, and their places among the options.
         self.tensors: list[tuple[int, Tensor]] = []
@@ -100,7 +100,7 @@ class DeviceStep:
         if self._why_not is not None or self._info_on is None:
             return None
         self._device = device
-        names = list(self._of.defaults)
+        names = [*self._of.defaults, *(LR_MAX_KEYS if self._of.options.needs_lr_max else ())]
         self._groups = [_Group(group, names) for group in self._of.param_groups]
         self._width = max([1, *(len(each.options) for each in self._groups)])
         try:
@@ -149,7 +149,7 @@ class DeviceStep:
     def read_options(self, k: int, group: Mapping[str, Any]) -> bool:
         """Read the options of a group; False where other scalars follow, so that the plan no longer holds."""
         mine = self._groups[k]
-        if mine.others != {name: group[name] for name in mine.others}:
+        if mine.others != {name: group.get(name) for name in mine.others}:
             return False
         mine.read(group, self._device)
         assert mine.traces is not None
@@ -162,7 +162,8 @@ class DeviceStep:
 
         def make(numbers: Sequence[Any]) -> Any:
             changed = mine.with_numbers(group, numbers)
-            return self._rule_of(changed), group_envelope(changed)[:3]
+            scale, coupled, factor, _, *cautious = group_envelope(changed, self._of.options)
+            return self._rule_of(changed), (scale, coupled, factor, *cautious)
 
         rule = self._rule_of(group)
         mine.counts_steps = rule.counts_steps

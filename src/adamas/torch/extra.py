@@ -27,9 +27,10 @@ class Optimizer(FusedOptimizer):
     Args:
         params: tensors, named tensors, or groups, as in torch.optim.
         rule: the update rule with its hyperparameters.
-        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p. A rule that
-            has a field of that name takes it, and decays the parameter itself; 0 leaves its own.
-        decoupled_weight_decay: shrink p by 1 - lr λ instead, as AdamW does.
+        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p; 0 by default.
+            A rule that has a field of this name takes it, and decays by itself; the default is the rule's.
+        decoupled_weight_decay: shrink p by 1 - lr λ instead, as AdamW does; None, which nobody has to write,
+            where the rule decays by itself.
         maximize: step along the gradient, not against it.
         differentiable: let autograd see the step; it then runs on the reference backend.
 
@@ -43,8 +44,8 @@ class Optimizer(FusedOptimizer):
         params: ParamsT,
         rule: rules.Rule,
         *,
-        weight_decay: float = 0.0,
-        decoupled_weight_decay: bool = False,
+        weight_decay: float | None = None,
+        decoupled_weight_decay: bool | None = None,
         maximize: bool = False,
         differentiable: bool = False,
         **step_options: Any,
@@ -53,21 +54,20 @@ class Optimizer(FusedOptimizer):
             raise TypeError(f"rule must be an update rule such as adamas.rules.Adam(lr=1e-3), got {rule!r}")
         self._rule_type = type(rule)
         self._fields = [field.name for field in dataclasses.fields(rule)]  # type: ignore[arg-type]
-        options: dict[str, Any] = {
-            "weight_decay": weight_decay,
-            "decoupled_weight_decay": decoupled_weight_decay,
+        decays = "weight_decay" in self._fields
+        if decays and decoupled_weight_decay is not None:
+            raise ValueError(
+                f"{self._rule_type.__name__} decays by itself, by its weight_decay; leave "
+                f"decoupled_weight_decay={decoupled_weight_decay!r} out"
+            )
+        given = getattr(rule, "weight_decay", 0.0) if weight_decay is None else weight_decay
+        options = {
+            "weight_decay": given,
+            "decoupled_weight_decay": None if decays else bool(decoupled_weight_decay),
             "maximize": maximize,
             "differentiable": differentiable,
         }
-        own = getattr(rule, "weight_decay", None)
-        if own is not None:
-            if decoupled_weight_decay:
-                raise ValueError(
-                    f"decoupled_weight_decay=True: {self._rule_type.__name__} decays parameters itself, by "
-                    f"its own weight_decay; leave it out"
-                )
-            options |= {"weight_decay": weight_decay or own, "decoupled_weight_decay": None}
-        if taken := sorted(({"params", *options} - {"weight_decay"}) & set(self._fields)):
+        if taken := sorted({"params", *options} & set(self._fields) - {"weight_decay"}):
             raise TypeError(
                 f"{self._rule_type.__name__} has the field {taken[0]!r}, and a parameter group an option of "
                 f"that name; rename the field"

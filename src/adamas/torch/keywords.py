@@ -60,6 +60,8 @@ class StepOptions:
     skip_nonfinite: bool = False
     skip_spikes: float | None = None
     average: float | None = None
+    cautious_decay: bool = False
+    decay_scaling: str = "lr"
     seed: int = 0
     warn_after_skips: int | None = 10
     process_group: Any = None
@@ -72,11 +74,15 @@ class StepOptions:
         self._check_number("clip_norm", "(0, inf]", lambda x: x > 0)
         self._check_number("skip_spikes", "(0, inf)", lambda x: 0 < x < math.inf)
         self._check_number("average", "[0, 1)", lambda x: 0 <= x < 1)
-        for name in ("skip_nonfinite", "offload"):
+        for name in ("skip_nonfinite", "cautious_decay", "offload"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} must be True or False, got {getattr(self, name)!r}")
         if self.semantics not in ("exact", "lazy"):
             raise ValueError(f"semantics must be 'exact' or 'lazy', got {self.semantics!r}")
+        if self.decay_scaling not in ("lr", "squared", "independent"):
+            raise ValueError(
+                f"decay_scaling must be 'lr', 'squared' or 'independent', got {self.decay_scaling!r}"
+            )
         self._check_integer("seed", "an integer", lambda n: True)
         self._check_processes()
         if self.warn_after_skips is not None:
@@ -115,6 +121,11 @@ class StepOptions:
     def needs_grad_norm(self) -> bool:
         """Whether a step needs the norm of the gradients."""
         return self.clip_norm is not None or self.skip_nonfinite or self.skip_spikes is not None
+
+    @property
+    def needs_lr_max(self) -> bool:
+        """Whether the decay of a step depends on the largest lr of the schedule."""
+        return self.decay_scaling != "lr"
 
     def clip_factor(self, norm: float) -> float:
         """The factor on gradients whose global norm is this."""
@@ -170,6 +181,14 @@ Args:
         are 32. A norm that is not finite is no spike.
     average: the decay β of a running average of the parameters after each step (Kingma & Ba 2014,
         section 7.2), with its bias correction; see `averaged_parameters`.
+    cautious_decay: decoupled weight decay only where an element's step and the element itself before the step
+        have one sign, or it does not move (Chen et al. 2025, "Cautious Weight Decay"). Tracked embeddings
+        cannot have it.
+    decay_scaling: the part of p that decoupled weight decay takes in a step: "lr", lr λ; "squared",
+        lr λ lr/lr_max, so that normalized weights keep their size as lr falls (AdamC, Defazio 2025);
+        "independent", λ lr/lr_max, whatever lr_max is (Loshchilov & Hutter's own), with a λ as small as lr λ
+        was. lr_max is `"max_lr"` of the parameter group, which OneCycleLR writes, else its `"initial_lr"`,
+        which every scheduler writes, else its lr when it was added; a step with a larger lr is refused.
     seed: the seed of the stochastic rounding in 16, 8 and 4 bits.
     warn_after_skips: warn after this many consecutive skipped steps, with the name of the first parameter
         whose gradient is not finite, or the norm that is a spike; None never warns.

@@ -17,6 +17,7 @@ from ..rules._base import Slot
 from ._compat import is_dense, is_fake
 from .conversion import convert
 from .gradients import has_own_memory
+from .kept import Kept, check_kept, complete_kept, kept_of
 from .launchers import Launcher, Member, ParamState, Request, choose, why_slow
 from .mesh import local, localized, wrapped
 from .options import AVERAGE, Groups
@@ -66,6 +67,7 @@ class Kind:
         scaled: whether a slot has scales.
         plain: whether they are contiguous and not lazy, so that the state can be laid out as they are.
         whole: whether every process has all of the state, because shards would cut blocks.
+        kept: what the rule keeps of its sums.
     """
 
     group: int
@@ -77,6 +79,7 @@ class Kind:
     scaled: bool
     plain: bool
     whole: bool
+    kept: Kept
 
 
 def kinds_of(
@@ -136,9 +139,8 @@ def _kind(k: int, member: Member, request: Request, groups: Groups) -> Kind:
     if whole and p.numel() >= _LARGE_WHOLE and _WHOLE not in groups.told:
         groups.told.add(_WHOLE)
         _warn_whole(p)
-    return Kind(
-        k, launcher, launcher.key(member, request), slots, average, tuple(names), scaled, plain, whole
-    )
+    key, kept = launcher.key(member, request), kept_of(request.rule, groups.state_names)
+    return Kind(k, launcher, key, slots, average, tuple(names), scaled, plain, whole, kept)
 
 
 def state_formats(p: Tensor, request: Request) -> tuple[list[tuple[str, Slot, Format]], Format | None]:
@@ -180,6 +182,7 @@ def _warn(launcher: type[Launcher], reason: str, p: Tensor, request: Request) ->
 
 def check_state(p: Tensor, state: Mapping[str, Any], kind: Kind) -> None:
     """Raise a ValueError for state that is not of this parameter, before anything has changed."""
+    check_kept(p, state, kind.kept)
     for key in [key for key, *_ in kind.slots] + ([AVERAGE] if kind.average is not None else []):
         wrong = fault(state, key, p)
         if wrong is not None:
@@ -197,12 +200,13 @@ def missing_names(state: Mapping[str, Any], kind: Kind) -> list[str]:
             missing += slot_keys(key, format)
     if kind.average is not None and state.get(AVERAGE) is None:
         missing.append(AVERAGE)
-    return missing
+    return [*missing, *(key for key in kind.kept[1] if state.get(key) is None)]
 
 
 def make_state(member: Member, index: int, kind: Kind, mine: dict[str, Any]) -> ParamState:
     """The parameter with its state `mine`, made where missing and converted to its format and layout."""
     p, spread = member.local, member.spread
+    complete_kept(p, kind.kept, mine)
     if spread is None:
         layout = p if kind.plain else _dense_like(p)
         _complete(p, layout, kind, mine)
@@ -211,7 +215,7 @@ def make_state(member: Member, index: int, kind: Kind, mine: dict[str, Any]) -> 
     if kind.whole:
         layout = torch.empty_strided(spread.shape, spread.stride, dtype=p.dtype, device=p.device)
         whole_grad = torch.empty_like(layout, dtype=(p if member.grad is None else member.grad).dtype)
-    here: dict[str, Any] = {}
+    here: dict[str, Any] = {key: mine[key] for key in kind.kept[1]}
     for key, slot, _ in kind.slots:
         here |= slot_here(mine, key, slot.signed, layout, spread, kind.whole)
     if kind.average is not None and mine.get(AVERAGE) is not None:

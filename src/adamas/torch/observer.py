@@ -212,7 +212,9 @@ class Observer:
             return None
         g = dense_grad(_grad(member).detach(), takes_sparse=True)
         rule, group = self._of(member)
-        if group_envelope(group)[1] != 0:  # coupled decay is added to m as a gradient is
+        if (
+            group_envelope(group, self._groups.options)[1] != 0
+        ):  # coupled decay is added to m as a gradient is
             return None
         return self._untouched.oldest(member.p, g, rule, reading.step, self._state(member), reading.keys)
 

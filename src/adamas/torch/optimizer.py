@@ -24,7 +24,7 @@ from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .measured import Measured
 from .mesh import spread_of
 from .offload import plan_of
-from .options import Groups, StepInfo, check_group, check_placed
+from .options import Groups, StepInfo, check_group, check_placed, keep_first_lr
 from .outcomes import OF_SCALER, Outcomes
 from .report import Reporting
 from .skips import WINDOW_KEY, keep_window
@@ -228,11 +228,12 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Averages, Checkpoints, Out
         """Add a parameter group, as in torch; its options are checked first."""
         if isinstance(param_group, dict):
             group = {**self.defaults, **param_group}
-            check_group(group, type(self).__name__)
+            check_group(group, type(self).__name__, self.options)
             self._check_keys(self.rule_of(group, checked=True))
         self._plan = None
         super().add_param_group(param_group)
         keep_window(self.param_groups, self.options.skip_spikes is not None)
+        keep_first_lr(self.param_groups, self.options.needs_lr_max)
 
     def _check_keys(self, rule: rules.Rule) -> None:
         chosen = self.options.state_format

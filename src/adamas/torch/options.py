@@ -20,6 +20,8 @@ from .lagging import LaggingRows
 
 __all__ = [
     "AVERAGE",
+    "FIRST_LR",
+    "LR_MAX_KEYS",
     "Groups",
     "RuleOf",
     "StepInfo",
@@ -27,6 +29,8 @@ __all__ = [
     "check_group",
     "group_envelope",
     "is_constant",
+    "keep_first_lr",
+    "options_of",
     "values_of",
 ]
 
@@ -34,6 +38,12 @@ RuleOf = Callable[[Mapping[str, Any]], Rule]
 
 # The key in `state[p]` of the running average of a parameter.
 AVERAGE = "average"
+
+
+# The keys in a group of the largest lr of its schedule, of which the first that is there counts: OneCycleLR
+# writes one, every scheduler the next, and an optimizer whose decay depends on it the lr of an added group.
+LR_MAX_KEYS = ("max_lr", "initial_lr", "first_lr")
+FIRST_LR = LR_MAX_KEYS[-1]
 
 
 class StepInfo(NamedTuple):
@@ -105,6 +115,14 @@ def values_of(names: Sequence[str]) -> Callable[[Mapping[str, Any]], tuple[Any, 
     return operator.itemgetter(*names)
 
 
+def options_of(groups: Groups) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+    """What a step reads of a group, as a tuple."""
+    own = values_of(list(groups.defaults))
+    if not groups.options.needs_lr_max:
+        return own
+    return lambda group: (*own(group), *map(group.get, LR_MAX_KEYS))
+
+
 def as_float(x: Any, name: str = "an option") -> float:
     """An option that may be a tensor of one element, as torch allows, as a float: its value now.
 
@@ -123,31 +141,79 @@ def as_float(x: Any, name: str = "an option") -> float:
     raise ValueError(f"{name} must be a number, got {x!r}")
 
 
-def group_envelope(group: Mapping[str, Any]) -> tuple[float, float, float, float]:
+def group_envelope(group: Mapping[str, Any], options: StepOptions) -> tuple[float, ...]:
     """The gradient scale, coupled decay and decay factor that a group's options stand for, and no average.
 
+    Last, where the decay is cautious, the decay of a step.
+
     Raises:
-        ValueError: an option is to be differentiated.
+        ValueError: an option is to be differentiated, or there can be no such decay.
     """
     if group.get("differentiable", False):
         _check_nothing_is_learned(group)
     scale = -1.0 if group.get("maximize", False) else 1.0
-    decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
-    decoupled = group.get("decoupled_weight_decay", False)
-    if decoupled is None:  # the rule's own
+    if group.get("decoupled_weight_decay", False) is None:  # the rule decays by itself
         return scale, 0.0, 1.0, 0.0
-    if decoupled:
-        return scale, 0.0, 1 - as_float(group["lr"], "lr") * decay, 0.0
-    return scale, decay, 1.0, 0.0
+    decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
+    if group.get("decoupled_weight_decay", False):
+        taken = _decay_of_step(group, decay, options.decay_scaling)
+        return (scale, 0.0, 1.0, 0.0, taken) if options.cautious_decay else (scale, 0.0, 1 - taken, 0.0)
+    asked = "cautious_decay=True" if options.cautious_decay else f"decay_scaling={options.decay_scaling!r}"
+    if (options.cautious_decay or options.needs_lr_max) and decay != 0:
+        raise ValueError(
+            f"{asked} is of decoupled decay, and weight_decay={decay!r} of this group is added to the "
+            f"gradient: pass decoupled_weight_decay=True, which Optimizer(params, rule) takes for every rule"
+        )
+    return (scale, decay, 1.0, 0.0, 0.0) if options.cautious_decay else (scale, decay, 1.0, 0.0)
 
 
-def check_group(group: Mapping[str, Any], optimizer: str) -> None:
+def _decay_of_step(group: Mapping[str, Any], decay: float, scaling: str) -> float:
+    """The part of p that decoupled decay takes in a step, of λ, lr, and the largest lr.
+
+    Raises:
+        ValueError: lr is larger than the largest of its schedule, as far as that is known.
+    """
+    lr = as_float(group["lr"], "lr")
+    if scaling == "lr":
+        return lr * decay
+    if decay == 0:
+        return 0.0
+    key = next((key for key in LR_MAX_KEYS if group.get(key) is not None), "lr")
+    largest = as_float(group[key], key)
+    if lr > largest * (1 + 1e-6):  # a schedule is rounded
+        raise ValueError(
+            f"decay_scaling={scaling!r} needs the largest lr of the schedule, and lr={lr!r} of this group is "
+            f"above its {key}={largest!r}: set group['max_lr'] to the largest that it will have"
+        )
+    share = lr / largest if largest != 0 else 0.0
+    return (lr * share if scaling == "squared" else share) * decay
+
+
+def keep_first_lr(
+    param_groups: Sequence[dict[str, Any]], kept: bool, before: Sequence[Mapping[str, Any]] = ()
+) -> None:
+    """Let every group know the lr that it was added with, if that is kept; else none.
+
+    Args:
+        param_groups: the groups; one without takes that of its place in `before`, or its lr now.
+        kept: whether it is.
+        before: the groups in whose place these were loaded.
+    """
+    for group, old in zip(param_groups, [*before, *[{}] * len(param_groups)], strict=False):
+        if not kept:
+            group.pop(FIRST_LR, None)
+        elif group.get(FIRST_LR) is None:
+            first = old.get(FIRST_LR)
+            group[FIRST_LR] = as_float(group["lr"], "lr") if first is None else first
+
+
+def check_group(group: Mapping[str, Any], optimizer: str, options: StepOptions) -> None:
     """Raise a ValueError for an option that a group of this class cannot have when it is added."""
     check_placed(group, optimizer)
     decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
     if not 0 <= decay < math.inf:
         raise ValueError(f"weight_decay must lie in [0, inf), got {decay!r}")
-    group_envelope(group)
+    group_envelope(group, options)
 
 
 def check_placed(group: Mapping[str, Any], optimizer: str) -> None:

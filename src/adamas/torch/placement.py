@@ -14,6 +14,7 @@ from ..rules import Rule
 from ._compat import has_overlap
 from .counters import Counters, counter_keys, counter_type
 from .device_counters import CounterStore, DeviceCounters
+from .kept import kept_of
 from .launchers import Launcher, Member, ParamState, Request
 from .members import Kind, check_state, kinds_of, make_state, missing_names
 from .numbering import numbers_of
@@ -112,8 +113,9 @@ def _has_state(p: Tensor, groups: Groups, request: Request, counters: Mapping[st
     """Whether a parameter without gradient has all that a step would make for it, and of its shape."""
     state = groups.state.get(p, {})
     slots = (*request.slot_keys, *([AVERAGE] if groups.options.average is not None else []))
+    _, kept = kept_of(request.rule, groups.state_names)
     return (
-        all(state.get(key) is not None for key in counters)
+        all(state.get(key) is not None for key in (*counters, *kept))
         and all(find(state, key) is not None and fault(state, key, p) is None for key in slots)
         and not (p.layout == torch.strided and has_overlap(p))
     )
@@ -139,7 +141,7 @@ def _states(
     began, members, states = [], [], []
     for member, kind, mine in kept:
         p = member.p
-        missing: Sequence[str] = (*kind.names, *keys)
+        missing: Sequence[str] = (*kind.names, *kind.kept[1], *keys)
         began.append(mine is not None and _has_any(mine, kind))
         if mine or kind.scaled:
             missing = [*missing_names(mine or {}, kind), *(k for k in keys if (mine or {}).get(k) is None)]

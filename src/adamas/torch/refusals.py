@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..rules import Rule
 from ._compat import is_flat
 from .keywords import StepOptions
-from .launchers import Request
+from .launchers import Member, Request
 from .members import kinds_of
 from .offload import check_offloaded, stand_in
 from .options import Groups
@@ -68,10 +69,26 @@ def check_groups(optimizer: Any, groups: Groups, running: bool) -> None:
         if group.get("differentiable", False):
             raise ValueError("differentiable=True keeps gradients, and stepping in backward frees them")
         rule = optimizer.rule_of(group)
+        _check_sums(rule, [member for _, member in found])
         requests.append(Request(groups, group, rule, groups.slot_keys(rule)))
     asked = [(k, stand_in(member, groups)) for k, member in found]
     for _ in kinds_of(asked, requests, groups):  # raises where a backend or format cannot be had
         pass
+
+
+def _check_sums(rule: Rule, members: Iterable[Member]) -> None:
+    """Raise a ValueError for a rule whose sums need all gradients, or all shards, at once."""
+    reduction, name = rule.form().reduction, type(rule).__name__
+    if reduction is not None and reduction.scope == "group":
+        raise ValueError(
+            f"{name} needs sums over all gradients of a group, and stepping in backward uses and frees each "
+            f"as it arrives; call step() after the backward pass"
+        )
+    if reduction is not None and any(member.spread is not None for member in members):
+        raise ValueError(
+            f"{name} adds up sums over shards, and processes that step in backward would wait for each other "
+            f"at every gradient; call step() after the backward pass"
+        )
 
 
 def check_pre_hooks(optimizer: Any) -> None:

@@ -35,7 +35,7 @@ class Rows:
         self,
         counters: Counters,
         rules: Sequence[Rule],
-        envelopes: Sequence[tuple[float, float, float, float]],
+        envelopes: Sequence[tuple[float, ...]],
     ) -> list[StepScalars]:
         """The scalars of the next step, a row each.
 
@@ -66,6 +66,6 @@ class Rows:
             except (ZeroDivisionError, OverflowError) as error:
                 raise ValueError(f"a scalar of step {t} cannot be computed: {error!r} in {rule}") from None
             if self._options.average is not None:
-                envelope = (*envelope[:3], self._options.average_weight(taken))
+                envelope = (*envelope[:3], self._options.average_weight(taken), *envelope[4:])
             rows.append((rule, envelope, scalars, taken, carried))
         return rows

@@ -22,12 +22,13 @@ from .grad_norm import GradNorm
 from .launchers import ParamState, Request
 from .measured import Measured
 from .observer import Observer
-from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant, values_of
+from .options import Groups, RuleOf, StepInfo, group_envelope, is_constant, options_of
 from .params import check_params, localize, member_of
 from .placement import Made, place
 from .rows import Rows
 from .selections import Selections, any_given, mask_of
 from .skips import reason_to_skip, record
+from .sums import sums_of_plan
 from .untouched import Untouched
 
 __all__ = ["Plan"]
@@ -63,7 +64,7 @@ class Plan:
         param_groups, state = groups.param_groups, groups.state
         self._lists = [group["params"] for group in param_groups]
         self._sizes = list(map(len, param_groups))
-        self._options_of = values_of(list(groups.defaults))
+        self._options_of = options_of(groups)
         self._options: list[tuple[Any, ...] | None] = [None] * len(param_groups)
         rules = [rule_of(group) for group in param_groups]
         self._requests = [
@@ -75,7 +76,7 @@ class Plan:
         updates = dict.fromkeys([rule.form().update for rule in rules])
         self._watches = [watch(update) for update in updates if uses_names(update)]
         self._differentiable = [request.differentiable for request in self._requests]
-        self._envelopes = [group_envelope(group) for group in param_groups]
+        self._envelopes = [group_envelope(group, groups.options) for group in param_groups]
         found = [
             (k, member_of(p, groups))
             for k, params in enumerate(self._lists)
@@ -121,15 +122,13 @@ class Plan:
         wanted = groups.options.needs_grad_norm and not any(p.is_meta or is_fake(p) for p in self._params)
         whole = [each for _, each in self._shards if each.whole_grad is not None]
         self._norm = GradNorm(self._launchers, self.exchange, whole, wanted)
+        self._sums = sums_of_plan(placed, self._group_of, rules, groups, self._all_shards)
 
     @property
     def backend(self) -> str:
         """The names of the launchers that the last step used."""
-        used = {
-            launcher.name
-            for launcher, part in zip(self._launchers, self._slices, strict=True)
-            if any((self._mask or b"")[part])
-        }
+        pairs = zip(self._launchers, self._slices, strict=True)
+        used = {launcher.name for launcher, part in pairs if any((self._mask or b"")[part])}
         return " and ".join(sorted(used)) or "none"
 
     def bind(self, optimizer: Any) -> bool:
@@ -173,9 +172,8 @@ class Plan:
         return self._bind_launchers(grads)
 
     def _bind_launchers(self, grads: list[Tensor | None]) -> bool:
-        return all(
-            launcher.bind(grads[part]) for launcher, part in zip(self._launchers, self._slices, strict=True)
-        )
+        pairs = zip(self._launchers, self._slices, strict=True)
+        return all(launcher.bind(grads[part]) for launcher, part in pairs)
 
     def _select(self, mask: bytes) -> None:
         """Let a step take the members that have a gradient: the plan of them all stays as it is."""
@@ -196,7 +194,7 @@ class Plan:
         rule = rule_of(group)
         if not same_kernel(rule, request.rule) or request.differentiable != self._differentiable[k]:
             return False
-        self._rules[k], self._envelopes[k] = rule, group_envelope(group)
+        self._rules[k], self._envelopes[k] = rule, group_envelope(group, self.groups.options)
         self._rows.forget()
         # An option that may change in place (a tensor, a list) is read anew at every step.
         self._options[k] = options if is_constant(options) else None
@@ -226,6 +224,8 @@ class Plan:
             rows = self._rows.next(self._counters, self._rules, self._envelopes)
             for launcher in self._launchers:
                 launcher.stage(rows)
+            if self._sums is not None:
+                self._sums.take(rows, self._places, scale)
             if observer is not None:
                 members = [self._members[part] for part in self._slices]
                 for here, places in reversed(list(zip(members, self._places, strict=True))):
@@ -238,6 +238,8 @@ class Plan:
                     observer.launch(self._launchers[k], members[k], scale)
                 self._made = []
             self._counters.advance(rows)
+            if self._sums is not None:
+                self._sums.keep()
             if observer is not None:
                 observer.finish(self._all_shards)
             self._made = []

@@ -93,6 +93,10 @@ class Tracking(torch.optim.Optimizer):
                 f"state_format={options.state_format!r} would round once for many steps; leave it out",
             ),
             (options.average is not None, "average= would follow every row at every step; leave it out"),
+            (
+                options.cautious_decay,
+                "cautious_decay=True asks of every step of a row where it leads; leave it out",
+            ),
             (options.offload, "offload=True steps all of a parameter; leave it out"),
             (options.semantics == "lazy", "semantics='lazy' leaves rows without a gradient as they are"),
             (self._in_backward is not None, "step_in_backward() is on"),

@@ -11,6 +11,7 @@ from .pool import Pool, ThreadPool
 from .row_job import RowJob
 from .row_lists import row_lists
 from .source import RuleSourceError
+from .sums_job import SumsJob
 
 __all__ = [
     "LIMITS",
@@ -24,6 +25,7 @@ __all__ = [
     "RowJob",
     "RuleSourceError",
     "Sums",
+    "SumsJob",
     "ThreadPool",
     "architecture",
     "cache_folder",

@@ -15,9 +15,9 @@ from .._draws import draws, in_blocks
 from .._recipe import ENVELOPE
 from .blocks import block_buffers, block_function, block_loop, hold, indented, joined
 from .measure import PIECE, USED, Measuring
-from .templates import CONVERT, FUNCTION, LOOP_OF_PAIRS, STEP
+from .templates import CONVERT, FACTORS, FUNCTION, LOOP_OF_PAIRS, STEP, by_units
 
-__all__ = ["emit_conversion", "emit_step", "head", "value_of"]
+__all__ = ["apart", "emit_conversion", "emit_step", "head", "identifiers", "value_of"]
 
 
 def emit_step(
@@ -29,6 +29,7 @@ def emit_step(
     stamp: str,
     gradual: Mapping[str, bool] | None = None,
     measured: str | None = None,
+    factors: Sequence[str] = (),
 ) -> str:
     """The kernel of one rule.
 
@@ -41,22 +42,30 @@ def emit_step(
         stamp: what else the machine code depends on.
         gradual: whether each slot is signed, for rules whose state underflows gradually; see `_flushed`.
         measured: for a kernel that measures its step, the slot that is divided by, "" for none.
+        factors: the names of what the rule makes of its sums, which each unit of them has for itself.
     """
     measuring = None
     if measured is not None:
         gradient = value_of("g", formats["g"], False)
         measuring = Measuring(formats, measured, gradient, in_blocks(formats))
-    placeholders = [f"{k}_th" for k in range(len(ENVELOPE) + len(scalars))]
-    taken = _identifiers(_step(title, "", formats, average, placeholders, stamp, gradual, measuring))
-    s: list[str] = []
-    for name in (*ENVELOPE, *scalars):
-        while name in taken or name in s:
+    names, n = (*ENVELOPE, *scalars, *factors), len(factors)
+    placeholders = [f"{k}_th" for k in range(len(names))]
+    taken = identifiers(_step(title, "", formats, average, placeholders, stamp, gradual, measuring, n))
+    s = apart(names, taken)
+    return _step(title, arithmetic, formats, average, s, stamp, gradual, measuring, n)
+
+
+def apart(names: Sequence[str], taken: set[str]) -> list[str]:
+    """The names, or others like them where they are taken, each once."""
+    found: list[str] = []
+    for name in names:
+        while name in taken or name in found:
             name += "_"
-        s.append(name)
-    return _step(title, arithmetic, formats, average, s, stamp, gradual, measuring)
+        found.append(name)
+    return found
 
 
-def _identifiers(text: str) -> set[str]:
+def identifiers(text: str) -> set[str]:
     """The names in a kernel, but for that of its function, which it does not call."""
     return set(re.findall(r"\b[A-Za-z_]\w*", text)) - {"step"}
 
@@ -70,13 +79,14 @@ def _step(
     stamp: str,
     gradual: Mapping[str, bool] | None,
     measuring: Measuring | None,
+    n_factors: int,
 ) -> str:
-    """The kernel with these names for its scalars."""
+    """The kernel with these names for its scalars, and after them for its factors."""
     scaled = in_blocks(formats)
     arrays = sizes(formats, average)
     variables = names_of_columns(formats, average)
     body = _body(formats, average, s, gradual=gradual, measuring=measuring)
-    scalar = "scalar_at(scalars, {} * row + {})"
+    read = "{}"
     function, buffers = "", []
     loop = ["counter = counter_at(key, start + shift)", "for k in range(start, stop):", *indented(body)]
     if scaled:
@@ -89,15 +99,19 @@ def _step(
         )
         loop, buffers = block_loop(formats, arrays, written, arguments), block_buffers(formats, list(arrays))
     elif measuring is None and not average and _all_packed(formats):
-        scalar = f"short_nan({scalar})"
+        read = "short_nan({})"
         names = ", ".join([*variables, *s])
         function, loop = _pair(formats, names, s, gradual), LOOP_OF_PAIRS.format(names=names).splitlines()
     elif measuring is not None:
         loop = _in_pieces(loop, measuring)
+    n_scalars, parts = len(s) - n_factors, head(formats, average)
+    if n_factors:
+        parts["accesses"] += "\n" + FACTORS.format(real=real_of(formats))
+        loop = by_units(s[n_scalars:], loop, read)
     if measuring is not None:
         loop = [*measuring.of_chunk, *loop]
-    reads = [f"{name} = {scalar.format(len(s), k)}" for k, name in enumerate(s)]
-    parts = head(formats, average)
+    values = [read.format(f"scalar_at(scalars, {n_scalars} * row + {k})") for k in range(n_scalars)]
+    reads = [f"{name} = {value}" for name, value in zip(s, values, strict=False)]
     if measuring is not None:
         parts["imports"] = "\n".join([USED, parts["imports"]]).rstrip()
         parts["accesses"] = "\n".join([parts["accesses"], *measuring.head])

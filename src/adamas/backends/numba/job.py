@@ -76,13 +76,15 @@ class Job(Pass):
         tensor_index: Sequence[int] | None = None,
         lengths: Sequence[int] | None = None,
         runs: Sequence[Runs | None] | None = None,
+        units: Sequence[int] | None = None,
         chunk: int = CHUNK,
     ) -> None:
         """`rows` are all 0 and `tensor_index`, which keys the random bits, is 0, 1, ... unless given.
 
         `lengths` are the elements of a row of each tensor, of those from which blocks of scaled formats
         begin (see `formats.row_length`), one row unless given. `runs` says which elements of a larger one
-        each tensor has; None for all. `chunk` is a multiple of blocks.
+        each tensor has; None for all. `units` are the elements of each tensor over which one sum goes, where
+        the rule has sums, all unless given. `chunk` is a multiple of blocks.
         """
         scaled = any(format.scaled for format in kernel.formats.values())
         if chunk % BLOCK and scaled:
@@ -99,7 +101,11 @@ class Job(Pass):
         self._info[:, 3] = lengths
         self._keys = np.zeros(max(count, 1), np.int64)
         self._grad_scale_cell = np.ones(1, kernel.dtype)
-        buffers = (table, chunk_list, scalars, self._info, self._keys, self._grad_scale_cell)
+        self.units, self.factors = _units(sizes, units, kernel)
+        buffers = [table, chunk_list, scalars, self._info, self._keys, self._grad_scale_cell]
+        if kernel.n_factors:
+            # Two places are those of a pass that measures its step.
+            buffers += [np.zeros(1), np.zeros(1), self.units, self.factors]
         super().__init__(kernel, sum(sizes) >= SERIAL and len(chunk_list) > 1, buffers)
         self._table, self._scalars, self._row_size = table.data, scalars.data, scalars.strides[0]
         self._pack_table = struct.Struct(f"{table.size}q").pack_into
@@ -147,6 +153,18 @@ class Job(Pass):
     def write_key(self, row: int, key: int) -> None:
         """The key of the random bits of one row in this step: any integer of 63 bits."""
         self._keys[row] = key
+
+
+def _units(
+    sizes: Sequence[int], elements: Sequence[int] | None, kernel: Kernel
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The first unit of each tensor and the elements of one, int64; and room for the factors of each."""
+    lengths = np.array(sizes if elements is None else elements, np.int64).reshape(-1)
+    lengths = np.maximum(lengths, 1)
+    counts = np.maximum(np.array(sizes, np.int64).reshape(-1) // lengths, 1)
+    firsts = np.cumsum(counts) - counts
+    units = np.stack([firsts, lengths], axis=1)
+    return units, np.zeros((max(int(counts.sum()), 1), max(kernel.n_factors, 1)), kernel.dtype)
 
 
 class NormJob(Pass):

@@ -20,16 +20,18 @@ from ... import formats
 from ...formats import Format
 from ...rules import Rule
 from .. import exact
-from .._columns import columns
-from .._recipe import ENVELOPE, Recipe, recipe_of
+from .._cautious import CAUTIOUS, update_of
+from .._columns import COPY, columns
+from .._recipe import ENVELOPE, Recipe, SumsRecipe, recipe_of, sums_recipe_of
 from . import halves, machine, measuring, randomness, slices, toolbox
 from .cache import load_module
 from .emit import emit_conversion, emit_step
 from .norm import emit_norm
 from .source import RuleSourceError, arithmetic
+from .sums import emit_sums
 from .templates import by_rows
 
-__all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule"]
+__all__ = ["Kernel", "compile_conversion", "compile_norm", "compile_rule", "compile_sums"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,9 @@ class Kernel:
     a chunk is (tensor, first element, last element + 1, shift), and begins with a block; element k of a
     tensor draws the random bits of element k + shift, which is its number in a tensor of which this one is
     a shard. Any number of threads may run a job at once.
+
+    Where a rule has sums, the job has two more addresses at 10 and 11: of `units`, the first unit of each
+    tensor and the elements of one, and of `factors`, a row of `n_factors` values of `dtype` for each unit.
     """
 
     address: int
@@ -54,6 +59,8 @@ class Kernel:
     dtype: np.dtype[Any]
     path: Path
     owner: Any  # keeps the machine code alive
+    cautious: bool = False
+    n_factors: int = 0
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -77,6 +84,7 @@ def compile_rule(
     copy: str | None = None,
     rows: bool = False,
     measured: bool = False,
+    cautious: bool = False,
 ) -> Kernel:
     """The kernel of `rule`, compiled or loaded once a process.
 
@@ -91,16 +99,57 @@ def compile_rule(
             `Format.nearest`.
         rows: whether it is for rows of matrices, see `RowJob`.
         measured: whether it measures its step, see `MeasuredJob`.
+        cautious: whether its decay is cautious; a row of scalars then has all of `Envelope`.
 
     Raises:
         RuleSourceError: the rule's update cannot become a kernel.
         TypeError: the rule's definition is at fault: see `check_rule`.
         ValueError: there is no such format, or it is scaled and another is float64.
     """
-    recipe = recipe_of(rule, str(p), g, slots, average, copy)
-    text = arithmetic(recipe.title, rule.form().update, recipe.inputs, recipe.n_arrays)
+    recipe = recipe_of(rule, str(p), g, slots, average, copy, cautious)
+    if rows and recipe.factors:
+        raise RuleSourceError(
+            f"{recipe.title} needs sums over whole tensors, and a step by rows sees some rows"
+        )
+    text = arithmetic(recipe.title, update_of(rule, cautious), recipe.inputs, recipe.n_arrays)
     root = rule.gauge(1).root or "" if measured else None
     return _compile(recipe, text, rows, root)
+
+
+def compile_sums(rule: Rule, kernel: Kernel) -> Kernel:
+    """The pass that measures before that of `kernel`, which is the rule's; see `SumsJob`.
+
+    Raises:
+        RuleSourceError, TypeError, ValueError: as of `compile_rule`.
+    """
+    names = {array: format.name for array, format in kernel.formats.items()}
+    p, g, _ = names.pop("p"), names.pop("g"), names.pop(COPY, None)
+    recipe = sums_recipe_of(rule, recipe_of(rule, p, g, names, cautious=kernel.cautious))
+    reduction = rule.form().reduction
+    assert reduction is not None
+    text = arithmetic(recipe.title, reduction.measure, recipe.inputs, len(recipe.formats), recipe.n_terms)
+    return _compile_sums(recipe, text, kernel.dtype)
+
+
+@functools.cache
+def _compile_sums(recipe: SumsRecipe, text: str, dtype: np.dtype[Any]) -> Kernel:
+    chosen = dict(recipe.formats)
+    name = f"{recipe.title.lower()}_sums_{chosen['p'].name}"
+    module = _loaded(name, emit_sums(recipe, text, _stamp()), recipe.title, "measure")
+    path = Path(str(module.__file__))
+    width = recipe.before + recipe.n_scalars
+    return Kernel(
+        module.step.address, chosen, False, width, dtype, path, module.step, n_factors=recipe.n_terms
+    )
+
+
+def _loaded(name: str, text: str, title: str, function: str) -> Any:
+    """The module of a kernel, compiled."""
+    try:
+        return load_module(name, text)
+    except NumbaError as error:
+        reason = " ".join(str(error).split())[:120]
+        raise RuleSourceError(f"{title}.{function} cannot be compiled by Numba: {reason}") from error
 
 
 @functools.cache
@@ -131,17 +180,22 @@ def compile_conversion(source: str, target: str, signed: bool) -> Kernel:
 def _compile(recipe: Recipe, text: str, rows: bool, measured: str | None) -> Kernel:
     title, chosen, scalars = recipe.title, dict(recipe.formats), recipe.scalars
     signs = None if recipe.signs is None else dict(recipe.signs)
-    text = emit_step(title, text, chosen, recipe.average, scalars, _stamp(), signs, measured)
+    text = emit_step(title, text, chosen, recipe.average, scalars, _stamp(), signs, measured, recipe.factors)
     if rows:
         width = len(columns(chosen, recipe.average))
         text = by_rows(text, width, max(format.stored.itemsize for format in chosen.values()))
-    try:
-        module = load_module(f"{title.lower()}_{chosen['p'].name}", text)
-    except NumbaError as error:
-        reason = " ".join(str(error).split())[:120]
-        raise RuleSourceError(f"{title}.update cannot be compiled by Numba: {reason}") from error
-    path, n_scalars = Path(str(module.__file__)), len(ENVELOPE) + len(scalars)
-    return Kernel(module.step.address, chosen, recipe.average, n_scalars, recipe.dtype, path, module.step)
+    module = _loaded(f"{title.lower()}_{chosen['p'].name}", text, title, "update")
+    return Kernel(
+        module.step.address,
+        chosen,
+        recipe.average,
+        len(ENVELOPE) + len(scalars),
+        recipe.dtype,
+        Path(str(module.__file__)),
+        module.step,
+        CAUTIOUS in scalars,
+        len(recipe.factors),
+    )
 
 
 @functools.cache

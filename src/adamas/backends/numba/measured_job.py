@@ -30,7 +30,8 @@ class MeasuredJob(Pass):
         self._chunk_sums = np.zeros((len(job._buffers[1]), len(MEASURES)))
         self._tensors = job._buffers[1][:, 0]
         self._limits = np.zeros((max(len(job._buffers[0]), 1), len(LIMITS)), kernel.dtype)
-        super().__init__(kernel, job._parallel, (*job._buffers, self._chunk_sums, self._limits))
+        buffers = (*job._buffers[:6], self._chunk_sums, self._limits, *job._buffers[8:])
+        super().__init__(kernel, job._parallel, buffers)
 
     def write_limits(self, limits: NDArray[Any]) -> None:
         """Take `LIMITS` for each tensor."""
@@ -55,4 +56,5 @@ def _measuring(rule: Rule, kernel: Kernel) -> Kernel:
     """The kernel that does what another one does, and measures."""
     names = {array: format.name for array, format in kernel.formats.items()}
     p, g, copy = names.pop("p"), names.pop("g"), names.pop(COPY, None)
-    return compile_rule(rule, p, g=g, slots=names, average=kernel.average, copy=copy, measured=True)
+    same: dict[str, Any] = {"average": kernel.average, "copy": copy, "cautious": kernel.cautious}
+    return compile_rule(rule, p, g=g, slots=names, measured=True, **same)

@@ -23,7 +23,9 @@ __all__ = ["RuleSourceError", "arithmetic"]
 _TEXTS: dict[Hashable, str] = {}
 
 
-def arithmetic(title: str, update: Update, inputs: Sequence[str], n_arrays: int) -> str:
+def arithmetic(
+    title: str, update: Update, inputs: Sequence[str], n_arrays: int, terms: int | None = None
+) -> str:
     """The source of `update`, renamed so, and of the functions it calls, for a compute type called `real`.
 
     Literals and constants become `real(...)`: a plain Python number would widen a float32 kernel to
@@ -36,27 +38,28 @@ def arithmetic(title: str, update: Update, inputs: Sequence[str], n_arrays: int)
         update: the function.
         inputs: the names of its arguments.
         n_arrays: how many of them are elements of arrays; the rest are scalars of the step.
+        terms: how many terms it returns where it is a rule's `measure`; None for an update.
 
     Raises:
         RuleSourceError: it uses something that a kernel does not have.
         TypeError: it fails on arrays as well.
     """
-    key = text_key(update), tuple(inputs), n_arrays
+    key = text_key(update), tuple(inputs), n_arrays, terms
     if key not in _TEXTS:
-        found = trace(title, update, inputs, n_arrays)
+        found = trace(title, update, inputs, n_arrays, results=terms)
         text = _own_text(update) if found.literal else None
-        if text is None or not _says(text, found, n_arrays):
+        if text is None or not _says(text, found, n_arrays, terms):
             text = "@inline\n" + found.text()
         _TEXTS[key] = text
     return _TEXTS[key]
 
 
-def _says(text: str, found: Trace, n_arrays: int) -> bool:
+def _says(text: str, found: Trace, n_arrays: int, terms: int | None) -> bool:
     """Whether a text computes what a function was found to compute."""
     scope: dict[str, Any] = {"inline": lambda f: f, "real": float, "numpy": np, "xp": symbolic_namespace()}
     try:
         exec(compile(text, "<rule>", "exec"), scope)
-        read = trace("", scope["update"], found.inputs, n_arrays, scope["xp"])
+        read = trace("", scope["update"], found.inputs, n_arrays, scope["xp"], terms)
     except Exception:  # whatever it does, it is not the same
         return False
     return read.same_as(found)

@@ -14,6 +14,7 @@ import numpy as np
 from ...formats import Format
 from ...rules import Rule
 from .._base import RuleSourceError
+from .._cautious import update_of
 from .._columns import columns
 from .._generated import load_generated
 from .._recipe import ENVELOPE, Recipe, recipe_of
@@ -71,14 +72,19 @@ def compile_rule(
     g: str | None = None,
     slots: Mapping[str, str] | None = None,
     average: bool = False,
+    cautious: bool = False,
 ) -> Kernel:
     """The kernel of `rule`; arguments and errors are those of `backends.numba.compile_rule`.
 
     Machine code is made at the first launch, for the device of that launch.
     """
-    recipe = recipe_of(rule, str(p), g, slots, average)
+    recipe = recipe_of(rule, str(p), g, slots, average, cautious=cautious)
+    if recipe.factors:
+        raise RuleSourceError(
+            f"{recipe.title} needs sums over tensors, which no kernel of a GPU measures yet"
+        )
     arrays = len(recipe.formats)
-    found = trace(recipe.title, rule.form().update, recipe.inputs, arrays)
+    found = trace(recipe.title, update_of(rule, cautious), recipe.inputs, arrays)
     try:
         text = update_text(found, arrays, recipe.dtype == np.float64)
     except RuleSourceError as error:

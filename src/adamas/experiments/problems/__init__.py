@@ -103,6 +103,14 @@ def is_stacked(name: str) -> bool:
     return bool(getattr(load(name), "STACKED", False))
 
 
+def is_in_turn(name: str) -> bool:
+    """Return whether runs of that problem share its data and a job, but not their products.
+
+    Its module says IN_TURN = True: its runs are so short that jobs of their own would cost more.
+    """
+    return bool(getattr(load(name), "IN_TURN", False))
+
+
 def on_host(name: str) -> bool:
     """Return whether problems of that name stay on the CPU."""
     return bool(getattr(load(name), "ON_HOST", False))

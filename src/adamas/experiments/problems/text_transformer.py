@@ -10,7 +10,8 @@ from torch import nn
 from .. import ExperimentError, datasets
 from ._network import Examples, Network, network
 
-HELD_OUT = 2**15  # characters at the end of the text
+IN_TURN = True
+HELD_OUT = 2**15  # characters at the end of the text, unless another number is asked for
 
 
 class Transformer(nn.Module):
@@ -46,34 +47,47 @@ class Transformer(nn.Module):
         return logits
 
 
-def identity(data: str, characters: int, context: int, width: int, layers: int, heads: int) -> str:
+def identity(
+    data: str, characters: int, context: int, width: int, layers: int, heads: int, held_out: int = HELD_OUT
+) -> str:
     """Return the text's name and checksum; `data` names a text."""
     return datasets.text(data).identity()
 
 
-def prepare(data: str, characters: int, context: int, width: int, layers: int, heads: int) -> None:
+def prepare(
+    data: str, characters: int, context: int, width: int, layers: int, heads: int, held_out: int = HELD_OUT
+) -> None:
     """Get, check and encodes the text."""
     datasets.text(data).load()
 
 
 def build(
-    seed: int, data: str, characters: int, context: int, width: int, layers: int, heads: int
+    seed: int,
+    data: str,
+    characters: int,
+    context: int,
+    width: int,
+    layers: int,
+    heads: int,
+    held_out: int = HELD_OUT,
 ) -> Network:
     """Build on the first `characters` of the text, in windows of `context` that do not overlap.
+
+    The last `held_out` characters are the test.
 
     Raises:
         ExperimentError: the text is shorter than that and the held-out end together.
     """
     text = datasets.text(data).load()
-    if characters + 1 + HELD_OUT > len(text):
+    if characters + 1 + held_out > len(text):
         raise ExperimentError(
-            f"text {data!r} has {len(text):,} characters, {HELD_OUT:,} of them held out: got {characters:,}"
+            f"text {data!r} has {len(text):,} characters, {held_out:,} of them held out: got {characters:,}"
         )
     return network(
         lambda: Transformer(context, width, layers, heads),
         seed,
         _windows(text[: characters + 1], context),
-        _windows(text[-HELD_OUT:], context),
+        _windows(text[-held_out:], context),
     )
 
 

@@ -20,6 +20,7 @@ from ..charts import Chart, Line, Style, said_once
 __all__ = ["draw", "write"]
 
 WIDTH, HEIGHT = 5.6, 4.4  # a chart's, in inches
+ROW = 0.2  # of a list, in inches
 WIDE = 62  # characters of a title
 EDGE = 0.97  # of the axis' height: where marks are
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
@@ -50,23 +51,26 @@ def write(title: str, rows: Sequence[Sequence[Chart]], stem: Path) -> list[Path]
 def draw(title: str, rows: Sequence[Sequence[Chart]]) -> matplotlib.figure.Figure:
     """Draw the charts in rows; what all of them have in common is written once."""
     columns = max(map(len, rows))
-    size = (WIDTH * columns, HEIGHT * len(rows) + 0.7)
+    heights = [max(HEIGHT, *(ROW * len(chart.names) for chart in row)) for row in rows]
+    size = (WIDTH * columns, sum(heights) + 0.7)
     figure = matplotlib.figure.Figure(figsize=size, layout="constrained")
     once = said_once(rows)
     figure.suptitle("\n".join(each for each in (title, _one_line(once.note)) if each))
-    grid = figure.subplots(len(rows), columns, squeeze=False)
+    cells = figure.add_gridspec(len(rows), columns, height_ratios=heights)
+    first = None
     for at, row in enumerate(rows):
-        for axes in grid[at, len(row) :]:
-            axes.set_axis_off()
-        for column, (axes, chart) in enumerate(zip(grid[at], row, strict=False)):
+        for column, chart in enumerate(row):
+            wide = len(row) == 1 and bool(chart.names)  # a list has the row to itself
+            axes = figure.add_subplot(cells[at, :] if wide else cells[at, column])
+            first = first or axes
             _draw(axes, chart)
             above = rows[at - 1][column] if at and column < len(rows[at - 1]) else None
             same = column > 0 and chart.span is not None and chart.span == row[column - 1].span
             _write(axes, chart, above, same, bool(once.note))
             if once.legend is None:
                 _legend(axes, chart)
-    if once.legend is not None:
-        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    if once.legend is not None and first is not None:
+        figure.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=4)
     return figure
 
 
@@ -130,6 +134,7 @@ def _set(axes: matplotlib.axes.Axes, name: str, scale: scales.Scale) -> None:
     if scale.log:
         (axes.set_xscale if name == "x" else axes.set_yscale)("log")
         axis.set_minor_locator(NullLocator())
+    if scale.ticks:
         axis.set_ticks(list(scale.ticks), list(scale.texts))
     (axes.set_xlim if name == "x" else axes.set_ylim)(scale.low, scale.high)
 
@@ -146,6 +151,9 @@ def _legend(axes: matplotlib.axes.Axes, chart: Chart) -> None:
 
 def _draw_line(axes: matplotlib.axes.Axes, line: Line) -> None:
     stroke, color = _stroke(line.style, line.marked), line.style.color
+    if line.spans is not None:
+        stroke["linestyle"] = ""
+        axes.hlines(line.mean, line.spans[:, 0], line.spans[:, 1], color=color, linewidth=line.style.width)
     axes.plot(line.x, line.mean, label=line.name, color=color, **stroke)
     if len(line.values) > 1:
         low, high = line.values.min(axis=0), line.values.max(axis=0)

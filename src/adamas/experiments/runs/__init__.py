@@ -148,11 +148,17 @@ def recorded_fields(run: Any) -> dict[str, Any]:
 
 def _plain(name: str, value: Any) -> Any:
     if isinstance(value, Rule):
-        return {"name": type(value).__name__, **dataclasses.asdict(cast(Any, value))}
+        return {"name": type(value).__name__, **_in_json(dataclasses.asdict(cast(Any, value)))}
     return dict(value) if name in ("options", "phase") else value
 
 
 def rule_defaults(rule: Rule) -> dict[str, Any]:
     """Return the fields of a rule that have a default, at their defaults."""
     fields = dataclasses.fields(cast(Any, rule))
-    return {field.name: field.default for field in fields if field.default is not MISSING}
+    return _in_json({field.name: field.default for field in fields if field.default is not MISSING})
+
+
+def _in_json(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return these values with text for numbers that JSON lacks: a bound may be infinite."""
+    lacking = {name for name, each in fields.items() if isinstance(each, float) and not math.isfinite(each)}
+    return {name: str(each) if name in lacking else each for name, each in fields.items()}

@@ -113,6 +113,45 @@ class Stack:
                 p.data = moved
 
 
+class Turns:
+    """Many members that share the problem: at each mini-batch one after another has its parameters there."""
+
+    def __init__(self, problem: Problem, members: int) -> None:
+        self._problem, self._own = problem, list(problem.parameters)
+        self._members = [[p.detach().clone().requires_grad_() for p in self._own] for _ in range(members)]
+
+    def parameters(self, k: int) -> list[torch.Tensor]:
+        return self._members[k]
+
+    def point(self, k: int) -> None:
+        for own, p in zip(self._own, self._members[k], strict=True):
+            own.data = p.data
+
+    def evaluations(self) -> list[Mapping[str, float]]:
+        return [self._evaluate(k) for k in range(len(self._members))]
+
+    def _evaluate(self, k: int) -> Mapping[str, float]:
+        self.point(k)
+        return self._problem.evaluate()
+
+    def gradients(self, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        before = noise.get_state()
+        return torch.cat(
+            [self._gradient(k, batch, noise.set_state(before)) for k in range(len(self._members))]
+        )
+
+    def _gradient(self, k: int, batch: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        self.point(k)
+        cost = self._problem.cost(batch, noise)
+        found = torch.autograd.grad(cost, self._own)
+        for p, gradient in zip(self._members[k], found, strict=True):
+            p.grad = gradient
+        return cost.detach()[None]
+
+    def keep(self, members: Sequence[int]) -> None:
+        self._members = [self._members[k] for k in members]
+
+
 def on(problem: T, device: str) -> T:
     """Return the problem with its tensors and networks on a device; on the CPU it is the same one."""
     return problem if device == "cpu" else _moved(problem, device)

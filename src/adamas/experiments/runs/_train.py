@@ -16,7 +16,7 @@ from adamas.torch import Optimizer
 from .. import ExperimentError, problems
 from . import Executed, Outcome, _states
 from ._metrics import METRICS
-from ._stack import Members, Single, Stack, name_of, on
+from ._stack import Members, Single, Stack, Turns, name_of, on
 
 if TYPE_CHECKING:
     from .training import Training
@@ -132,8 +132,11 @@ class _Training:
         self.device, self.run = name_of(device), first
         problem, self.order, self.noise = problems.start(first.problem, first.options, first.seed)
         self.problem = on(problem, device)
-        stacked = problems.is_stacked(first.problem) and not first.timed
-        self.members: Members = Stack(self.problem, len(runs)) if stacked else Single(self.problem)  # type: ignore[arg-type]
+        self.members: Members = Single(self.problem)
+        if not first.timed and problems.is_stacked(first.problem):
+            self.members = Stack(self.problem, len(runs))  # type: ignore[arg-type]
+        elif not first.timed and problems.is_in_turn(first.problem):
+            self.members = Turns(self.problem, len(runs))
         self.trainees = [
             self._begin(k, run, state) for k, (run, state) in enumerate(zip(runs, states, strict=True))
         ]

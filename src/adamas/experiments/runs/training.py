@@ -76,9 +76,10 @@ class Training:
     def together(self) -> Hashable:
         """Return what is shared by runs that can be trained as one stack: all but their rules and optimizers.
 
-        A run of a problem that cannot be stacked is trained by itself, and so is one whose clock counts.
+        A run of a problem that cannot be stacked is trained by itself, unless it takes turns, and so is one
+        whose clock counts.
         """
-        if self.timed or not problems.is_stacked(self.problem):
+        if self.timed or not (problems.is_stacked(self.problem) or problems.is_in_turn(self.problem)):
             return self
         records = self.records_per_epoch, self.epochs_per_record
         return self.problem, self.options, self.data, self.batch, self.seed, *records

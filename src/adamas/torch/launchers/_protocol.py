@@ -34,11 +34,12 @@ IDLE = -1
 
 # A step of the parameters that share a row, a plain tuple because one is made at every step:
 # - the rule;
-# - the envelope: scale of the gradient, coupled decay, decay factor, weight of the average;
+# - the envelope: scale of the gradient, coupled decay, decay factor, weight of the average; and the decay,
+#   where that is cautious;
 # - the rule's scalars;
 # - t, which counts all steps, where they are counted, and keys the random bits;
 # - the rule's carried values of this step.
-StepScalars = tuple[Rule, tuple[float, float, float, float], tuple[float, ...], int, tuple[float, ...]]
+StepScalars = tuple[Rule, tuple[float, ...], tuple[float, ...], int, tuple[float, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,8 @@ class Launcher(Protocol):
     """The parameters that one piece of code updates together.
 
     A step is `select` (where the active parameters or their rows have changed), `bind`, `grad_squares` if
-    the norm is wanted, `stage`, `launch` and `unbind`; nothing has changed until `launch`.
+    the norm is wanted, `stage`, `measure_sums` and `stage_factors` where the rule has sums, `launch` and
+    `unbind`; nothing has changed until `launch`.
     """
 
     name: ClassVar[str]
@@ -186,6 +188,26 @@ class Launcher(Protocol):
 
         The next call may overwrite it.
         """
+        ...
+
+    # How many sums of each term there are for each member; empty where the rule has none.
+    units: Sequence[int]
+
+    def measure_sums(self, grad_scale: float | Tensor, kept: NDArray[Any]) -> NDArray[Any]:
+        """What the rule measures of this step, once it is staged.
+
+        Args:
+            grad_scale: as of `launch`.
+            kept: the kept values of each unit, float64 of shape (units, values).
+
+        Returns:
+            The sums of each unit of the members in this process, float64 of shape (units, terms); zeros for
+            a member that is left alone.
+        """
+        ...
+
+    def stage_factors(self, factors: NDArray[Any]) -> None:
+        """Take what the rule makes of its sums, float64 of shape (units, factors)."""
         ...
 
     def stage(self, rows: Sequence[StepScalars]) -> None:

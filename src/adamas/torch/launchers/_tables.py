@@ -22,6 +22,7 @@ from ..gradients import aligned_grad, has_own_memory, shares_elements
 from ..slots import in_order, memory_order
 from ..state import format_of_dtype, slot_format
 from . import IDLE, Member, ParamState, Request
+from ._sums import units_of, why_no_sums
 
 __all__ = ["TableLauncher", "copy_format", "gradient_dtype", "kernel_for", "why_no_table"]
 
@@ -41,7 +42,7 @@ def why_no_table(compile_rule: Callable[..., Any], member: Member, request: Requ
         kernel_for(compile_rule, member, request)
     except RuleSourceError as error:
         return str(error)
-    return None
+    return why_no_sums(member, request, by_address=True)
 
 
 class TableLauncher:
@@ -96,6 +97,8 @@ class TableLauncher:
         self._floats = [x.numel() * (2 if x.is_complex() else 1) for x in self._layouts]
         self._lengths = list(map(formats.row_length, rows)) if scaled else None
         self._runs = list(map(_runs, members)) if kernel.rounds else None
+        # Over how many floats of each one sum goes, and how many sums there are.
+        self._unit_lengths, self.units = units_of(self._layouts, requests[0].rule)
         self._grads: Sequence[Tensor | None] = ()
         self._idle: list[int] = []
         self._selections: dict[tuple[int, ...], _Selection] = {}
@@ -199,11 +202,14 @@ class TableLauncher:
             self._tensors[2 * k + 1] = aligned
         return True
 
-    def launch(self, grad_scale: float | Tensor, execute: Callable[[], None] | None = None) -> None:
-        """Take the step; `execute` runs the kernel where that is to measure too."""
+    def _take_grad_scale(self, grad_scale: float | Tensor) -> None:
         if grad_scale is not self._grad_scale and grad_scale != self._grad_scale:
             self._write_grad_scale(float(grad_scale))
             self._grad_scale = grad_scale
+
+    def launch(self, grad_scale: float | Tensor, execute: Callable[[], None] | None = None) -> None:
+        """Take the step; `execute` runs the kernel where that is to measure too."""
+        self._take_grad_scale(grad_scale)
         staged = self._selection.staged
         for member in staged:  # copies of what a kernel cannot read as it lies
             member.to_layout()
@@ -235,9 +241,8 @@ class _Selection:
         active = [member for member, row in zip(members, rows, strict=True) if row != IDLE]
         self.params = [member.local for member in active]
         self.staged = [member for member in active if member.layout is not member.local]
-        for staged in (
-            member.local for member in self.staged
-        ):  # its copy back would undo what the step did to the other
+        # Its copy back would undo what the step did to the other.
+        for staged in [member.local for member in self.staged]:
             if any(p is not staged and shares_elements(staged, p) for p in self.params):
                 raise ValueError(
                     f"a parameter of shape {tuple(staged.shape)} and stride {staged.stride()} and another "
@@ -278,9 +283,9 @@ def kernel_for(compile_rule: Callable[..., Any], member: Member, request: Reques
     own = format_of_dtype(member.p.dtype)
     assert own is not None
     g = _gradient_format(member.local, member.grad)
-    averages = options.average is not None
     copy = {} if member.copy is None else {"copy": copy_format(member.copy)}
-    return compile_rule(request.rule, own, g=g, slots=chosen, average=averages, **copy)
+    kind = {"average": options.average is not None, "cautious": options.cautious_decay, **copy}
+    return compile_rule(request.rule, own, g=g, slots=chosen, **kind)
 
 
 def _gradient_format(p: Tensor, g: Tensor | None) -> str:

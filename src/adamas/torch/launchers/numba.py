@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...backends.exact import INFINITE
-from ...backends.numba import Job, Kernel, MeasuredJob, NormJob, compile_rule
+from ...backends.numba import Job, Kernel, MeasuredJob, NormJob, SumsJob, compile_rule
 from .._openmp import default_pool
 from . import Member, ParamState, Request, StepScalars
 from ._tables import TableLauncher, copy_format, kernel_for, why_no_table
@@ -50,7 +50,9 @@ class NumbaLauncher(TableLauncher):
             tensor_index=[member.index for member in members],
             lengths=self._lengths,
             runs=self._runs,
+            units=self._unit_lengths,
         )
+        self._sums = SumsJob(self._job, requests[0].rule) if key.n_factors else None
         self._norms: list[NormJob] = []
         if options.needs_grad_norm:
             counted = [member.counts for member in members]
@@ -82,6 +84,19 @@ class NumbaLauncher(TableLauncher):
         for others in self._norms[1:]:
             words[INFINITE:] += others.words[INFINITE:]
         return torch.from_numpy(words)
+
+    def measure_sums(self, grad_scale: float | Tensor, kept: NDArray[Any]) -> NDArray[Any]:
+        assert self._sums is not None
+        with np.errstate(over="ignore", under="ignore"):
+            self._sums.kept[:, : kept.shape[1]] = kept
+        self._take_grad_scale(grad_scale)
+        for member in self._selection.staged:
+            member.to_layout()
+        return self._sums.measure(self._pool)
+
+    def stage_factors(self, factors: NDArray[Any]) -> None:
+        with np.errstate(over="ignore", under="ignore"):
+            self._job.factors[...] = factors
 
     def launch_measured(self, grad_scale: float | Tensor, limits: NDArray[Any]) -> NDArray[Any]:
         if self._measured is None:

@@ -37,6 +37,7 @@ class RowLauncher:
     on_device = False
     row_wise = True
     measures = False
+    units = ()
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:

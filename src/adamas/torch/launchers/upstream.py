@@ -30,6 +30,7 @@ class UpstreamLauncher:
     on_device = False
     row_wise = None
     measures = False
+    units = ()
 
     @classmethod
     def unsupported(cls, member: Member, request: Request) -> str | None:
@@ -42,6 +43,8 @@ class UpstreamLauncher:
             return "the step is to be differentiable"
         if groups.options.average is not None or groups.options.state_format not in (None, "float32"):
             return "torch.optim keeps neither averages nor state in fewer bits"
+        if groups.options.cautious_decay or groups.options.needs_lr_max:
+            return "torch.optim's decay is neither cautious nor independent"
         if member.copy is not None:
             return "torch.optim steps no float32 parameter with a gradient of 16 bits"
         if p.dtype not in _WIDE:

@@ -71,7 +71,7 @@ def report_of(
         for p, name, index in zip(group["params"], names, places, strict=False):
             here = (measured or {}).get(p)
             count = steps[index]
-            fields = _of_group(group) | {
+            fields = _of_group(group, groups.options) | {
                 "group": k,
                 "steps": count,
                 "behind": None if count is None or most is None else max(0, most - count),
@@ -112,11 +112,13 @@ def _steps(p: Tensor, groups: Groups) -> int | None:
     return None if unknown else int(taken)
 
 
-def _of_group(group: Mapping[str, Any]) -> dict[str, Any]:
+def _of_group(group: Mapping[str, Any], options: StepOptions) -> dict[str, Any]:
     """The learning rate and the decay that a parameter got."""
     lr, decay = (_number(group.get(name)) for name in ("lr", "weight_decay"))
     kinds = {None: "of the rule", False: "coupled", True: "decoupled"}
     kind = kinds[group.get("decoupled_weight_decay", False)]
+    if options.decay_scaling == "independent" and kind == "decoupled":
+        kind = "independent"
     return {"lr": lr, "weight_decay": decay, "decay": kind if decay else "none"}
 
 

@@ -134,6 +134,8 @@ def _decay(e: Evidence) -> _Found:
             return False
         if p.decay == "decoupled":
             return (p.lr or 0.0) * p.weight_decay > 0.01
+        if p.decay == "independent":
+            return p.weight_decay > 0.01
         decayed = p.weight_decay * p.measured.param_norm
         return len(p.shape) > 1 and decayed > 10 * p.measured.grad_norm > 0
 

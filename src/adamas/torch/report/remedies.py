@@ -31,7 +31,7 @@ REMEDIES: Mapping[str, str] = {
     "lr-high": "Lower the learning rate (it is {lr}), or raise it slowly from 0.",
     "decay": (
         "Lower weight_decay (it is {decay}); with decoupled decay a step takes the part lr * "
-        "weight_decay of a weight, and 1e-5 is usual."
+        "weight_decay of a weight, or weight_decay with decay_scaling='independent', and 1e-5 is usual."
     ),
     "lr-low": "Raise the learning rate (it is {lr}); look at the schedule.",
     "stuck": (

@@ -71,7 +71,8 @@ class ParamReport:
         dtype: its dtype, such as "float32".
         param_bytes, state_bytes: of memory in this process, for itself and for its state.
         lr, weight_decay: those of its group; None where it has none.
-        decay: how weights decay: "coupled" (the decay is added to the gradient), "decoupled" or "none".
+        decay: how weights decay: "coupled" (the decay is added to the gradient), "decoupled", "independent"
+            (see `decay_scaling`) or "none".
         steps: the number of steps it has taken; None where its rule keeps no count.
         behind: the number of steps it has missed, for want of a gradient: the steps of the parameter with
             most, less its own.

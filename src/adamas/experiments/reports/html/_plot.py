@@ -14,6 +14,7 @@ from ...charts import Chart, Level, Line, Style
 SHORT = 8  # an axis shorter than this would get ticks at halves
 PIXELS = 4 / 3  # a point, in pixels
 LETTER = 7  # pixels: a letter of a label
+ROW = 20  # pixels: of a list
 FIRST = 0.97  # of the axis' height: where marks are
 
 
@@ -71,9 +72,9 @@ def _x(chart: Chart, log: bool) -> dict[str, Any]:
 
 def _axis(scale: scales.Scale) -> dict[str, Any]:
     ends = [scale.low, scale.high]
-    if not scale.log:
-        return {"type": "linear", "range": ends, "tickmode": "auto"}
     ticks = {"tickmode": "array", "tickvals": list(scale.ticks), "ticktext": list(scale.texts)}
+    if not scale.log:
+        return {"type": "linear", "range": ends, **(ticks if scale.ticks else {"tickmode": "auto"})}
     return {"type": "log", "range": [float(end) for end in np.log10(ends)], **ticks}
 
 
@@ -121,6 +122,8 @@ def _text(text: str, curve: int, style: Style, anchor: str) -> dict[str, Any]:
 
 def _line(line: Line, group: str) -> list[go.Scatter]:
     """Return the mean over seeds, on the band of their range."""
+    if line.spans is not None:
+        return [_points(line, group)]
     mean, low, high = line.mean, line.values.min(axis=0), line.values.max(axis=0)
     several = len(line.values) > 1
     drawn = go.Scatter(
@@ -148,6 +151,23 @@ def _line(line: Line, group: str) -> list[go.Scatter]:
     return [band, drawn]
 
 
+def _points(line: Line, group: str) -> go.Scatter:
+    """Return points with their intervals, which are told where they are pointed at."""
+    assert line.spans is not None
+    ends = {"array": line.spans[:, 1] - line.x, "arrayminus": line.x - line.spans[:, 0]}
+    bars = {name: each.tolist() for name, each in ends.items()}
+    look = {"color": line.style.color, "thickness": line.style.width * PIXELS, "width": 0}
+    return go.Scatter(
+        x=line.x.tolist(),
+        y=line.mean.tolist(),
+        error_x={"type": "data", "symmetric": False, **bars, **look},
+        text=[f"{x:.3g} [{low:.3g}, {high:.3g}]" for x, (low, high) in zip(line.x, line.spans, strict=True)],
+        hovertemplate="%{y}: %{text}<extra></extra>",
+        **{**_stroke(line.name, group, line.style, True), "mode": "markers"},
+        marker={"color": line.style.color, "size": 8},
+    )
+
+
 def _level(level: Level, group: str, ends: list[float]) -> go.Scatter:
     stroke = _stroke(level.name or "bound", group, level.style, level.style.marked)
     return go.Scatter(x=ends, y=[level.value] * 2, hoverinfo="none", **stroke)
@@ -170,7 +190,8 @@ def _layout(chart: Chart) -> dict[str, Any]:
         "spikecolor": "#8a929c",
     }
     view = _view(chart, chart.log_y)
-    y = {"title": {"text": chart.y, "font": {"size": 12}}, **view["axis"]}
+    title = {"text": chart.y, "font": {"size": 12}}
+    y = {"title": {**title, "standoff": 12} if chart.names else title, **view["axis"]}
     longest = max(
         (len(label.text) for label in scales.labels(chart, scales.y_scale(chart, chart.log_y))), default=0
     )
@@ -179,8 +200,8 @@ def _layout(chart: Chart) -> dict[str, Any]:
         "xaxis": {**axis, **ticks, **x},
         "yaxis": {**axis, **ticks, **y},
         "showlegend": False,  # the page has its own list, which the keyboard reaches
-        "hovermode": "x",
+        "hovermode": "closest" if chart.names else "x",
         "font": {"family": "system-ui, sans-serif", "size": 13, "color": "#1d2430"},
         "margin": {"l": 10, "r": 10 + LETTER * longest, "t": 10, "b": 10},
-        "height": 340,
+        "height": max(340, ROW * len(chart.names) + 80),
     }

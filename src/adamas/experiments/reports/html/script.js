@@ -11,7 +11,7 @@ function draw(chart) {
   const hidden = new Set();
   const state = { view: layout.yaxis.type === "log" ? "log" : "linear", logX: layout.xaxis.type === "log", zoomed: false };
   const narrow = plot.clientWidth < NARROW;
-  if (narrow) Object.assign(layout, { height: 260, margin: { ...layout.margin, r: 10 } });
+  if (narrow) Object.assign(layout, { height: layout.height > 340 ? layout.height : 260, margin: { ...layout.margin, r: 10 } });
   // In a grid, an axis is named once: at the left, and at the bottom.
   if (matchMedia("(min-width: 75rem)").matches)
     for (const each of chart.dataset.inner || "") layout[`${each}axis`].title.text = "";
@@ -49,7 +49,7 @@ function draw(chart) {
     for (const point of points) {
       const place = list.querySelector(`output[data-group="${point.data.legendgroup}"]`);
       const ends = point.customdata ? ` (seeds: ${number(point.customdata[0])} to ${number(point.customdata[1])})` : "";
-      if (place) place.textContent = number(point.y) + ends;
+      if (place && !point.data.text) place.textContent = number(point.y) + ends; // a point of a list tells its own
     }
   });
   plot.on("plotly_unhover", () => { for (const each of readouts()) each.textContent = ""; });
