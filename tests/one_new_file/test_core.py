@@ -71,7 +71,8 @@ def test_an_optimizer(scratch: Scratch) -> None:
         made = adamas.torch.create("newcomer", [torch.nn.Parameter(start.clone())], lr=0.1, weight_decay=0.1)
         found["in_torch"] = [type(made) is adamas.torch.Newcomer, "newcomer" in adamas.rules.names()]
         from adamas import minimize
-        least = minimize(lambda x: ((x - 1) ** 2).sum(), start.double().numpy(), rule=Newcomer(lr=0.02), maxiter=400, seed=0)
+        bowl, own = lambda x: ((x - 1) ** 2).sum(), Newcomer(lr=0.02)
+        least = minimize(bowl, start.double().numpy(), rule=own, maxiter=400, seed=0)
         found["minimized"] = float(abs(least.x - 1).max())
         print(json.dumps(found))
         """
