@@ -32,8 +32,8 @@ def emit(rule: Rule | type[Rule]) -> str:
     `scalars` or `carry` branch on hyperparameters, `holds(h)` tells whether the text is right for others.
 
     Every operation is one of float64, in the rule's order, so all bits are those of `backends.reference`, but
-    for three: a power is rounded to nearest, where C's `pow`, which Python calls, is now and then the number
-    beside it, and so are a logarithm and the browser's atan2; and the larger of two zeros may be the other one.
+    for three: a power or logarithm is rounded to nearest, where C's, which Python calls, is now and then the
+    number beside it; so may the browser's atan2 be; and the larger of two zeros may be the other one.
 
     Args:
         rule: an update rule, or its class, of which the defaults are taken.
