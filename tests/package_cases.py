@@ -198,8 +198,8 @@ CASES: dict[str, Case] = {
     # It adds ε to the root of v: no ε. It keeps α m, which is the same while α is.
     "pytorch_optimizer LaProp": Case(*po("LaProp", **B, eps=0), LaProp(**OURS, eps=0)),
     "pytorch_optimizer AdaBound": Case(
-        *po("AdaBound", **B, final_lr=0.05, gamma=0.1, **DECOUPLED),
-        AdaBound(**OURS, final_lr=0.05, gamma=0.1),
+        *po("AdaBound", **B, final_lr=0.05, gamma=0.1, eps=0.1, **DECOUPLED),
+        AdaBound(**OURS, final_lr=0.05, gamma=0.1, eps=0.1),
         DECAY,
     ),
     # Its m begins where its v does: at 0, then.
@@ -211,8 +211,8 @@ CASES: dict[str, Case] = {
     "pytorch_optimizer Grams": Case(*po("Grams", **B, eps=0.1, **DECOUPLED), Grams(**OURS, eps=0.1), DECAY),
     # Its factor is d / (‖φ‖ + 1), the paper's; the authors' own code has the mean of φ, at least .001.
     "pytorch_optimizer AdEMAMix, cautious, without slow mean": Case(
-        *po("AdEMAMix", lr=0.01, betas=(0.8, 0.95, 0.9), alpha=0.0, cautious=True, **DECOUPLED),
-        CautiousAdam(**OURS),
+        *po("AdEMAMix", lr=0.01, betas=(0.8, 0.95, 0.9), alpha=0.0, eps=0.1, cautious=True, **DECOUPLED),
+        CautiousAdam(**OURS, eps=0.1),
         DECAY,
     ),
     "pytorch_optimizer Lion, cautious": Case(
@@ -265,7 +265,9 @@ CASES: dict[str, Case] = {
         DAdaptAdam(d0=1e-3, bias_correction=True, growth=1.02),
     ),
     "dog-optimizer": Case(
-        *package("dog", "DoG", reps_rel=1e-2, weight_decay=0.1), DoG(first=1e-2), {"weight_decay": 0.1}
+        *package("dog", "DoG", reps_rel=1e-2, eps=0.5, weight_decay=0.1),
+        DoG(first=1e-2, eps=0.5),
+        {"weight_decay": 0.1},
     ),
     # Its rows are those of matrices alone.
     "adam-mini": Case("adam_mini", adam_mini, AdamMini(**OURS, eps=1e-3), shapes=(*MATRICES, (7,))),

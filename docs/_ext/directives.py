@@ -58,12 +58,15 @@ def lines_between(text: str, first: str, last: str) -> str:
 
 
 class Measurements(SphinxDirective):
-    """The table of the record, each row with the command that measures it again."""
+    """The tables of the record, each with the command that measures it; `family` is that of the rules."""
+
+    optional_arguments = 1
 
     def run(self) -> list[nodes.Node]:
         path = Path(self.env.srcdir) / "measurements.json"
         self.env.note_reread()
-        return self.parse_text_to_nodes(measured.long_table(measured.read(path)))
+        table = measured.family_table if self.arguments else measured.long_table
+        return self.parse_text_to_nodes(table(measured.read(path)))
 
 
 class Playground(SphinxDirective):

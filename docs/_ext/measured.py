@@ -9,13 +9,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["long_table", "read", "readme_table"]
+__all__ = ["family_table", "long_table", "read", "readme_table"]
 
 Record = Mapping[str, Any]
 
 
 def read(path: Path) -> Record:
-    """The record: `machines` by name, and `rows`, each with its command and a ratio for each machine."""
+    """The record: `machines` by name, `rows`, each with its command and ratios by machine, and `family`.
+
+    `family` has the command, and a row for each rule: the bytes and the time of its step, its bytes a second
+    over Adam's, and the time of each other library over its own.
+    """
     record: Record = json.loads(path.read_text(encoding="utf-8"))
     return record
 
@@ -35,6 +39,18 @@ def long_table(record: Record) -> str:
         lines = [f"| {' | '.join(_numbers(row)[1:])} |\n" for row in rows]
         parts.append(f"```sh\n{command}\n```\n\n{head}{''.join(lines)}")
     return "\n".join(parts)
+
+
+def family_table(record: Record) -> str:
+    """The command, and the table of the rules under it."""
+    family = record["family"]
+    head = "| rule | bytes | time | of Adam's | others' time over ours |\n|---|---:|---:|---:|---|\n"
+    rows = (
+        (row["rule"], row["bytes"], row["time"], row["Adam"], ", ".join(map(" ".join, row["others"].items())))
+        for row in family["rows"]
+    )
+    lines = "".join(f"| {' | '.join(cells)} |\n" for cells in rows)
+    return f"```sh\n{family['command']}\n```\n\n{head}{lines}"
 
 
 def _cells(record: Record) -> Iterator[tuple[str, ...]]:
