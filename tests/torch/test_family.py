@@ -96,7 +96,7 @@ def test_it_is_pickled_copied_and_subclassed(name: str) -> None:
 
 
 def test_mistakes_in_betas_are_told() -> None:
-    with pytest.raises(ValueError, match="betas must be 3 numbers"):
+    with pytest.raises(ValueError, match="betas: they must be 3 numbers"):
         adamas.torch.AdEMAMix(simple(), betas=(0.9, 0.99))
     with pytest.raises(ValueError, match="beta2"):
         adamas.torch.ADOPT(simple(), betas=(0.9, 1.5))
