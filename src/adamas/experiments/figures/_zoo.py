@@ -56,10 +56,14 @@ class Member:
 
 
 def members() -> list[Member]:
-    """Return every rule that there is, those with less state first."""
-    found = [Member(name, rule()) for name, rule in rule_classes().items()]
+    """Return every rule that there is, those with less state first; none decays its weights."""
+    found = [Member(name, _undecayed(rule())) for name, rule in rule_classes().items()]
     found += [Member(name, rule) for name, rule in _MORE.items()]
     return sorted(found, key=lambda each: (each.bytes, each.name.lower()))
+
+
+def _undecayed(rule: Rule) -> Rule:
+    return replace(cast(Any, rule), weight_decay=0.0) if hasattr(rule, "weight_decay") else rule
 
 
 @dataclass(frozen=True)

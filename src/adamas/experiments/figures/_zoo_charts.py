@@ -106,7 +106,7 @@ def _sweep(contest: Contest, place: int, members: Sequence[Member]) -> Chart:
     known = sorted((width, name) for name, width in widths.items() if width is not None)
     ends = ((word, known[end]) for word, end in (("widest", -1), ("narrowest", 0))) if known else ()
     finding = ", ".join(f"{word} {name}, {width:.1f}" for word, (width, name) in ends)
-    sizes = sorted({each.bytes for each in members})
+    sizes = " to ".join(dict.fromkeys(str(members[end].bytes) for end in (0, -1)))
     return Chart(
         f"{task.title}, {task.note}",
         f"Near: within {NEAR:g} × the best cost. × at the edge: diverged, or ended above its start",
@@ -116,9 +116,7 @@ def _sweep(contest: Contest, place: int, members: Sequence[Member]) -> Chart:
         log_x=True,
         log_y=True,
         finding=f"Decades of α near the best: {finding}" if finding else "",
-        row=""
-        if place
-        else f"Cost by α: rules with {' to '.join(str(each) for each in (sizes[0], sizes[-1]))} bytes",
+        row="" if place else f"Cost by α: rules with {sizes} bytes",
     )
 
 

@@ -11,9 +11,9 @@ from typing import Literal
 
 import numpy as np
 
-from ..bootstrap import Estimate
+from ..bootstrap import CONFIDENCE, Estimate
 from ..findings import Cell, Finding, verdict
-from ._zoo import NEAR, Costs, Member, Result, Task, ratio_over
+from ._zoo import NEAR, Member, Result, Task, ratio_over
 
 BASE = "Adam"
 SOURCE = "Adamas: the family"
@@ -80,6 +80,10 @@ class Contest:
         ended = {name: each for name, each in found.items() if each and math.isfinite(each.value)}
         return dict(sorted(ended.items(), key=lambda pair: pair[1].value))
 
+    def best_below(self, size: int) -> str | None:
+        """Return the member with the lowest mean ratio among those with fewer bytes; None without any."""
+        return next((name for name in self.known if self.member(name).bytes < size), None)
+
     def lacking(self) -> str:
         """Say how many sweeps lack records; empty where none does."""
         every = [result.missing for found in self.results for result in found.values()]
@@ -95,14 +99,16 @@ def summary(contest: Contest) -> list[Mapping[str, Cell]]:
 
 def _summary_row(contest: Contest, member: Member) -> Mapping[str, Cell]:
     ratio = contest.over(member.name)
+    less = contest.best_below(member.bytes)
     widths = [found[member.name].width() for found in contest.results]
     known = [width for width in widths if width is not None]
     return {
         "rule": member.name,
         "bytes": float(member.bytes),
-        "and": member.kept,
+        "kept_beside": member.kept,
         **_cells(ratio, "of_adam"),
-        "verdict": "" if member.name == BASE else standing(ratio),
+        "beside_adam": "" if member.name == BASE else standing(ratio),
+        "beside_fewer_bytes": standing(contest.over(member.name, less)) if less else "",
         **{
             task.name: "" if member.name == BASE else found
             for task, found in zip(contest.tasks, contest.standings(member.name), strict=True)
@@ -114,40 +120,44 @@ def _summary_row(contest: Contest, member: Member) -> Mapping[str, Cell]:
 def ranking(contest: Contest, place: int) -> list[Mapping[str, Cell]]:
     """Return a row for each rule on a task, the lowest cost first."""
     results = contest.results[place]
-    costs = {name: _mean(result.final) for name, result in results.items()}
-    ended = [cost for cost in costs.values() if cost is not None]
-    base, least = costs.get(BASE), min(ended, default=None)
-    ordered = sorted(results, key=lambda name: math.inf if costs[name] is None else float(costs[name] or 0))
-    rows: list[Mapping[str, Cell]] = []
-    for name in ordered:
-        result, cost = results[name], costs[name]
-        ratio, default = contest.beside(name, place), result.default()
-        known = cost is not None and base is not None and least is not None
-        rows.append(
-            {
-                "rule": name,
-                "bytes": float(result.member.bytes),
-                "best_lr": None if result.best is None else float(result.lrs[result.best]),
-                "final_cost": cost,
-                **_cells(ratio, "of_adam"),
-                "verdict": "" if name == BASE else standing(ratio),
-                "above_best_of_adam": (cost - least) / base if known else None,  # type: ignore[operator]
-                "decades_near_best": result.width(),
-                "default_of_best": default.value if default and math.isfinite(default.value) else None,
-                "remarks": _remarks(result),
-            }
+    costs = {
+        name: math.inf if each.final is None else float(each.final.mean()) for name, each in results.items()
+    }
+    least, base = min(costs.values()), costs[BASE]
+    return [
+        _ranking_row(
+            contest, place, results[name], cost, (cost - least) / base if math.isfinite(base) else math.inf
         )
-    return rows
+        for name, cost in sorted(costs.items(), key=lambda pair: pair[1])
+    ]
+
+
+def _ranking_row(
+    contest: Contest, place: int, result: Result, cost: float, excess: float
+) -> Mapping[str, Cell]:
+    name, default = result.member.name, result.default()
+    ratio = contest.beside(name, place)
+    return {
+        "rule": name,
+        "bytes": float(result.member.bytes),
+        "best_lr": None if result.best is None else float(result.lrs[result.best]),
+        "final_cost": _finite(cost),
+        **_cells(ratio, "of_adam"),
+        "beside_adam": "" if name == BASE else standing(ratio),
+        "above_the_best_of_adam": _finite(excess),
+        "decades_near_best": result.width(),
+        "default_of_best": _finite(default.value) if default else None,
+        "remarks": _remarks(result),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _cells(ratio: Estimate | None, name: str) -> Mapping[str, Cell]:
     low, high = (ratio.interval if ratio else None) or (None, None)
-    finite = ratio is not None and math.isfinite(ratio.value)
-    return {name: ratio.value if ratio and finite else None, "low": low, "high": high}
-
-
-def _mean(costs: Costs | None) -> float | None:
-    return None if costs is None else float(costs.mean())
+    return {name: _finite(ratio.value) if ratio else None, "low": low, "high": high}
 
 
 def _remarks(result: Result) -> str:
@@ -176,7 +186,7 @@ def steps(contest: Contest) -> list[Step]:
     bytes_of = {name: contest.member(name).bytes for name in known}
     for size in sorted({*bytes_of.values()}):
         best = next(name for name, has in bytes_of.items() if has == size)
-        less = next((name for name, has in bytes_of.items() if has < size), None)
+        less = contest.best_below(size)
         found.append(Step(size, best, less, contest.over(best, less) if less else None))
     return found
 
@@ -215,11 +225,13 @@ def _beaten(contest: Contest) -> Finding:
     may = any(each.count("better") + each.count("undecided") >= most for each in standings.values())
     tally = Counter(one for each in standings.values() for one in each)
     listed = f": {', '.join(better)}" if better else ""
+    chance = round((1 - CONFIDENCE) * tally.total())
     parts = [
         f"{len(better)} of {len(standings)} rules do{listed}",
         f"lowest in the geometric mean over problems {others[0]}, {known[others[0]]:.3f} × Adam's cost",
         f"highest {others[-1]}, {known[others[-1]]:.3f} ×",
         f"of {tally.total()} comparisons {', '.join(f'{n} {word}' for word, n in tally.most_common())}",
+        f"were all alike, chance alone would decide about {chance}",
     ]
     return Finding(claim, SOURCE, "; ".join(parts), verdict([True if better else None if may else False]))
 

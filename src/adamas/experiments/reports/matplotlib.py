@@ -66,7 +66,7 @@ def draw(title: str, rows: Sequence[Sequence[Chart]]) -> matplotlib.figure.Figur
             _draw(axes, chart)
             above = rows[at - 1][column] if at and column < len(rows[at - 1]) else None
             same = column > 0 and chart.span is not None and chart.span == row[column - 1].span
-            _write(axes, chart, above, same, bool(once.note))
+            _write(axes, chart, above, same, bool(once.note), WIDE * columns if wide else WIDE)
             if once.legend is None:
                 _legend(axes, chart)
     if once.legend is not None and first is not None:
@@ -78,13 +78,15 @@ def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _write(axes: matplotlib.axes.Axes, chart: Chart, above: Chart | None, same: bool, noted: bool) -> None:
+def _write(
+    axes: matplotlib.axes.Axes, chart: Chart, above: Chart | None, same: bool, noted: bool, letters: int
+) -> None:
     """Write the title and the name of the y axis, unless the chart above or that to the left has them."""
     facts = (chart.title if chart.finding else "") if noted else chart.facts
     lines = [] if above and above.headline == chart.headline else [chart.headline, _one_line(facts)]
     if chart.row:
         lines.insert(0, chart.row)
-    wrapped = [textwrap.fill(line, WIDE) for line in lines if line]
+    wrapped = [textwrap.fill(line, letters) for line in lines if line]
     axes.set_title("\n".join(wrapped), fontsize="medium", loc="left")
     axes.set_xlabel(chart.x)
     if same:
