@@ -251,6 +251,14 @@ def test_findings_name_the_winner_and_count_all_comparisons() -> None:
     assert "3 better" in beaten.measured
 
 
+def test_state_is_judged_best_beside_best() -> None:
+    _, more, less, _ = findings(contest({"AdaMax": 0.5, "AMSGrad": 0.8, "SGD": 0.9}))
+    assert more.measured.startswith("AMSGrad (12 bytes) ends at 1.600 [")
+    assert less.measured.startswith("SGD (0 bytes) ends at 1.800 [")
+    assert more.measured.endswith("cost of AdaMax (8 bytes)")
+    assert less.measured.endswith("cost of AdaMax (8 bytes)")
+
+
 def test_without_a_record_nothing_is_concluded() -> None:
     made = contest({"AdaMax": 0.5})
     lost = dict(made.results[0])
