@@ -19,13 +19,17 @@ from adamas.rules import (
     NONNEGATIVE,
     SGD,
     SIGNED,
+    AdaBound,
     Adagrad,
     Adam,
     AdaMax,
+    AdEMAMix,
     AMSGrad,
     NAdam,
     RMSprop,
     Rule,
+    ScheduleFreeAdamW,
+    SimplifiedAdEMAMix,
     xp,
 )
 
@@ -94,8 +98,15 @@ CASES: dict[str, Rule] = {
     "AdaMax-eps": AdaMax(eps=1e-8),
     "Adagrad-decay": Adagrad(lr_decay=0.1, initial_accumulator_value=0.25),
     "NAdam-constant": NAdam(momentum_decay=1e6),
+    "AdEMAMix-warm": AdEMAMix(warmup=5),
+    "SimplifiedAdEMAMix-warm": SimplifiedAdEMAMix(alpha=2, warmup=5),
+    "ScheduleFreeAdamW-warm": ScheduleFreeAdamW(warmup=5, r=1),
+    "AdaBound-tight": AdaBound(gamma=0.1),
     "OwnRule": OwnRule(),
 }
+
+# The first step that moves parameters, of rules for which it is not the first.
+BEGINS = {"ADOPT": 2}
 
 # One case for each kernel, that is for each `update`: for checks of what is generated.
 FORMS: dict[str, Rule] = {}

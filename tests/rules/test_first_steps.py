@@ -9,29 +9,43 @@ import pytest
 from rule_cases import RULES, gradients, parameters, run_reference
 
 from adamas.rules import (
+    ADOPT,
     LAMB,
     LARS,
+    MARS,
     SGD,
     AdaBelief,
+    AdaBound,
     Adadelta,
     Adagrad,
     Adam,
+    AdamAtan2,
     AdaMax,
     AdamMini,
     AdamP,
+    Adan,
+    AdEMAMix,
     AMSGrad,
     CautiousAdam,
     CautiousLion,
     DAdaptAdam,
     DoG,
+    Grams,
+    LaProp,
     Lion,
     NAdam,
     NovoGrad,
     Prodigy,
+    QHAdam,
     RAdam,
     RMSprop,
     Rule,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    Signum,
+    SimplifiedAdEMAMix,
     StableAdamW,
+    Yogi,
 )
 
 # From p = 1 with the gradients 2 and then -1, and hyperparameters that leave no term invisible: the
@@ -99,6 +113,76 @@ BY_HAND: list[tuple[Rule, list[float]]] = [
             1 - A * (0.5 / 0.75 + 2) / 3 + A * (0.5 / 0.75) / (1 / math.sqrt(C2) + 1),
         ],
     ),
+    # m2 is a quarter of the gradient, then 3/4 * 1/2 - 1/4; m1 is 0 after both.
+    (
+        AdEMAMix(**BETAS, beta3=0.75, alpha=2, eps=1),
+        [1 - A * (2 + 2 * 0.5) / 3, 1 - A * 3 / 3 - A * 2 * 0.125 / (1 / math.sqrt(C2) + 1)],
+    ),
+    # Half-way to T, α is half, and the half-life of β3(1) is half-way from 1, of 1/2, to that of 3/4.
+    (
+        AdEMAMix(**BETAS, beta3=0.75, alpha=2, eps=1, warmup=2),
+        [1 - A * (2 + (1 - 0.5 ** (2 / (1 + math.log(0.5) / math.log(0.75)))) * 2) / 3],
+    ),
+    # m is 2, then 0.
+    (
+        SimplifiedAdEMAMix(**BETAS, alpha=1, eps=1),
+        [1 - A * (2 + 2) / 3, 1 - A * 4 / 3 + A * 1 / (1 / math.sqrt(C2) + 1)],
+    ),
+    # The first gradient makes v = 4 alone; the second is halved, and a half of that is m.
+    (ADOPT(**BETAS, eps=1), [1, 1 + A * 0.25]),
+    # ε = 8 is the least divisor of the second.
+    (ADOPT(**BETAS, eps=8), [1, 1 + A * 0.5 / 8]),
+    # z is 0.8, then 0.9; x is 0.8, then the mean 0.85; y is half-way between.
+    (ScheduleFreeSGD(lr=A, momentum=0.5), [0.8, 0.875]),
+    # z is 1 - 0.1 (2 + 0.5), then 0.75 - 0.1 (-1 + 0.5 * 0.75).
+    (ScheduleFreeSGD(lr=A, momentum=0.5, weight_decay=0.5), [0.75, 0.75 * 0.8125 + 0.25 * 0.75]),
+    # The stepsize is 0.05, then 0.1: z is 0.9, then 1, whose weight in x is 0.01 of 0.0125.
+    (ScheduleFreeSGD(lr=A, momentum=0.5, warmup=2), [0.9, 0.5 * 1 + 0.5 * (0.2 * 0.9 + 0.8 * 1)]),
+    # With r = 1 the second weight is twice the first, and without a power of lr that is all.
+    (
+        ScheduleFreeSGD(lr=A, momentum=0.5, r=1, weight_lr_power=0),
+        [0.8, 0.5 * 0.9 + 0.5 * (0.8 / 3 + 2 * 0.9 / 3)],
+    ),
+    (
+        ScheduleFreeAdamW(**BETAS, eps=1),
+        [1 - A * 2 / 3, 1 - A * 2 / 3 + 0.75 * A / (1 / math.sqrt(C2) + 1)],
+    ),
+    (Signum(lr=A, beta=0.5), [1 - A] * 2),  # m is 1, then 0
+    # d is 0, then -3; û is -1.5 / 0.75; what n averages is 2, then -1 - 0.5 * 3.
+    (
+        Adan(lr=A, beta1=0.5, beta2=0.5, beta3=0.75, eps=1),
+        [1 - A * 2 / 3, 1 - A * 2 / 3 + A * 0.5 * 2 / (math.sqrt((0.75 * 1 + 0.25 * 6.25) / C2) + 1)],
+    ),
+    (Adan(lr=A, beta1=0.5, beta2=0.5, beta3=0.75, eps=1, weight_decay=2), [(1 - A * 2 / 3) / 1.2]),
+    # c is 2 + 0.5 * 2, then -1 - 0.5 * 3: m is 1.5, then -0.5.
+    (
+        MARS(**BETAS, gamma=0.5, eps=1),
+        [
+            1 - A * 3 / 4,
+            1 - A * 3 / 4 + A * 0.5 / 0.75 / (math.sqrt((0.75 * 2.25 + 0.25 * 6.25) / C2) + 1),
+        ],
+    ),
+    (
+        LaProp(**BETAS, eps=1),
+        [
+            1 - A * 2 / 3,
+            1 - A * 2 / 3 - A * (0.5 * 1 / 3 - 0.5 / (1 / math.sqrt(C2) + 1)) / 0.75,
+        ],
+    ),
+    (AdamAtan2(**BETAS, a=1), [1 - A * math.pi / 4] * 2),
+    (AdamAtan2(**BETAS, a=2, b=0), [1 - 2 * A * math.pi / 2] * 2),
+    # v is 0 + 4 / 4, and as far from 1 as no squared gradient of 1 moves it.
+    (Yogi(**BETAS, eps=1, initial_accumulator_value=0), [1 - A * 2 / 3] * 2),
+    (Yogi(**BETAS, eps=1, initial_accumulator_value=5, bias_correction=False), [1 - A / (2 + 1)] * 2),
+    # m is 1; Adam's rate is 0.1 / (1 + 1), and the bounds are 1/2 and 2 at γ = 1, 0 and many at γ = 0.
+    (AdaBound(**BETAS, final_lr=1, gamma=0, eps=1), [1 - A / 2] * 2),
+    (AdaBound(**BETAS, final_lr=1, gamma=1, eps=1), [1 - 1 / 2] * 2),
+    (AdaBound(lr=100, beta1=B1, beta2=B2, final_lr=1, gamma=1, eps=1), [1 - 2] * 2),
+    (
+        QHAdam(**BETAS, nu1=0.5, nu2=0.5, eps=1),
+        [1 - A * 2 / 3, 1 - A * 2 / 3 + A * 0.5 / (math.sqrt(0.5 * 1 + 0.5 / C2) + 1)],
+    ),
+    (Grams(**BETAS, eps=1), [1 - A * 2 / 3] * 2),
     # Without momentum decay μ is β1 / 2 at every step: m̄ is 0.25 * 1 / (1 - 1/16) + 0.75 * 2 / 0.75.
     (NAdam(**BETAS, eps=0, momentum_decay=0), [1 - A * (0.25 / (15 / 16) + 2) / 2]),
     # Rules with sums, of one element. The rate of LARS is A / 2 times |p| / |g|.

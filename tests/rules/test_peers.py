@@ -1,26 +1,45 @@
-"""The reference against a second source: torch.optim (for-loop form) and optax, in float64."""
+"""The reference against a second source: torch.optim (for-loop form) and optax, in float64.
+
+Other packages are in test_packages.py, and algorithms as they are printed in test_printed.py.
+"""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from package_cases import CASES
+from printed_cases import PRINTED
 from rule_cases import RULES, gradients, parameters, run_reference
 
 from adamas.backends import Envelope
 from adamas.rules import (
+    ADOPT,
+    LAMB,
+    LARS,
     SGD,
     AdaBelief,
     Adadelta,
     Adagrad,
     Adam,
     AdaMax,
+    Adan,
+    AdEMAMix,
     AMSGrad,
+    DAdaptAdam,
+    DoG,
     Lion,
     NAdam,
+    NovoGrad,
+    Prodigy,
     RAdam,
     RMSprop,
     Rule,
+    ScheduleFreeAdamW,
+    ScheduleFreeSGD,
+    Signum,
+    SimplifiedAdEMAMix,
+    Yogi,
 )
 
 STEPS, N = 40, 30
@@ -173,6 +192,70 @@ OPTAX: dict[str, tuple[Callable[[Any], Any], Rule, Envelope]] = {
         Lion(lr=0.01, **OURS),
         Envelope(decay_factor=1 - 0.01 * 0.1),
     ),
+    "sign_sgd": (lambda o: o.sign_sgd(0.01), Signum(lr=0.01, beta=0), Envelope()),
+    "ademamix": (
+        lambda o: o.contrib.ademamix(0.01, **BETAS, b3=0.99, alpha=4.0, eps=0.1),
+        AdEMAMix(lr=0.01, **OURS, beta3=0.99, alpha=4, eps=0.1),
+        Envelope(),
+    ),
+    "simplified_ademamix": (
+        lambda o: o.contrib.simplified_ademamix(1e-3, **BETAS, alpha=4.0, eps=0.1),
+        SimplifiedAdEMAMix(lr=1e-3, **OURS, alpha=4, eps=0.1),
+        Envelope(),
+    ),
+    "adopt": (lambda o: o.contrib.adopt(0.01, **BETAS, eps=0.1), ADOPT(lr=0.01, **OURS, eps=0.1), Envelope()),
+    # optax begins m where v begins: at 0.
+    "yogi": (
+        lambda o: o.chain(o.scale_by_yogi(**BETAS, eps=0.1, initial_accumulator_value=0.0), o.scale(-0.01)),
+        Yogi(lr=0.01, **OURS, eps=0.1, initial_accumulator_value=0),
+        Envelope(),
+    ),
+    "schedule_free_sgd": (
+        lambda o: o.contrib.schedule_free_sgd(0.01, b1=0.8, weight_decay=0.1),
+        ScheduleFreeSGD(lr=0.01, momentum=0.8, weight_decay=0.1),
+        Envelope(),
+    ),
+    "schedule_free_adamw": (
+        lambda o: o.contrib.schedule_free_adamw(0.01, **BETAS, eps=0.1, weight_decay=0.1),
+        ScheduleFreeAdamW(lr=0.01, **OURS, eps=0.1, weight_decay=0.1),
+        Envelope(),
+    ),
+    "lamb": (
+        lambda o: o.lamb(0.01, **BETAS, eps=0.1, weight_decay=0.1),
+        LAMB(lr=0.01, **OURS, eps=0.1, weight_decay=0.1),
+        Envelope(),
+    ),
+    # optax divides by the norm of g + λθ, the paper and we by the sum of norms: no decay, then.
+    "lars": (
+        lambda o: o.lars(0.1, momentum=0.8, trust_coefficient=0.1),
+        LARS(lr=0.1, momentum=0.8, trust=0.1),
+        Envelope(),
+    ),
+    "novograd": (
+        lambda o: o.novograd(0.01, **BETAS, eps=0.1, weight_decay=0.1),
+        NovoGrad(lr=0.01, **OURS, eps=0.1, weight_decay=0.1),
+        Envelope(),
+    ),
+    # optax always corrects the bias.
+    "prodigy": (
+        lambda o: o.contrib.prodigy(1.0, betas=(0.8, 0.95), estim_lr0=1e-3, weight_decay=0.1),
+        Prodigy(**OURS, d0=1e-3, bias_correction=True, weight_decay=0.1),
+        Envelope(),
+    ),
+    "dadapt_adamw": (
+        lambda o: o.contrib.dadapt_adamw(1.0, betas=(0.8, 0.95), estim_lr0=1e-3, weight_decay=0.1),
+        DAdaptAdam(**OURS, d0=1e-3, bias_correction=True, weight_decay=0.1),
+        Envelope(),
+    ),
+    "dog": (lambda o: o.contrib.dog(1.0, ("heuristic", 1e-2)), DoG(first=1e-2), Envelope()),
+    "adopt-clipped": (lambda o: o.contrib.adopt(1e-3, b2=0.999), ADOPT(beta2=0.999), Envelope()),
+    "signum": (lambda o: o.signum(0.01, beta=0.8), Signum(lr=0.01, beta=0.8), Envelope()),
+    # The weight of a difference is β2 in ours, 1 - β2 in optax: the same at one half.
+    "adan": (
+        lambda o: o.adan(1e-3, b1=0.8, b2=0.5, b3=0.95, eps=0.1, eps_root=0.0),
+        Adan(beta1=0.8, beta2=0.5, beta3=0.95, eps=0.1),
+        Envelope(),
+    ),
 }
 
 
@@ -209,4 +292,5 @@ def test_optax_amsgrad_where_the_second_moment_grows() -> None:
 
 def test_every_rule_has_a_second_source() -> None:
     rules = {type(rule) for _, _, rule, _ in TORCH} | {type(rule) for _, rule, _ in OPTAX.values()}
+    rules |= {type(case.rule) for case in CASES.values()} | {type(rule) for _, rule in PRINTED}
     assert rules == set(RULES.values())

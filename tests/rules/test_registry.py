@@ -13,7 +13,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rule_cases import CASES, RULES, every_case, gradients, parameters, run_reference, undecayed, with_lr
+from rule_cases import (
+    BEGINS,
+    CASES,
+    RULES,
+    every_case,
+    gradients,
+    parameters,
+    run_reference,
+    undecayed,
+    with_lr,
+)
 
 import adamas.rules
 from adamas.backends import Envelope, host_carry, host_scalars
@@ -113,8 +123,13 @@ def test_without_gradients_nothing_moves(name: str) -> None:
 
 @every_case
 def test_a_stepsize_of_zero_moves_nothing(name: str) -> None:
-    p = parameters(20)
-    np.testing.assert_array_equal(run_reference(with_lr(CASES[name], 0.0), p, gradients(10, 20))[-1][0], p)
+    """Every stepsize: AdaBound has one that it begins with and one that it ends with."""
+    rule, p = CASES[name], parameters(20)
+    stepsizes = {
+        each.name: 0.0 for each in dataclasses.fields(rule) if re.fullmatch("(final_)?lr", each.name)
+    }
+    still = dataclasses.replace(rule, **stepsizes)
+    np.testing.assert_array_equal(run_reference(still, p, gradients(10, 20))[-1][0], p)
 
 
 @every_case
@@ -156,9 +171,12 @@ def test_sums_are_those_of_their_scope(name: str) -> None:
 
 
 @every_case
-def test_the_first_step_goes_downhill(name: str) -> None:
+def test_the_first_step_that_moves_goes_downhill(name: str) -> None:
+    """It is the first, but of rules that are known to begin later."""
     p, grads = parameters(50), gradients(1, 50)
-    moved, *_ = run_reference(CASES[name], p, grads)[-1]
+    first = BEGINS.get(name, 1)
+    *before, (moved, *_) = run_reference(CASES[name], p, np.repeat(grads, first, axis=0))
+    assert all((still == p).all() for still, *_ in before)
     assert ((moved - p) * grads[0] < 0).all()
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.optim import lr_scheduler
 from torch_support import CLASSES, bits, default_dtype, everything, give_gradients, leaf, randn, simple, train
 
+import adamas.torch
 from adamas.backends import Envelope, host_carry, reference
 from adamas.rules import SGD, Adam, Rule
 from adamas.torch import AdamW, Lion, Optimizer
@@ -28,6 +29,8 @@ SCALINGS = ("lr", "squared", "independent")
 # The lr of each step, the largest of them not the first.
 RATES = (0.01, 0.04, 0.02, 0.0, 0.03)
 DECOUPLED: dict[str, Any] = {"weight_decay": DECAY, "decoupled_weight_decay": True}
+# Rules that decay by themselves.
+DECAYING = [name for name, rule in CASES.items() if hasattr(rule, "weight_decay")]
 every_scaling = pytest.mark.parametrize("scaling", SCALINGS)
 
 
@@ -65,7 +68,7 @@ def agrees(rule: Rule, backend: str, cautious: bool, scaling: str) -> None:
 
 @every_scaling
 @pytest.mark.parametrize("cautious", [False, True])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in DECAYING])
 def test_every_rule_agrees_with_the_reference(name: str, cautious: bool, scaling: str) -> None:
     with default_dtype(torch.float64):
         agrees(CASES[name], "reference", cautious, scaling)
@@ -73,8 +76,11 @@ def test_every_rule_agrees_with_the_reference(name: str, cautious: bool, scaling
 
 @every_scaling
 @pytest.mark.parametrize("cautious", [False, True])
-@pytest.mark.parametrize("backend", ["numba", *OF_GPUS])
-@pytest.mark.parametrize("name", ["Adam", "SGD-momentum", "NAdam"])
+@pytest.mark.parametrize(
+    ("name", "backend"),
+    # CautiousAdam sums over tensors.
+    [(name, "numba") for name in ("Adam", "SGD-momentum", "CautiousAdam")] + [("Adam", x) for x in OF_GPUS],
+)
 def test_kernels_agree_with_the_reference(name: str, backend: str, cautious: bool, scaling: str) -> None:
     with default_dtype(torch.float64):
         agrees(CASES[name], backend, cautious, scaling)
@@ -296,16 +302,20 @@ def test_other_optimizers_keep_no_lr() -> None:
 @pytest.mark.parametrize("options", [{"cautious_decay": True}, {"decay_scaling": "independent"}], ids=str)
 def test_coupled_decay_is_refused(name: str, options: dict[str, Any]) -> None:
     """By every class, when it is made, when a group is added, and when λ or the coupling changes."""
-    cls: Any = CLASSES[name]
-    pattern = rf"(?s){next(iter(options))}=.*weight_decay=0\.1.*decoupled_weight_decay=True"
-    if not cls(simple()).defaults.get("decoupled_weight_decay"):
-        with pytest.raises(ValueError, match=pattern):
-            cls(simple(), weight_decay=0.1, **options)
-        opt = cls(simple(), **options)
-        opt.param_groups[0]["weight_decay"] = 0.1
-    else:
-        opt = cls(simple(), weight_decay=0.1, **options)
+    make: Any = functools.partial(CLASSES[name], backend="reference", **options)
+    decoupled = make(simple(), weight_decay=0.0).defaults.get("decoupled_weight_decay", False)
+    how = "the rule's own" if decoupled is None else "decoupled_weight_decay=True"
+    pattern = rf"(?s){next(iter(options))}=.*weight_decay=0\.1.*{how}"
+    if decoupled:
+        opt = make(simple(), weight_decay=0.1)
         opt.param_groups[0]["decoupled_weight_decay"] = False
+    else:
+        with pytest.raises(ValueError, match=pattern):
+            make(simple(), weight_decay=0.1)
+        opt = make(simple(), weight_decay=0.0)
+        with pytest.raises(ValueError, match=pattern):
+            opt.add_param_group({"params": simple(), "weight_decay": 0.1})
+        opt.param_groups[0]["weight_decay"] = 0.1
     before = everything(opt)
     give_gradients(opt.param_groups[0]["params"], 0)
     with pytest.raises(ValueError, match=pattern):
@@ -313,6 +323,20 @@ def test_coupled_decay_is_refused(name: str, options: dict[str, Any]) -> None:
     assert everything(opt) == before
     opt.param_groups[0]["weight_decay"] = 0.0
     opt.step()
+
+
+@pytest.mark.parametrize("name", DECAYING)
+@pytest.mark.parametrize("options", [{"cautious_decay": True}, {"decay_scaling": "independent"}], ids=str)
+def test_a_rule_that_decays_by_itself_is_refused(name: str, options: dict[str, Any]) -> None:
+    """With a decay; without one it steps as ever."""
+    with pytest.raises(ValueError, match=r"weight_decay=0\.1 of this group is the rule's own"):
+        Optimizer(simple(), CASES[name], weight_decay=0.1, **options)
+    params, others, backend = simple(), simple(), "numba" if name == "Adan" else "reference"
+    opt = Optimizer(params, CASES[name], weight_decay=0.0, backend=backend, **options)
+    other = Optimizer(others, CASES[name], weight_decay=0.0, backend=backend)
+    train(opt, params, range(2))
+    train(other, others, range(2))
+    assert bits(params) == bits(others)
 
 
 @pytest.mark.parametrize("value", ["Lr", "scaled", None, 1])
@@ -343,6 +367,25 @@ def test_cautious_decay_is_another_step(make: Any) -> None:
     plain = simple()
     train(make(plain, **{**CAUTIOUS, "cautious_decay": False}), plain, range(4))
     assert bits(after(make)) != bits([p.detach() for p in plain])
+
+
+def test_the_average_is_of_decayed_parameters() -> None:
+    params = simple()
+    opt = AdamW(params, **CAUTIOUS, average=0.5)
+    train(opt, params, range(1))
+    assert bits([p.detach() for p in params]) != bits(simple())
+    assert bits([opt.state[p]["average"] for p in params]) == bits([p.detach() for p in params])
+    assert bits(after(AdamW, average=0.5)) == bits(after(AdamW))
+
+
+def test_the_report_knows_independent_decay() -> None:
+    """A thousandth of lr λ is 1e-5 of a weight; a λ of .1 of its own is a tenth."""
+    params = simple()
+    opt = AdamW(params, lr=1e-4, weight_decay=0.1, decay_scaling="independent")
+    assert {each.decay for each in opt.report().params} == {"independent"}
+    opt.watch(every=1)
+    with pytest.warns(adamas.torch.DiagnosisWarning, match="decay outweighs the gradient"):
+        train(opt, params, range(10))
 
 
 @every_scaling

@@ -15,7 +15,7 @@ class ParamState(NamedTuple):
 
     Attributes:
         t: the number of steps taken; 1 for any number where the rule does not count them.
-        slots: the state arrays by the rule's names.
+        slots: the state arrays by the rule's names, and those of what it keeps of sums.
         carried: the rule's carried values.
         average: the running average of the parameter; None where none is kept.
     """
@@ -47,22 +47,21 @@ def check_names(states: Mapping[str, ParamState], names: Iterable[str]) -> None:
 def check_state(
     name: str,
     state: ParamState,
-    shape: Sequence[int],
-    slots: Iterable[str],
+    shapes: Mapping[str, Sequence[int]],
     carried: Iterable[str],
     averages: bool,
 ) -> None:
-    """Raise a ValueError where a state does not fit a parameter of the target."""
-    for found, wanted in ((state.slots, sorted(slots)), (state.carried, sorted(carried))):
+    """Raise a ValueError where a state does not fit a parameter of the target with arrays of these shapes."""
+    for found, wanted in ((state.slots, sorted(shapes)), (state.carried, sorted(carried))):
         if sorted(found) != wanted:
             raise ValueError(
                 f"the state of {name!r} is another rule's: it has {_listed(sorted(found))}, and `like` "
                 f"{_listed(wanted)}"
             )
     for slot, array in state.slots.items():
-        if array.shape != tuple(shape):
+        if array.shape != (shape := tuple(shapes[slot])):
             raise ValueError(
-                f"{slot!r} of {name!r} has shape {array.shape}, and in `like` {tuple(shape)}: convert to "
+                f"{slot!r} of {name!r} has shape {array.shape}, and in `like` {shape}: convert to "
                 f"NumPy first, and transpose it there"
             )
     if averages and state.average is None:

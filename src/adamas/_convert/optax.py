@@ -33,7 +33,7 @@ def read(value: Any) -> States:
     """The states of all parameters in it, by their paths."""
     found: States = {}
     for node in map(_as_rule_state, _nodes(value)):
-        slots = {name: _by_name(tree) for name, tree in node.slots.items()}
+        slots = {name: _by_name(tree) for name, tree in {**node.slots, **node.kept}.items()}
         averages = _by_name(node.average)
         carried = {name: float(x) for name, x in node.carried.items()}
         for name in _names(node):
@@ -68,8 +68,9 @@ def _filled(states: States, node: RuleState) -> RuleState:
     # A rule without slots has one count for all parameters, whatever their names.
     mine = {name: states[name] for name in names} if names else states
     for name in names:
-        shape = jnp.shape(_by_name(_tree_of(node))[name])
-        check_state(name, mine[name], shape, node.slots, node.carried, node.average is not None)
+        trees = {**node.slots, **node.kept}
+        shapes = {slot: jnp.shape(_by_name(tree)[name]) for slot, tree in trees.items()}
+        check_state(name, mine[name], shapes, node.carried, node.average is not None)
     for what, values in (
         ("have taken", {state.t for state in mine.values()}),
         ("carry", {tuple(sorted(state.carried.items())) for state in mine.values()}),
@@ -82,14 +83,15 @@ def _filled(states: States, node: RuleState) -> RuleState:
     if not mine:
         return node
     first = next(iter(mine.values()))
-    slots = {
-        slot: _tree(tree, {n: x.slots[slot] for n, x in mine.items()}) for slot, tree in node.slots.items()
-    }
+    slots, kept = (
+        {slot: _tree(tree, {n: x.slots[slot] for n, x in mine.items()}) for slot, tree in trees.items()}
+        for trees in (node.slots, node.kept)
+    )
     carried = {key: _like(first.carried[key], x) for key, x in node.carried.items()}
     average = node.average
     if average is not None:
         average = _tree(average, {name: state.average for name, state in mine.items()})
-    return RuleState(_like(first.t, node.count), slots, carried, average)
+    return RuleState(_like(first.t, node.count), slots, carried, average, kept)
 
 
 def _as_rule_state(node: Any) -> RuleState:
@@ -105,7 +107,7 @@ def _names(node: RuleState) -> list[str]:
 
 def _tree_of(node: RuleState) -> Any:
     """A tree like that of the parameters; None where a state has none."""
-    return next(iter(node.slots.values()), node.average)
+    return next(iter({**node.slots, **node.kept}.values()), node.average)
 
 
 def _by_name(tree: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..backends import state_shapes
 from ..rules import Rule
 from ..rules._found import rule_classes
 from ..torch.optimizer import FusedOptimizer
@@ -48,7 +49,7 @@ def _read_optimizer(optimizer: torch.optim.Optimizer) -> States:
     for p, (index, name, group) in zip(params, _places(saved), strict=True):
         state = {names.get(key, key): x for key, x in saved["state"].get(index, {}).items()}
         rule = cls.rule_of(optimizer, group)
-        kept = {"step", *rule.form().slots, *rule.carried}
+        kept = {"step", *state_shapes(rule, p.shape), *rule.carried}
         state = {key: x for key, x in state.items() if key in kept and x is not None}
         if own is not None and AVERAGE in optimizer.state.get(p, {}):
             state[AVERAGE] = optimizer.state[p][AVERAGE]
@@ -72,7 +73,7 @@ def write(states: States, like: Any) -> dict[str, Any]:
         state, rule = states.get(name), rules_of[id(group)]
         if state is None or state.t == 0:
             continue
-        check_state(name, state, p.shape, rule.form().slots, rule.carried, averages)
+        check_state(name, state, state_shapes(rule, p.shape), rule.carried, averages)
         new[index] = _tensors(state, p, cls, averages)
     return {**saved, "state": new}
 

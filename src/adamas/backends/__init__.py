@@ -7,7 +7,7 @@ from ._check import check_rule, only_shifts
 from ._chunks import Runs, chunks_of, lengths_of
 from ._columns import columns
 from ._names import same_form, same_kernel, text_key, uses_names, watch
-from ._sums import advance, factors_of, kept_shape, row_elements, unit_count
+from ._sums import advance, factors_of, kept_shape, row_elements, state_shapes, unit_count
 from ._trace_scalars import LiveTrace, trace_scalars
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "row_elements",
     "same_form",
     "same_kernel",
+    "state_shapes",
     "text_key",
     "to_zero",
     "trace_scalars",

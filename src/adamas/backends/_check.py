@@ -66,8 +66,6 @@ def _key(rule: Rule, form: Form) -> tuple[Any, ...]:
 def only_shifts(rule: Rule) -> bool:
     """Whether a rule does nothing with p but to add to it, so that its update of p = 0 is the step alone."""
     form = check_rule(rule)
-    if form.reduction is not None:  # its sums may be of p
-        return False
     try:
         found = trace(type(rule).__name__, form.update, input_names(rule, form), 2 + len(form.slots))
     except RuleSourceError:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from ..rules._base import Form
+from ..rules._base import Form, Rule
 from ..rules._reduction import Reduction, Scope
 from ._bind import bind
 from ._cautious import update_in
 
-__all__ = ["advance", "counts_of", "factors_of", "kept_shape", "row_elements", "unit_count"]
+__all__ = ["advance", "counts_of", "factors_of", "kept_shape", "row_elements", "state_shapes", "unit_count"]
 
 
 def row_elements(shape: Sequence[int], scope: Scope) -> int:
@@ -30,6 +30,15 @@ def unit_count(shape: Sequence[int], scope: Scope) -> int:
 def kept_shape(shape: Sequence[int], scope: Scope) -> tuple[int, ...]:
     """The shape in which sums over a tensor go along with its elements."""
     return (unit_count(shape, scope), *[1] * (len(shape) - 1)) if shape else ()
+
+
+def state_shapes(rule: Rule, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the state arrays of a parameter of this shape: slots, and what is kept of its sums."""
+    form = rule.form()
+    found = dict.fromkeys(form.slots, tuple(shape))
+    if form.reduction is not None:
+        found |= dict.fromkeys(form.reduction.kept, (unit_count(shape, form.reduction.scope),))
+    return found
 
 
 def advance(

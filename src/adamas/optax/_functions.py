@@ -62,12 +62,14 @@ def rule_function(name: str) -> Callable[..., optax.GradientTransformation]:
 
 def _signature(rule: type[Rule], defaults: dict[str, Any]) -> inspect.Signature:
     """The fields of the rule, then the options of `from_rule`."""
+    own = inspect.signature(rule).parameters
     options = [
         parameter.replace(default=defaults.get(name, parameter.default))
         for name, parameter in inspect.signature(from_rule).parameters.items()
         if parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        and not ("weight_decay" in own and "decay" in name)
     ]
     return inspect.signature(rule).replace(
-        parameters=[*inspect.signature(rule).parameters.values(), *options],
+        parameters=[*own.values(), *options],
         return_annotation=optax.GradientTransformation,
     )

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ..backends import to_zero
+from ..backends import bind, to_zero, unit_count
 from ..rules._base import Slot, Update
+from ..rules._reduction import Reduction
 from ._numbers import Scalars, value_of
+from ._pairs import widest
 from ._rounding import Draws, narrow, rounded
 
 __all__ = ["Leaf", "check_dtype", "path_name"]
@@ -33,6 +35,7 @@ class Leaf:
         averages: whether a running average is kept.
         stochastic: whether parameters of 16 bits are rounded stochastically.
         seed: of that rounding, and of that of the slots.
+        reduction: the sums of the rule, if it has any.
     """
 
     title: str
@@ -46,6 +49,12 @@ class Leaf:
     averages: bool
     stochastic: bool
     seed: Any
+    reduction: Reduction | None = None
+
+    @property
+    def kept(self) -> Mapping[str, float]:
+        """What the rule keeps of its sums, and what that is at first."""
+        return {} if self.reduction is None else self.reduction.kept
 
     @property
     def needs_params(self) -> str | None:
@@ -54,6 +63,8 @@ class Leaf:
             return "for its weight decay"
         if self.averages:
             return "for their average"
+        if self.reduction is not None:
+            return "for its sums"
         if self.stochastic:
             return "to round them"
         return None if self.shifts else "because its update does more than to add to them"
@@ -66,6 +77,12 @@ class Leaf:
             return jnp.full_like(p, jax.lax.complex(value, value), dtype=dtype)
         stored = self.stored if dtype == jnp.float32 and self.stored is not None else dtype
         return jnp.full_like(p, value, dtype=stored)
+
+    def initial_kept(self, p: Any, value: float) -> Any:
+        """What the rule keeps of each sum over a parameter, before the first step."""
+        assert self.reduction is not None
+        shape = (unit_count(jnp.shape(p), self.reduction.scope),)
+        return jnp.full(shape, value, _real(_state_dtype(p)))
 
     def initial_average(self, p: Any) -> Any:
         """The average before the first step: the parameter, in memory of its own."""
@@ -80,15 +97,14 @@ class Leaf:
         g: Any,
         slots: Sequence[Any],
         average: Any,
+        factors: Sequence[Any],
     ) -> tuple[Any, ...]:
         """What is added to the parameter, the new average or None, and the new slots."""
-        check_dtype(f"the gradient of {name!r}", g)
+        own = self._own(name, p, g, slots)
         g, p = jnp.asarray(g), None if p is None else jnp.asarray(p)
-        own = p if p is not None else slots[0] if slots else g
-        _check_alike(name, own, g)
         dtype = own.dtype
         wide = _real(_state_dtype(own))
-        u, *new = self._in_reals(scalars, wide, dtype, p, g, slots)
+        u, *new = self._in_reals(scalars, wide, dtype, p, g, slots, factors)
         draws = Draws(self.seed, count, name)
         if self.stochastic and narrow(dtype):
             u = rounded(p + u, dtype, draws, 0).astype(wide) - p.astype(wide)
@@ -106,34 +122,84 @@ class Leaf:
             average = average + weight * (moved - average)
         return u, average, *stored
 
-    def _in_reals(
-        self, scalars: Scalars, wide: Any, dtype: Any, p: Any, g: Any, slots: Sequence[Any]
-    ) -> list[Any]:
-        """The rule over real numbers: what is added to p, then the new slots, in a type that is wide enough.
+    def _own(self, name: str, p: Any, g: Any, slots: Sequence[Any]) -> Any:
+        """What says the type of a parameter: itself, or what there is of its state, or its gradient."""
+        check_dtype(f"the gradient of {name!r}", g)
+        own = jnp.asarray(p) if p is not None else slots[0] if slots else jnp.asarray(g)
+        _check_alike(name, own, jnp.asarray(g))
+        return own
 
-        Complex numbers are pairs of reals, which the rules update independently, as torch does.
-        """
+    def sums(
+        self, scalars: Scalars, name: str, p: Any, g: Any, slots: Sequence[Any], kept: Sequence[Any]
+    ) -> list[Any]:
+        """The sums of what the rule measures, each of shape (units,), in JAX's widest float."""
+        assert self.reduction is not None
+        own = self._own(name, p, g, slots)
+        wide = _real(_state_dtype(own))
+        p, g, held, numbers, decay = self._inputs(scalars, wide, own.dtype, p, g, slots)
+        p = p if decay is None or self.cautious else p - decay
+        units = unit_count(own.shape, self.reduction.scope)
+        along = [self._along(x, own, g) for x in kept]
+        found = bind(self.reduction.measure, jnp)(p, g, *held, *numbers, *along)
+        first = g.ndim - own.ndim  # complex numbers are pairs, and those come first
+        axes = [k for k in range(g.ndim) if not (self.by_rows(own) and k == first)]
+        sums = [jnp.sum(jnp.zeros_like(g) + term, axis=axes, dtype=widest()) for term in found]
+        return [jnp.reshape(x, (units,)) for x in sums]
+
+    def by_rows(self, own: Any) -> bool:
+        """Whether there are sums for each row of a parameter."""
+        return self.reduction is not None and self.reduction.scope == "row" and own.ndim > 1
+
+    def _along(self, x: Any, own: Any, g: Any) -> Any:
+        """Numbers of units as an array that goes along with the elements of a parameter."""
+        first, after = g.ndim - own.ndim, max(own.ndim - 1, 0)
+        shape = (*[1] * first, own.shape[0], *[1] * after) if self.by_rows(own) else [1] * g.ndim
+        return jnp.reshape(x, shape)
+
+    def _inputs(
+        self, scalars: Scalars, wide: Any, dtype: Any, p: Any, g: Any, slots: Sequence[Any]
+    ) -> tuple[Any, Any, list[Any], list[Any], Any]:
+        """Parameter, gradient, slots and scalars in real numbers, and what decoupled decay takes of p."""
         is_complex = jnp.issubdtype(dtype, jnp.complexfloating)
 
         def reals(x: Any) -> Any:
             x = jnp.asarray(x)
             return jnp.stack([x.real, x.imag]).astype(wide) if is_complex else x.astype(wide)
 
-        def back(x: Any) -> Any:
-            x = jnp.broadcast_to(jnp.asarray(x, wide), g.shape)
-            return jax.lax.complex(x[0], x[1]) if is_complex else x
-
         g, held = reals(g), [reals(x) for x in slots]
         p = None if p is None else reals(p)
         rate = value_of(scalars.decay, wide)
         if self.decays and not self.decoupled:
             g = g + rate * p
-        numbers = [value_of(x, wide) for x in scalars.update]
-        # With 0 in the place of p the step itself comes out, which a large p would round.
         decay = rate * p if self.decays and self.decoupled else None
+        return p, g, held, [value_of(x, wide) for x in scalars.update], decay
+
+    def _in_reals(
+        self,
+        scalars: Scalars,
+        wide: Any,
+        dtype: Any,
+        p: Any,
+        g: Any,
+        slots: Sequence[Any],
+        factors: Sequence[Any],
+    ) -> list[Any]:
+        """The rule over real numbers: what is added to p, then the new slots, in a type that is wide enough.
+
+        Complex numbers are pairs of reals, which the rules update independently, as torch does.
+        """
+        is_complex, shape, own = jnp.issubdtype(dtype, jnp.complexfloating), jnp.shape(g), jnp.asarray(g)
+        p, g, held, numbers, decay = self._inputs(scalars, wide, dtype, p, g, slots)
+
+        def back(x: Any) -> Any:
+            x = jnp.broadcast_to(jnp.asarray(x, wide), (2, *shape) if is_complex else shape)
+            return jax.lax.complex(x[0], x[1]) if is_complex else x
+
+        along = [self._along(jnp.asarray(x, wide), own, g) for x in factors]
+        # With 0 in the place of p the step itself comes out, which a large p would round.
         after = self.shifts or self.cautious
         at = jnp.zeros_like(g) if self.shifts else p if decay is None or after else p - decay
-        moved, *new = self.update(at, g, *held, *numbers)
+        moved, *new = self.update(at, g, *held, *numbers, *along)
         u = moved if self.shifts else moved - p
         if decay is not None and after:
             u = u - (jnp.where(to_zero(p, u), decay, 0) if self.cautious else decay)

@@ -164,7 +164,7 @@ def _scalars(
     old = [as_pair(carried[name]) for name in rule.carried]
     new = array_carry(rule, t, *old, xp=NAMESPACE) if old else ()
     update = array_scalars(rule, t, *new, xp=NAMESPACE)
-    decay = options["weight_decay"]
+    decay = options.get("weight_decay", 0.0)
     if options["decoupled_weight_decay"]:
         decay = decay * _scale_of_decay(rule.lr, str(options["decay_scaling"]), options["lr_max"])
     average = options["average"]

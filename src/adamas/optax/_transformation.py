@@ -16,6 +16,7 @@ from ._leaf import Leaf, check_dtype, path_name
 from ._numbers import Numbers, changes, check_decay, initial_of, next_count
 from ._pairs import widest
 from ._rounding import check_fit, dtype_of
+from ._sums import factors_of_leaves
 
 __all__ = ["RuleState", "from_rule"]
 
@@ -30,12 +31,15 @@ class RuleState(NamedTuple):
         slots: the rule's state arrays by name, each a tree like that of the parameters.
         carried: the rule's carried values by name.
         average: the running average of the parameters, a tree like theirs; None where none is kept.
+        kept: what the rule keeps of its sums by name, each a tree like that of the parameters, whose leaves
+            have one dimension.
     """
 
     count: Any
     slots: dict[str, Tree]
     carried: dict[str, Any]
     average: Tree
+    kept: dict[str, Tree] = {}
 
 
 def from_rule(
@@ -60,7 +64,8 @@ def from_rule(
 
     Args:
         rule: the update rule with its hyperparameters.
-        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p.
+        weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p. A rule that
+            has a field of that name takes it, and decays parameters itself; 0 leaves its own.
         decoupled_weight_decay: move p by -lr λ p instead, as AdamW does.
         cautious_decay: decoupled decay only where an element's step and its value before the step have one
             sign, or it does not move (Chen et al. 2025, "Cautious Weight Decay").
@@ -86,6 +91,14 @@ def from_rule(
     """
     if not isinstance(rule, Rule):
         raise TypeError(f"rule must be an update rule such as adamas.rules.Adam(lr=1e-3), got {rule!r}")
+    if hasattr(rule, "weight_decay"):
+        if decoupled_weight_decay:
+            raise ValueError(
+                f"decoupled_weight_decay=True: {type(rule).__name__} decays parameters itself, by its own "
+                f"weight_decay; leave it out"
+            )
+        if changes(weight_decay) or weight_decay != 0:
+            hyperparameters["weight_decay"], weight_decay = weight_decay, 0.0
     if not changes(weight_decay):
         check_number(interval_of(NonNegative), "weight_decay", weight_decay)
     if average is not None and not changes(average):
@@ -98,6 +111,8 @@ def from_rule(
         "lr_max": lr_max,
         "average": average,
     }
+    if hasattr(rule, "weight_decay"):
+        del options["weight_decay"]
     numbers = Numbers.of(rule, hyperparameters, options)
     check_decay(numbers, decays, cautious_decay)
     form = check_rule(numbers.rule)
@@ -115,6 +130,7 @@ def from_rule(
         averages=average is not None,
         stochastic=stochastic_rounding,
         seed=seed,
+        reduction=form.reduction,
     )
     return optax.GradientTransformation(
         lambda params: _init(numbers, leaf, params),
@@ -132,6 +148,7 @@ def _init(numbers: Numbers, leaf: Leaf, params: Tree) -> RuleState:
         {name: jax.tree.map(lambda p, x=x: leaf.initial(p, x), params) for name, x in initial.items()},
         carried,
         jax.tree.map(leaf.initial_average, params) if leaf.averages else None,
+        {name: jax.tree.map(lambda p, x=x: leaf.initial_kept(p, x), params) for name, x in leaf.kept.items()},
     )
 
 
@@ -145,20 +162,28 @@ def _update(
     names = [path_name(path) for path, _ in places]
     columns = [_column(treedef, tree, what) for tree, what in _trees(leaf, state, params)]
     scalars = numbers.at(state.count, state.carried)
+    gradients = [g for _, g in places]
+    kept = [_column(treedef, state.kept[name], f"the state {name!r}") for name in leaf.kept]
+    factors: list[Any] = [()] * len(names)
+    if leaf.reduction is not None:
+        factors = factors_of_leaves(leaf, scalars, names, gradients, columns, kept)
     results = []
-    for k, (name, (_, g)) in enumerate(zip(names, places, strict=True)):
+    for k, (name, g) in enumerate(zip(names, gradients, strict=True)):
         p, average, *slots = (column[k] for column in columns)
-        results.append(leaf.step(scalars, state.count, name, p, g, slots, average))
+        results.append(leaf.step(scalars, state.count, name, p, g, slots, average, factors[k]))
     moved, averages, *slots = zip(*results, strict=True) if results else [()] * (2 + len(leaf.slots))
     trees = {name: treedef.unflatten(x) for name, x in zip(leaf.slots, slots, strict=True)}
     average = treedef.unflatten(averages) if leaf.averages else None
-    return treedef.unflatten(moved), RuleState(next_count(state.count), trees, scalars.carried, average)
+    new = {name: treedef.unflatten([x[k] for x in factors]) for k, name in enumerate(leaf.kept)}
+    taken = next_count(state.count)
+    return treedef.unflatten(moved), RuleState(taken, trees, scalars.carried, average, new)
 
 
 def _check_state(leaf: Leaf, state: Any) -> None:
     fits = isinstance(state, RuleState) and state.slots.keys() == leaf.slots.keys()
+    fits = fits and state.kept.keys() == leaf.kept.keys()
     if not fits or (state.average is not None) != leaf.averages:
-        wanted = ", ".join([*leaf.slots, *["an average"] * leaf.averages]) or "no slots"
+        wanted = ", ".join([*leaf.slots, *leaf.kept, *["an average"] * leaf.averages]) or "no slots"
         raise ValueError(
             f"the state is not one of {leaf.title} with these options, which is a RuleState with {wanted}: "
             f"take that of init(params), or convert one by adamas.convert"

@@ -23,6 +23,7 @@ class SignMomentum(Rule):
 from .._tools.names import missing_attribute
 from ._base import NONNEGATIVE, SIGNED, Rule, xp
 from ._coast import Coast
+from ._found import rule_classes as _rule_classes
 from ._gauge import Gauge
 from .adabelief import AdaBelief
 from .adabound import AdaBound
@@ -102,8 +103,14 @@ __all__ = [
     "SimplifiedAdEMAMix",
     "StableAdamW",
     "Yogi",
+    "names",
     "xp",
 ]
+
+
+def names() -> list[str]:
+    """The names of all rules in lower case, sorted, as `adamas.optax` spells its functions."""
+    return sorted(name.lower() for name in _rule_classes())
 
 
 def __getattr__(name: str) -> object:

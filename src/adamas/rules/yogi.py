@@ -16,8 +16,8 @@ class Yogi(Rule):
         v_t = v_{t-1} - (1 - \beta_2) \, \mathrm{sign}(v_{t-1} - g_t^2) \, g_t^2, \quad
         \theta_t = \theta_{t-1} - \alpha \, \hat m_t / (\sqrt{\hat v_t} + \epsilon)
 
-    v begins at the 1e-6 of the paper's experiments and m at 0, as in TensorFlow Addons and pytorch_optimizer;
-    optax begins m at that value as well.
+    v begins at the 1e-6 of the paper's experiments and m at 0, as in TensorFlow Addons; optax and
+    pytorch_optimizer begin m at that value as well.
 
     Args:
         lr: the stepsize α.

@@ -13,8 +13,11 @@ except ImportError as error:
 from .checkpoint_folder import load_checkpoint, save_checkpoint
 from .dropin import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, NAdam, RAdam, RMSprop, SparseAdam
 from .extra import AdaBelief, AMSGrad, Lion, Optimizer
+from .family import classes as _classes
+from .family import create
 from .groups import groups
 from .members import SlowPathWarning
+from .optimizer import FusedOptimizer as _FusedOptimizer
 from .planning import memory
 from .report import DiagnosisWarning
 
@@ -35,14 +38,19 @@ __all__ = [
     "RMSprop",
     "SlowPathWarning",
     "SparseAdam",
+    "create",
     "groups",
     "load_checkpoint",
     "memory",
     "save_checkpoint",
 ]
 
+# The classes of rules that have none above: `adamas.torch.ADOPT` and others.
+globals().update(_classes())
+__all__ += sorted(_classes())
 
-def __getattr__(name: str) -> object:
+
+def __getattr__(name: str) -> type[_FusedOptimizer]:
     """Point from the papers' spelling of a name to torch's."""
     for known in __all__:
         if known.lower() == name.lower():

@@ -15,7 +15,7 @@ from ._compat import without_modes
 from .launchers import StepScalars
 from .options import Groups
 
-__all__ = ["Counters", "Selection", "StepCount", "counter_keys"]
+__all__ = ["Counters", "Selection", "StepCount", "counter_keys", "counter_type"]
 
 
 @dataclass(slots=True)
@@ -62,6 +62,12 @@ def counter_keys(groups: Groups, rules: Sequence[Rule]) -> dict[str, float]:
     return {groups.state_names.get(name, name): value for name, value in initial.items()}
 
 
+def counter_type(rules: Sequence[Rule]) -> torch.dtype:
+    """Torch's default float type, in which it counts; float64 where a rule carries sums over all steps."""
+    wide = any(rule.carried and rule.carried_bits == 64 for rule in rules)
+    return torch.float64 if wide or torch.get_default_dtype() == torch.float64 else torch.float32
+
+
 class Counters:
     """The 0-d tensors `state[p]["step"]`, and those of carried values, as views of one array, a row a name.
 
@@ -77,11 +83,11 @@ class Counters:
         states: Sequence[dict[str, Any]],
         began: Sequence[bool],
         keys: dict[str, float],
+        dtype: torch.dtype,
     ) -> None:
         self._counts = groups.keeps_steps
         self._groups_of = groups_of
-        # Torch counts in its default float type: float32, unless the user has chosen float64.
-        self._round = np.float64 if torch.get_default_dtype() == torch.float64 else np.float32
+        self._round = np.float64 if dtype == torch.float64 else np.float32
         self._array = np.zeros((len(keys), len(states)), self._round)
         self._began = list(began)
         self.beginners = not all(self._began)

@@ -42,6 +42,7 @@ class DeviceCounters:
         groups: of the optimizer.
         groups_of, states, began: of each member its group, its state, and whether its slots have seen a step.
         keys: those of the counters in a state, with their initial values.
+        dtype: of the counters.
         columns: of each member its place among all parameters of the optimizer.
         params: the members.
         store: the counters of the optimizer on this device.
@@ -59,13 +60,13 @@ class DeviceCounters:
         states: Sequence[dict[str, Any]],
         began: Sequence[bool],
         keys: dict[str, float],
+        dtype: torch.dtype,
         columns: Sequence[int],
         params: Sequence[Tensor],
         store: CounterStore,
         device: torch.device,
     ) -> None:
         self.groups_of, self.columns = list(groups_of), list(columns)
-        dtype = torch.float64 if torch.get_default_dtype() == torch.float64 else torch.float32
         # Steps taken, whether slots have seen one, and carried values.
         rows = [*([] if groups.keeps_steps else [("", 0.0)]), *keys.items()]
         rows.insert(1, ("", 0.0))

@@ -33,8 +33,8 @@ class _Group:
     """The hyperparameters of one group, and what its scalars are of them."""
 
     def __init__(self, group: Mapping[str, Any], names: Sequence[str]) -> None:
-        self.options = [each for name in names for each in _numbers(name, group.get(name))]
-        self.others = {name: group.get(name) for name in names if not _numbers(name, group.get(name))}
+        self.options = [each for name in names for each in _numbers(name, group[name])]
+        self.others = {name: group[name] for name in names if not _numbers(name, group[name])}
         self.values = [0.0] * len(self.options)
         # Numbers on a device, and their places among the options.
         self.tensors: list[tuple[int, Tensor]] = []
@@ -100,8 +100,12 @@ class DeviceStep:
         if self._why_not is not None or self._info_on is None:
             return None
         self._device = device
-        names = [*self._of.defaults, *(LR_MAX_KEYS if self._of.options.needs_lr_max else ())]
-        self._groups = [_Group(group, names) for group in self._of.param_groups]
+        keys = LR_MAX_KEYS if self._of.options.needs_lr_max else ()
+        self._groups = [
+            # A key more or less in a group is another plan.
+            _Group(group, [*self._of.defaults, *(key for key in keys if key in group)])
+            for group in self._of.param_groups
+        ]
         self._width = max([1, *(len(each.options) for each in self._groups)])
         try:
             for mine, group in zip(self._groups, self._of.param_groups, strict=True):
@@ -149,7 +153,7 @@ class DeviceStep:
     def read_options(self, k: int, group: Mapping[str, Any]) -> bool:
         """Read the options of a group; False where other scalars follow, so that the plan no longer holds."""
         mine = self._groups[k]
-        if mine.others != {name: group.get(name) for name in mine.others}:
+        if mine.others != {name: group[name] for name in mine.others}:
             return False
         mine.read(group, self._device)
         assert mine.traces is not None

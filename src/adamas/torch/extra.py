@@ -1,4 +1,4 @@
-"""The optimizers torch.optim does not have, and the one that takes any rule."""
+"""Optimizers that torch.optim does not have, with torch's names of state, and the one that takes any rule."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Optimizer(FusedOptimizer):
 
     Raises:
         TypeError: `rule` is not a rule, or has a field with the name of one of the keywords.
-        ValueError: an option is out of its range.
+        ValueError: an option is out of its range, or another than the rule's own decay is asked for.
     """
 
     def __init__(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 import torch
@@ -16,6 +15,7 @@ from ..rules import Rule
 from . import launchers
 from ._compat import disable_dynamo, step_is_observed
 from .arguments import arguments_doc
+from .averages import Averages
 from .checkpoint import Checkpoints
 from .exchange import exchange_of
 from .host import Hosts
@@ -24,7 +24,7 @@ from .keywords import OPTIONS_DOC, STEP_OPTIONS, StepOptions, with_step_options
 from .measured import Measured
 from .mesh import spread_of
 from .offload import plan_of
-from .options import AVERAGE, Groups, StepInfo, check_group, check_placed, keep_first_lr
+from .options import Groups, StepInfo, check_group, check_placed, keep_first_lr
 from .outcomes import OF_SCALER, Outcomes
 from .report import Reporting
 from .skips import WINDOW_KEY, keep_window
@@ -36,7 +36,7 @@ from .untouched import Untouched
 __all__ = ["FusedOptimizer"]
 
 
-class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, torch.optim.Optimizer):
+class FusedOptimizer(InBackward, Tracking, Reporting, Averages, Checkpoints, Outcomes, torch.optim.Optimizer):
     """A torch optimizer whose step is one compiled pass of a rule over all parameters.
 
     Subclasses say which rule a parameter group stands for, and by what names its slots are kept.
@@ -284,26 +284,3 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Checkpoints, Outcomes, tor
         self.catch_up()
         kept = {name: getattr(self, name) for name in own}
         return {**super().__getstate__(), **kept, **self._own_scaling()}
-
-    @contextlib.contextmanager
-    def averaged_parameters(self) -> Iterator[None]:
-        """Within, every parameter holds its average; after, and after an error, its own value again.
-
-        A parameter that has not been stepped keeps its value.
-
-        Raises:
-            RuntimeError: the optimizer keeps no averages.
-        """
-        if self.options.average is None:
-            raise RuntimeError("this optimizer keeps no averages: construct it with average=0.999, say")
-        pairs = [(p, state[AVERAGE]) for p, state in self.state.items() if AVERAGE in state]
-        saved = [p.detach().clone() for p, _ in pairs]
-        try:
-            with torch.no_grad():
-                for p, average in pairs:
-                    p.copy_(average)
-            yield
-        finally:
-            with torch.no_grad():
-                for (p, _), before in zip(pairs, saved, strict=True):
-                    p.copy_(before)

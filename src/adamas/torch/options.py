@@ -152,19 +152,23 @@ def group_envelope(group: Mapping[str, Any], options: StepOptions) -> tuple[floa
     if group.get("differentiable", False):
         _check_nothing_is_learned(group)
     scale = -1.0 if group.get("maximize", False) else 1.0
-    if group.get("decoupled_weight_decay", False) is None:  # the rule decays by itself
-        return scale, 0.0, 1.0, 0.0
     decay = as_float(group.get("weight_decay", 0.0), "weight_decay")
-    if group.get("decoupled_weight_decay", False):
+    decoupled = group.get("decoupled_weight_decay", False)  # None where the rule decays by itself
+    last = (0.0,) if options.cautious_decay else ()
+    if decoupled:
         taken = _decay_of_step(group, decay, options.decay_scaling)
         return (scale, 0.0, 1.0, 0.0, taken) if options.cautious_decay else (scale, 0.0, 1 - taken, 0.0)
-    asked = "cautious_decay=True" if options.cautious_decay else f"decay_scaling={options.decay_scaling!r}"
     if (options.cautious_decay or options.needs_lr_max) and decay != 0:
-        raise ValueError(
-            f"{asked} is of decoupled decay, and weight_decay={decay!r} of this group is added to the "
-            f"gradient: pass decoupled_weight_decay=True, which Optimizer(params, rule) takes for every rule"
+        asked = (
+            "cautious_decay=True" if options.cautious_decay else f"decay_scaling={options.decay_scaling!r}"
         )
-    return (scale, decay, 1.0, 0.0, 0.0) if options.cautious_decay else (scale, decay, 1.0, 0.0)
+        how = (
+            "is added to the gradient: pass decoupled_weight_decay=True, which Optimizer(params, rule) takes"
+        )
+        if decoupled is None:
+            how = "is the rule's own, which decays by itself: pass weight_decay=0, or do without that option"
+        raise ValueError(f"{asked} is of decoupled decay, and weight_decay={decay!r} of this group {how}")
+    return scale, 0.0 if decoupled is None else decay, 1.0, 0.0, *last
 
 
 def _decay_of_step(group: Mapping[str, Any], decay: float, scaling: str) -> float:

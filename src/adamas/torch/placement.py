@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..rules import Rule
 from ._compat import has_overlap
-from .counters import Counters, counter_keys
+from .counters import Counters, counter_keys, counter_type
 from .device_counters import CounterStore, DeviceCounters
 from .kept import kept_of
 from .launchers import Launcher, Member, ParamState, Request
@@ -88,7 +88,8 @@ def place(
     device = _common_device(flat)
     store = None if device is None or store_on is None else store_on(device)
     place_of = {id(member.p): n for n, (_, member) in enumerate(found)}
-    states, counters = _states(groups, kept, index, keys, made, place_of, store)
+    counting = keys, counter_type(rules)
+    states, counters = _states(groups, kept, index, counting, made, place_of, store)
     states += [_without_state(member, index[id(member.p)]) for member, *_ in flat[len(kept) :]]
     ends = list(itertools.accumulate(map(len, ordered), initial=0))
     slices = [slice(*pair) for pair in itertools.pairwise(ends)]
@@ -130,12 +131,13 @@ def _states(
     groups: Groups,
     kept: Sequence[_Found],
     index: Mapping[int, int],
-    keys: dict[str, float],
+    counting: tuple[dict[str, float], torch.dtype],
     made: Made,
     place_of: Mapping[int, int],
     store: CounterStore | None,
 ) -> tuple[list[ParamState], Counters | DeviceCounters]:
     """The members with their state, made where missing, and their counters, in a store if there is one."""
+    keys, dtype = counting
     began, members, states = [], [], []
     for member, kind, mine in kept:
         p = member.p
@@ -155,8 +157,11 @@ def _states(
     if store is not None:
         params = [member.p for member, *_ in kept]
         columns, device = [place_of[id(p)] for p in params], kept[0][0].local.device
-        return members, DeviceCounters(groups, groups_of, states, began, keys, columns, params, store, device)
-    return members, Counters(groups, groups_of, states, began, keys)
+        counters = DeviceCounters(
+            groups, groups_of, states, began, keys, dtype, columns, params, store, device
+        )
+        return members, counters
+    return members, Counters(groups, groups_of, states, began, keys, dtype)
 
 
 def _has_any(state: Mapping[str, Any], kind: Kind) -> bool:

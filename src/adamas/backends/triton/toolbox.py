@@ -90,11 +90,11 @@ def atan2(y, x):
     one = tl.full([], 1.0, x.dtype)
     if x.dtype == tl.float64:
         ratio = tl.where(low == high, tl.where(low == 0, 0 * one, one), low / tl.where(high == 0, one, high))
-        angle = ratio + ratio * (ratio * ratio * _series(ratio * ratio, _WIDE))
+        angle = ratio + ratio * (ratio * ratio * _series(ratio * ratio, _WIDE, 20))
     else:
         quotient = tl.div_rn(low, tl.where(high == 0, one, high))
         ratio = tl.where(low == high, tl.where(low == 0, 0 * one, one), quotient)
-        angle = ratio + ratio * (ratio * ratio * _series(ratio * ratio, _NARROW))
+        angle = ratio + ratio * (ratio * ratio * _series(ratio * ratio, _NARROW, 9))
     angle = tl.where(steep ^ negative, -angle, angle)
     start = tl.where(steep, one * (_PI / 2), tl.where(negative, one * _PI, 0 * one))
     angle = tl.where(sign_of_y, -(start + angle), start + angle)
@@ -111,10 +111,10 @@ def signed(x):
 
 
 @triton.jit
-def _series(x, COEFFICIENTS: tl.constexpr):
+def _series(x, COEFFICIENTS: tl.constexpr, COUNT: tl.constexpr):
     """The polynomial with these coefficients, from that of the highest power down."""
     total = tl.full([], 0.0, x.dtype)
-    for k in tl.static_range(len(COEFFICIENTS)):
+    for k in tl.static_range(COUNT):
         total = total * x + COEFFICIENTS[k]
     return total
 

@@ -115,8 +115,9 @@ def _steps(p: Tensor, groups: Groups) -> int | None:
 def _of_group(group: Mapping[str, Any], options: StepOptions) -> dict[str, Any]:
     """The learning rate and the decay that a parameter got."""
     lr, decay = (_number(group.get(name)) for name in ("lr", "weight_decay"))
-    kind = "decoupled" if group.get("decoupled_weight_decay", False) else "coupled"
-    if options.decay_scaling == "independent":
+    kinds = {None: "of the rule", False: "coupled", True: "decoupled"}
+    kind = kinds[group.get("decoupled_weight_decay", False)]
+    if options.decay_scaling == "independent" and group.get("decoupled_weight_decay", False):
         kind = "independent"
     return {"lr": lr, "weight_decay": decay, "decay": kind if decay else "none"}
 
