@@ -124,6 +124,17 @@ def with_lr(rule: Rule, lr: float) -> Rule:
     return dataclasses.replace(rule, lr=lr)  # type: ignore[call-arg]
 
 
+def has_sums(rule: Rule) -> bool:
+    """Whether a step of the rule depends on sums over its tensor."""
+    return rule.form().reduction is not None
+
+
+def state_names(rule: Rule) -> list[str]:
+    """The names of the arrays of `reference.init`: slots, then what the rule keeps of its sums."""
+    form = rule.form()
+    return [*form.slots, *(form.reduction.kept if form.reduction is not None else ())]
+
+
 def undecayed(rule: Rule) -> Rule:
     """The same rule without decay of its own."""
     return dataclasses.replace(rule, weight_decay=0.0) if hasattr(rule, "weight_decay") else rule

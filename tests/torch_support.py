@@ -13,6 +13,7 @@ from torch import Tensor
 
 import adamas.torch
 from adamas.rules import SIGNED, Rule, xp
+from adamas.torch.family import classes
 
 Make = Callable[..., torch.optim.Optimizer]
 
@@ -39,10 +40,27 @@ def own(params: Any, lr: float = 1e-3, **options: Any) -> adamas.torch.Optimizer
     return adamas.torch.Optimizer(params, SignMomentum(lr), **options)
 
 
+def one_of_each_kind(made: Mapping[str, type[Any]]) -> set[str]:
+    """Of the classes that are made of rules, one for each kind of state, that with the most slots.
+
+    They are one class with one rule or another, and `test_family.py` compares each with `Optimizer`; all of
+    them in all tests would take longer than everything else. Rules with sums have tests of their own.
+    """
+    rules = {name: cls.rule_of(made := cls([torch.zeros(1)]), made.defaults) for name, cls in made.items()}
+    kinds: dict[Any, str] = {}
+    for name, rule in sorted(rules.items(), key=lambda each: len(each[1].form().slots)):
+        if rule.form().reduction is None:
+            kinds[bool(rule.carried), hasattr(rule, "weight_decay")] = name
+    return set(kinds.values())
+
+
+_MADE = classes()
+_LEFT = _MADE.keys() - one_of_each_kind(_MADE)
+
 _EVERY: dict[str, type[Any]] = {
     name: value
     for name in adamas.torch.__all__
-    if name != "Optimizer"
+    if name not in ("Optimizer", *_LEFT)
     and isinstance(value := getattr(adamas.torch, name), type)
     and issubclass(value, torch.optim.Optimizer)
 }

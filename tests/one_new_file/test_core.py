@@ -66,6 +66,14 @@ def test_an_optimizer(scratch: Scratch) -> None:
         found["timed"] = [name for name, _ in compared()]
         import adamas.optax
         found["in_jax"] = adamas.optax.newcomer.__name__
+        import adamas.rules
+        import adamas.torch
+        made = adamas.torch.create("newcomer", [torch.nn.Parameter(start.clone())], lr=0.1, weight_decay=0.1)
+        found["in_torch"] = [type(made) is adamas.torch.Newcomer, "newcomer" in adamas.rules.names()]
+        from adamas import minimize
+        bowl, own = lambda x: ((x - 1) ** 2).sum(), Newcomer(lr=0.02)
+        least = minimize(bowl, start.double().numpy(), rule=own, jac=lambda x: 2 * (x - 1))
+        found["minimized"] = float(abs(least.x - 1).max())
         print(json.dumps(found))
         """
     )
@@ -76,6 +84,8 @@ def test_an_optimizer(scratch: Scratch) -> None:
     assert last < first / 2
     assert "Newcomer" in found["timed"]
     assert found["in_jax"] == "newcomer"
+    assert found["in_torch"] == [True, True]
+    assert found["minimized"] < 0.1
     assert "Adam" in found["timed"]
 
 

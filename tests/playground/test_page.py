@@ -10,6 +10,7 @@ import pytest
 from browser_support import until
 from playground_support import TWO, Open, lanes, settled
 from playwright.sync_api import expect
+from rule_cases import has_sums
 
 from adamas import playground
 from adamas.backends import reference
@@ -53,7 +54,8 @@ def test_every_rule_runs_on_every_function(open_page: Open) -> None:
     )
     functions = [file.stem for file in (Path(playground.__file__).parent / "functions").glob("*.js")]
     assert {"quadratic", "rosenbrock", "beale", "saddle", "reddi"} <= {*functions}
-    assert ran.keys() == {f"{rule} {f}" for rule in rule_classes() for f in functions}
+    rules = [name for name, rule in rule_classes().items() if not has_sums(rule())]
+    assert ran.keys() == {f"{rule} {f}" for rule in rules for f in functions}
     assert {run: it for run, it in ran.items() if not (it[0] == it[1] and it[3] < it[2])} == {}
 
 

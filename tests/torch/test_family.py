@@ -68,7 +68,7 @@ def test_its_arguments_are_explained_in_the_words_of_the_rule(name: str) -> None
     assert (rule_classes()[name].__doc__ or "").splitlines()[0] in doc
     for argument in inspect.signature(MADE[name]).parameters:
         (line,) = [each for each in doc.splitlines() if each.strip().startswith(f"{argument}:")]
-        assert len(line.strip()) > len(argument) + 4
+        assert len(line.strip()) > len(argument) + 2
 
 
 @pytest.mark.parametrize("name", ["ADOPT", "ScheduleFreeAdamW"])
@@ -96,7 +96,7 @@ def test_it_is_pickled_copied_and_subclassed(name: str) -> None:
 
 
 def test_mistakes_in_betas_are_told() -> None:
-    with pytest.raises(ValueError, match="betas must be 3 numbers"):
+    with pytest.raises(ValueError, match="betas: they must be 3 numbers"):
         adamas.torch.AdEMAMix(simple(), betas=(0.9, 0.99))
     with pytest.raises(ValueError, match="beta2"):
         adamas.torch.ADOPT(simple(), betas=(0.9, 1.5))
@@ -163,7 +163,7 @@ def test_a_rule_that_decays_itself_gets_the_decay_and_nothing_else_decays(name: 
     p, grads = parameters(40), gradients(6, 40)
     expected = run_reference(rule, p, grads)[-1][0]
     undecayed = run_reference(dataclasses.replace(rule, weight_decay=0.0), p, grads)[-1][0]  # type: ignore[call-arg]
-    assert not np.allclose(expected, undecayed, rtol=1e-6)
+    assert not np.allclose(expected, undecayed, rtol=1e-9, atol=0)
     plain = type(rule)()
     for make in (
         lambda params: MADE[name](params, weight_decay=0.1, backend=backend),
@@ -184,9 +184,9 @@ def test_a_rule_that_decays_itself_gets_the_decay_and_nothing_else_decays(name: 
 
 @pytest.mark.parametrize("name", DECAYING)
 def test_another_decay_than_its_own_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match="decays parameters itself"):
+    with pytest.raises(ValueError, match="decays by itself"):
         adamas.torch.Optimizer(simple(), DECAYING[name], decoupled_weight_decay=True)
-    with pytest.raises(ValueError, match="decays parameters itself"):
+    with pytest.raises(ValueError, match="decays by itself"):
         adamas.optax.from_rule(DECAYING[name], decoupled_weight_decay=True)
     assert "decoupled_weight_decay" not in inspect.signature(MADE[name]).parameters
     assert "decoupled_weight_decay" not in inspect.signature(getattr(adamas.optax, name.lower())).parameters

@@ -5,12 +5,12 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..backends import Envelope, RuleSourceError, check_rule, host_carry, host_scalars, reference
-from ..backends.numba import Job, ThreadPool, compile_rule
+from ..backends import Envelope, RuleSourceError, check_rule, factors_of, host_carry, host_scalars, reference
+from ..backends.numba import Job, SumsJob, ThreadPool, compile_rule
 from ..rules import Rule
 from .trees import Array
 
@@ -25,7 +25,8 @@ _KEY_BITS = (1 << 63) - 1
 class Stepper:
     """A vector `x` that a rule moves in place, with the rule's state and, if kept, a running average of x.
 
-    `arrays` are the slots by name, and "average"; `carried` are the values that the rule carries.
+    `arrays` are the slots by name, "average", and what the rule keeps of its sums, which go over all of x;
+    `carried` are the values that the rule carries.
     """
 
     def __init__(
@@ -45,13 +46,18 @@ class Stepper:
         self._lr, self._box, self._has_carry = rule.lr, box, bool(rule.carried)
         self.carried = tuple(rule.carried.values())
         compute = np.dtype(np.float64 if x.dtype == np.float64 else np.float32)
-        slots = check_rule(rule).slots
+        form = check_rule(rule)
+        slots, self._reduction = form.slots, form.reduction
         self.arrays = {name: np.full(x.shape, slot.initial, compute) for name, slot in slots.items()}
         if average is not None:
             self.arrays["average"] = x.astype(compute)
         # The kernel would average what is not projected yet.
         self._fused = list(self.arrays if box is None else slots)
+        kept = {} if self._reduction is None else self._reduction.kept
+        self._kept = list(kept)
+        self.arrays |= {name: np.full(1, initial, compute) for name, initial in kept.items()}
         self._rows, self._jobs, self._rounds = rows, list[Job](), False
+        self._sums: list[SumsJob] = []
         try:
             kernel = compile_rule(rule, x.dtype, average="average" in self._fused)
         except RuleSourceError as reason:
@@ -60,6 +66,8 @@ class Stepper:
             # A job for each row, so that a step writes no addresses.
             arrays = [self.arrays[name] for name in self._fused]
             self._jobs, self._rounds = [Job(kernel, [x.size]) for _ in rows], kernel.rounds
+            if self._reduction is not None:
+                self._sums = [SumsJob(job, rule) for job in self._jobs]
             for job, row in zip(self._jobs, rows, strict=True):
                 job.write_table([array.ctypes.data for array in (x, row, *arrays)])
 
@@ -75,13 +83,28 @@ class Stepper:
             job = self._jobs[place]
             if self._rounds:
                 job.write_key(0, _key(self._seed, t))
-            job.write_scalars(0, 1.0, 0.0, 1.0, weight, *host_scalars(rule, t, *carried))
+            scalars = host_scalars(rule, t, *carried)
+            job.write_scalars(0, 1.0, 0.0, 1.0, weight, *scalars)
+            if self._reduction is not None:
+                self._measure(job, self._sums[place], scalars)
             job.run(_POOL)
         else:
             self._slow_step(t, self._rows[place], weight, carried)
         self.carried = carried
         if self._box is not None:
             self._project(weight)
+
+    def _measure(self, job: Job, sums: SumsJob, scalars: Sequence[float]) -> None:
+        """Measure for the rule, and give the job what it makes of the sums."""
+        assert self._reduction is not None
+        for k, name in enumerate(self._kept):
+            sums.kept[:, k] = self.arrays[name]
+        kept = list(sums.kept[:, : len(self._kept)].T.astype(np.float64))
+        made = factors_of(self._reduction, list(sums.measure(_POOL).T), scalars, kept)
+        for k, value in enumerate(made):
+            job.factors[:, k] = value
+        for k, name in enumerate(self._kept):
+            self.arrays[name][...] = job.factors[0, k]
 
     def _project(self, weight: float) -> None:
         x, (low, high) = self.x, self._box  # type: ignore[misc]
@@ -92,14 +115,16 @@ class Stepper:
 
     def _slow_step(self, t: int, g: Array, weight: float, carried: tuple[float, ...]) -> None:
         arrays = [self.arrays[name] for name in self._fused]
+        kept = [self.arrays[name] for name in self._kept]
         mean = arrays.pop() if "average" in self._fused else None
         # Computed in the type of the slots, which is float32 for an x of 16 bits.
         real = np.float64 if self.x.dtype == np.float64 else np.float32
         x, envelope = self.x.astype(real), Envelope(average=weight)
         new = reference.step(
-            self._rule, t, x, g.astype(real), arrays, carried=carried, envelope=envelope, mean=mean
+            self._rule, t, x, g.astype(real), [*arrays, *kept], carried=carried, envelope=envelope, mean=mean
         )
-        for array, value in zip([self.x, *arrays, *([] if mean is None else [mean])], new, strict=True):
+        targets = [self.x, *arrays, *kept, *([] if mean is None else [mean])]
+        for array, value in zip(targets, new, strict=True):
             array[...] = value
 
 

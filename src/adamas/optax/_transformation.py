@@ -94,8 +94,8 @@ def from_rule(
     if hasattr(rule, "weight_decay"):
         if decoupled_weight_decay:
             raise ValueError(
-                f"decoupled_weight_decay=True: {type(rule).__name__} decays parameters itself, by its own "
-                f"weight_decay; leave it out"
+                f"{type(rule).__name__} decays by itself, by its weight_decay; leave "
+                f"decoupled_weight_decay=True out"
             )
         if changes(weight_decay) or weight_decay != 0:
             hyperparameters["weight_decay"], weight_decay = weight_decay, 0.0

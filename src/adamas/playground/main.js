@@ -46,7 +46,9 @@ function runOwn() {
 
 function setFunction(name) {
   for (const each of state.lanes) {
-    if (each.h.lr === rate(each.rule, state.f, each.h.lr)) each.h.lr = rate(each.rule, name, each.h.lr);
+    const before = Object.entries(rates(each.rule, state.f, each.h));
+    if (before.every(([key, value]) => each.h[key] === value))
+      Object.assign(each.h, rates(each.rule, name, each.h));
   }
   Object.assign(state, { f: name, start: [...FUNCTIONS[name].start], steps: FUNCTIONS[name].steps, t: 0 });
   show();

@@ -88,15 +88,18 @@ function fields(name) {
   return { options, numbers };
 }
 
-// The α at which a rule shows something on a function.
-const rate = (name, f, initial) =>
-  FIRST.includes(name) || name === OWN ? initial : (FUNCTIONS[f].rates[name] ?? FUNCTIONS[f].rates[""]);
+// The α, and what else, at which a rule shows something on a function.
+function rates(name, f, h) {
+  if (!("lr" in h) || FIRST.includes(name) || name === OWN) return {};
+  const found = FUNCTIONS[f].rates[name] ?? FUNCTIONS[f].rates[""];
+  return typeof found === "number" ? { lr: found } : found;
+}
 
 function lane(name, f) {
   const { options, numbers } = fields(name);
   const made = { rule: name, options: {}, h: { ...numbers } };
   for (const [key, values] of Object.entries(options)) made.options[key] = values[0];
-  if ("lr" in made.h) made.h.lr = rate(name, f, made.h.lr);
+  Object.assign(made.h, rates(name, f, made.h));
   return made;
 }
 

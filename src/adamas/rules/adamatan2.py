@@ -9,7 +9,7 @@ from ._gauge import Gauge
 
 @dataclass(frozen=True)
 class AdamAtan2(Rule):
-    r"""Adam-atan2: Adam with the angle of (√v̂, m̂) for their quotient: no ε, and no step beyond α a π/2.
+    r"""AdamAtan2: Adam with the angle of (√v̂, m̂) for their quotient: no ε, and no step beyond α a π/2.
 
     .. math::
         m_t = \beta_1 m_{t-1} + (1 - \beta_1) g_t, \quad v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2, \quad

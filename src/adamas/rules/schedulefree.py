@@ -17,7 +17,7 @@ from ._warmup import part_of
 
 @dataclass(frozen=True)
 class ScheduleFreeSGD(Rule):
-    r"""Schedule-Free SGD: gradient descent whose running average of iterates replaces a schedule.
+    r"""ScheduleFreeSGD: gradient descent whose running average of iterates replaces a schedule.
 
     .. math::
         y_t = (1 - \beta) z_t + \beta x_t, \quad
@@ -69,7 +69,7 @@ class ScheduleFreeSGD(Rule):
 
 @dataclass(frozen=True)
 class ScheduleFreeAdamW(Rule):
-    r"""Schedule-Free AdamW: Adam without first moment, whose running average of iterates replaces a schedule.
+    r"""ScheduleFreeAdamW: Adam without first moment, whose running average of iterates replaces a schedule.
 
     .. math::
         v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2, \quad

@@ -10,7 +10,7 @@ from ._warmup import part_of, with_half_life
 
 @dataclass(frozen=True)
 class SimplifiedAdEMAMix(Rule):
-    r"""Simplified AdEMAMix: the gradient, weighted, beside one sum of gradients; no slow mean of its own.
+    r"""SimplifiedAdEMAMix: the gradient, weighted, beside one sum of gradients; no slow mean of its own.
 
     .. math::
         m_t = \beta_1(t) \, m_{t-1} + g_t, \quad v_t = \beta_2 v_{t-1} + (1 - \beta_2) g_t^2, \quad

@@ -62,7 +62,7 @@ class _OfRule(FusedOptimizer):
         if self._betas:
             betas = group["betas"]
             if len(betas) != len(self._betas):
-                raise ValueError(f"betas must be {len(self._betas)} numbers, got {betas!r}")
+                raise ValueError(f"Invalid betas: they must be {len(self._betas)} numbers, got {betas!r}")
             options |= dict(zip(self._betas, betas, strict=True))
         return make_rule(self._rule, checked, **options)
 

@@ -9,6 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from ...rules import Rule
+from .._base import RuleSourceError
 from .._check import check_rule, input_names
 from .._symbols import Trace
 from .._trace import trace
@@ -32,8 +33,8 @@ def emit(rule: Rule | type[Rule]) -> str:
     `scalars` or `carry` branch on hyperparameters, `holds(h)` tells whether the text is right for others.
 
     Every operation is one of float64, in the rule's order, so all bits are those of `backends.reference`, but
-    for three: a power is rounded to nearest, where C's `pow`, which Python calls, is now and then the number
-    beside it; so may the browser's atan2 be; and the larger of two zeros may be the other one.
+    for these: a power is rounded to nearest, where C's `pow`, which Python calls, is now and then the number
+    beside it, and so are a logarithm and the browser's atan2; the larger of two zeros may be the other one.
 
     Args:
         rule: an update rule, or its class, of which the defaults are taken.
@@ -44,6 +45,10 @@ def emit(rule: Rule | type[Rule]) -> str:
     """
     rule = rule() if isinstance(rule, type) else rule
     form = check_rule(rule)
+    if form.reduction is not None:
+        raise RuleSourceError(
+            f"{type(rule).__name__} needs sums over a tensor, and the page steps points, each by itself"
+        )
     live = [name for name, value in _fields(rule).items() if type(value) is float]
     with watched() as names:
         update = trace(type(rule).__name__, form.update, input_names(rule, form), 2 + len(form.slots))

@@ -106,6 +106,12 @@ const xp = (() => {
     return exponential(product(logarithm(x), [y, 0]));
   }
 
+  function log(x) {
+    if (!(x > 0 && x < Infinity) || x === 1) return Math.log(x);
+    const [nearest, rest] = logarithm(x);
+    return nearest + rest;
+  }
+
   // Of the sign of y, as in Python.
   function remainder(x, y) {
     const rest = x % y;
@@ -128,6 +134,7 @@ const xp = (() => {
     maximum: Math.max,
     minimum: Math.min,
     sign,
+    log,
     pow,
     remainder,
     floor_quotient,

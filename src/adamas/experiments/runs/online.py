@@ -64,6 +64,11 @@ class Scheduled(Rule):
     """
 
     def __init__(self, rule: Rule, decay: float) -> None:
+        if rule.form().reduction is not None:
+            raise ExperimentError(
+                f"the stepsize of {type(rule).__name__} cannot be scheduled here: it depends on sums over "
+                f"the parameters. Choose another rule"
+            )
         self._rule, self._decay = rule, decay
         _, _, *names = inspect.signature(rule.form().update).parameters
         names = names[len(rule.form().slots) :]

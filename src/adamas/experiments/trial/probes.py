@@ -96,7 +96,8 @@ def steps_are_sound(rule: Rule, path: Path) -> None:
 
 
 def _run(rule: Rule, path: Path, gradients: Gradients, names: list[str]) -> Gradients:
-    title, start, labels = type(rule).__name__, np.ones(len(names)), ["p", *rule.form().slots]
+    title, start, form = type(rule).__name__, np.ones(len(names)), rule.form()
+    labels = ["p", *form.slots, *(form.reduction.kept if form.reduction is not None else ())]
     state = reference.State(0, start, ())
     try:
         with np.errstate(all="ignore"):

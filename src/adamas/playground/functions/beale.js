@@ -9,7 +9,7 @@
   least: 0,
   noise: 2,
   steps: 1000,
-  rates: { SGD: 0.002, Adagrad: 0.3, Adadelta: 1, Lion: 0.01, "": 0.03 },
+  rates: { SGD: 0.002, Adagrad: 0.3, Adadelta: 1, Lion: 0.01, Signum: 0.01, SimplifiedAdEMAMix: 0.003, "": 0.03 },
   value: (x, y) => (1.5 - x + x * y) ** 2 + (2.25 - x + x * y * y) ** 2 + (2.625 - x + x * y ** 3) ** 2,
   gradient: ([x, y]) => {
     const a = 1.5 - x + x * y, b = 2.25 - x + x * y * y, c = 2.625 - x + x * y ** 3;

@@ -9,7 +9,7 @@
   least: 0,
   noise: 5,
   steps: 300,
-  rates: { SGD: 0.008, Adagrad: 0.3, Adadelta: 1, Lion: 0.02, "": 0.05 },
+  rates: { SGD: 0.008, Adagrad: 0.3, Adadelta: 1, Lion: 0.02, Signum: 0.02, SimplifiedAdEMAMix: 0.003, "": 0.05 },
   value: (x, y) => (x * x + 100 * y * y) / 2,
   gradient: ([x, y]) => [x, 100 * y],
 }

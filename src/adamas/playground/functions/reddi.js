@@ -9,7 +9,7 @@
   least: -1 / 3,
   noise: 1,
   steps: 600,
-  rates: { SGD: 0.01, Adagrad: 0.1, Adadelta: 1, Lion: 0.005, "": 0.02 },
+  rates: { SGD: 0.01, Adagrad: 0.1, Adadelta: 1, Lion: 0.005, Signum: 0.005, SimplifiedAdEMAMix: 0.002, "": 0.02 },
   value: (x, y) => Math.max(x, -1) / 3 + (y * y) / 4,
   gradient: ([x, y], t) => [t % 3 === 1 ? 3 : -1, y / 2],
   project: (p) => p.map((each) => Math.min(Math.max(each, -1), 1)),

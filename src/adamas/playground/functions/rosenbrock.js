@@ -9,7 +9,10 @@
   least: 0,
   noise: 20,
   steps: 1000,
-  rates: { SGD: 0.001, Adagrad: 0.3, Adadelta: 1, Lion: 0.005, RAdam: 0.002, "": 0.03 },
+  rates: {
+    SGD: 0.001, Adagrad: 0.3, Adadelta: 1, Lion: 0.005, Signum: 0.005, RAdam: 0.002, ScheduleFreeSGD: 0.001,
+    SimplifiedAdEMAMix: 0.003, AdaBound: { lr: 0.01, final_lr: 0.001 }, "": 0.03,
+  },
   value: (x, y) => (1 - x) ** 2 + 100 * (y - x * x) ** 2,
   gradient: ([x, y]) => [-2 * (1 - x) - 400 * x * (y - x * x), 200 * (y - x * x)],
 }

@@ -9,7 +9,7 @@
   least: -0.25,
   noise: 0.2,
   steps: 400,
-  rates: { SGD: 0.05, Adagrad: 0.2, Adadelta: 1, Lion: 0.01, "": 0.03 },
+  rates: { SGD: 0.05, Adagrad: 0.2, Adadelta: 1, Lion: 0.01, Signum: 0.01, SimplifiedAdEMAMix: 0.003, "": 0.03 },
   value: (x, y) => (x * x) / 2 + y ** 4 / 4 - (y * y) / 2,
   gradient: ([x, y]) => [x, y ** 3 - y],
 }

@@ -117,7 +117,7 @@ def _of_group(group: Mapping[str, Any], options: StepOptions) -> dict[str, Any]:
     lr, decay = (_number(group.get(name)) for name in ("lr", "weight_decay"))
     kinds = {None: "of the rule", False: "coupled", True: "decoupled"}
     kind = kinds[group.get("decoupled_weight_decay", False)]
-    if options.decay_scaling == "independent" and group.get("decoupled_weight_decay", False):
+    if options.decay_scaling == "independent" and kind == "decoupled":
         kind = "independent"
     return {"lr": lr, "weight_decay": decay, "decay": kind if decay else "none"}
 
