@@ -29,9 +29,11 @@ def demos(name: str) -> list[Training]:
     kinds = {tuple(pair for pair in run.options if pair[0] != "count"): run for run in of_it}
     records: dict[str, Any] = {"epochs": 2, "epochs_per_record": 1, "records_per_epoch": 1, "whole": 0}
     plain: dict[str, Any] = {"schedule": "constant", "l2": 0.0, "timed": False, "phase": (), "observers": ()}
-    chosen = [dataclasses.replace(run, batch=300, seed=0, **records, **plain) for run in kinds.values()]
     # Where members take turns no product is shared, and shapes do not matter: the last, which is small.
-    return chosen[-1:] if problems.is_in_turn(name) else chosen
+    turns = problems.is_in_turn(name)
+    chosen = list(kinds.values())[-1:] if turns else kinds.values()
+    batch = 90 if turns else 300
+    return [dataclasses.replace(run, batch=batch, seed=0, **records, **plain) for run in chosen]
 
 
 EACH = [(name, k) for name in STACKED for k in range(len(demos(name)))]
@@ -80,6 +82,17 @@ def test_a_run_has_the_same_bits_whoever_is_trained_beside_it(name: str, k: int)
     others = [dataclasses.replace(runs[0], rule=Adam(lr=k / 1e3)) for k in range(1, 23)]
     first, *_, last = together([runs[0], *others, runs[1]])
     assert [first, last] == alone[:2]
+
+
+def test_members_that_take_turns_meet_the_same_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    (run, *_), others = members("images_mlp", 0), members("images_mlp", 0)[3:]
+    assert dict(run.options)["dropout"] == 0.5
+    stacked = together([run])
+    monkeypatch.setattr(problems, "is_stacked", lambda name: False)
+    monkeypatch.setattr(problems, "is_in_turn", lambda name: True)
+    alone = [plain(each.execute()) for each in (run, *others)]
+    assert together([run, *others]) == alone
+    assert alone[0]["epochs"][-1]["cost"] == pytest.approx(stacked[0]["epochs"][-1]["cost"], rel=1e-3)
 
 
 @each_problem

@@ -28,9 +28,10 @@ def names_of_columns(formats: Mapping[str, Format], average: bool) -> list[str]:
     return [*found, *(["at_average"] if average else [])]
 
 
-def reads_of_columns(names: Sequence[str]) -> list[str]:
-    """The lines that read the columns' addresses of one tensor."""
-    return [f"{name} = int_at(table, {len(names)} * tensor + {k})" for k, name in enumerate(names)]
+def reads_of_columns(names: Sequence[str], width: int | None = None) -> list[str]:
+    """The lines that read the columns' addresses of one tensor; the first of `width` columns, if not all."""
+    width = width or len(names)
+    return [f"{name} = int_at(table, {width} * tensor + {k})" for k, name in enumerate(names)]
 
 
 def sizes(formats: Mapping[str, Format], average: bool) -> dict[str, int]:

@@ -15,7 +15,7 @@ from ..rules import Rule
 from ._bind import host_carry, host_scalars
 from ._cautious import CAUTIOUS
 from ._check import check_rule, input_names, measure_names, trace_measure
-from ._columns import COPY, real_of
+from ._columns import COPY, columns, real_of
 from ._names import text_key
 from ._sums import counts_of
 
@@ -129,6 +129,7 @@ class SumsRecipe:
         n_scalars: how many scalars there are.
         before: how many numbers stand before them in a row of the step.
         n_terms: how many terms it measures.
+        width: how many columns the table of the step has, of which this pass reads the first.
     """
 
     title: str
@@ -137,6 +138,7 @@ class SumsRecipe:
     n_scalars: int
     before: int
     n_terms: int
+    width: int
 
     @property
     def scalars(self) -> tuple[str, ...]:
@@ -157,7 +159,8 @@ def sums_recipe_of(rule: Rule, recipe: Recipe) -> SumsRecipe:
     names = tuple(measure_names(rule, form))
     cautious = CAUTIOUS in recipe.scalars
     before = len(ENVELOPE) + cautious
-    return SumsRecipe(recipe.title, names, found, recipe.n_scalars - cautious, before, n_terms)
+    width = len(columns(dict(recipe.formats), recipe.average))
+    return SumsRecipe(recipe.title, names, found, recipe.n_scalars - cautious, before, n_terms, width)
 
 
 def _eps_hides_subnormals(rule: Rule, chosen: Mapping[str, Format]) -> bool:

@@ -23,8 +23,8 @@ def row_elements(shape: Sequence[int], scope: Scope) -> int:
 
 
 def unit_count(shape: Sequence[int], scope: Scope) -> int:
-    """How many sums of each term there are for a tensor of this shape."""
-    return shape[0] if scope == "row" and len(shape) > 1 else 1
+    """How many sums of each term there are for a tensor of this shape; one for a tensor without elements."""
+    return max(1, shape[0]) if scope == "row" and len(shape) > 1 else 1
 
 
 def kept_shape(shape: Sequence[int], scope: Scope) -> tuple[int, ...]:
@@ -73,6 +73,8 @@ def advance(
 
 def _total(term: Any, scope: Scope, xp: Any) -> Any:
     """The sums of a term, in float64 where arrays of another type do not have to be of it."""
+    if 0 in term.shape:
+        return xp.zeros(kept_shape(term.shape, scope), dtype=term.dtype)
     axes = tuple(range(scope == "row" and term.ndim > 1, term.ndim))
     wide = {"dtype": xp.float64} if getattr(xp, "__name__", "") in ("numpy", "torch") else {}
     return term.sum(axis=axes, keepdims=True, **wide) if axes else term

@@ -123,8 +123,9 @@ def compile_sums(rule: Rule, kernel: Kernel) -> Kernel:
         RuleSourceError, TypeError, ValueError: as of `compile_rule`.
     """
     names = {array: format.name for array, format in kernel.formats.items()}
-    p, g, _ = names.pop("p"), names.pop("g"), names.pop(COPY, None)
-    recipe = sums_recipe_of(rule, recipe_of(rule, p, g, names, cautious=kernel.cautious))
+    p, g, copy = names.pop("p"), names.pop("g"), names.pop(COPY, None)
+    step = recipe_of(rule, p, g, names, kernel.average, copy, kernel.cautious)
+    recipe = sums_recipe_of(rule, step)
     reduction = rule.form().reduction
     assert reduction is not None
     text = arithmetic(recipe.title, reduction.measure, recipe.inputs, len(recipe.formats), recipe.n_terms)

@@ -108,7 +108,7 @@ def _text(recipe: SumsRecipe, arithmetic: str, s: Sequence[str], stamp: str) -> 
         **head(formats, False),
         arithmetic=arithmetic,
         buffers=joined(4, block_buffers(formats, ())),
-        addresses=joined(8, reads_of_columns(variables)),
+        addresses=joined(8, reads_of_columns(variables, recipe.width)),
         scalars=joined(
             8,
             [

@@ -18,9 +18,7 @@ from .. import problems
 from ..bootstrap import Estimate, estimate, ratio_of
 from ..problems import Option
 from ..records import Record, Records
-from ..runs import Run
 from ..runs.training import Training
-from ._search import final_costs
 
 Costs = NDArray[np.float64]
 NEAR = 1.1  # an α is near the best one if it costs up to so many times as much
@@ -114,29 +112,33 @@ class Sweep:
         rule = replace(cast(Any, self.member.rule), lr=self.member.lr(place, self.step))
         return [self.task.run(rule, seed) for seed in self.seeds]
 
-    def places(self, records: Records) -> list[int]:
-        """Return the places that are needed as far as these records tell: no more before all are there."""
-        first, most = round(REACH / self.step), round(MOST / self.step)
-        found = {place: self.at(place) for place in range(-first, first + 1)}
-        while all(run in records for runs in found.values() for run in runs):
-            means = {place: costs_of(runs, records).mean() for place, runs in found.items()}
-            start = starts_of(found[0], records).mean()
-            more = [place for place in _beyond(means, start) if abs(place) <= most]
-            if not more:
-                break
-            found |= {place: self.at(place) for place in more}
-        return sorted(found)
-
     def runs(self, records: Records) -> list[Training]:
         """Return the runs that are needed; more follow once these have ended."""
-        return [run for place in self.places(records) for run in self.at(place)]
+        return [run for runs in self._grown(records)[0].values() for run in runs]
 
     def result(self, records: Records) -> Result:
-        """Return the costs."""
-        places = self.places(records)
-        costs = np.stack([costs_of(self.at(place), records) for place in places], axis=-1)
-        start = float(starts_of(self.at(0), records).mean())
-        return Result(self.member, self.step, places, costs, start)
+        """Return the costs at all places that are needed."""
+        runs, costs = self._grown(records)
+        places = sorted(runs)
+        found = np.stack([costs[place] for place in places], axis=-1)
+        starts = [_start(records.get(run)) for run in runs[0]]
+        return Result(self.member, self.step, places, found, float(np.mean(starts)))
+
+    def _grown(self, records: Records) -> tuple[dict[int, list[Training]], dict[int, Costs]]:
+        """Return the runs and costs by place, as far as these records tell: no more before all are there."""
+        first, most = round(REACH / self.step), round(MOST / self.step)
+        runs: dict[int, list[Training]] = {}
+        costs: dict[int, Costs] = {}
+        more = list(range(-first, first + 1))
+        while more:
+            runs |= {place: self.at(place) for place in more}
+            costs |= {place: np.array([_final(records.get(run)) for run in runs[place]]) for place in more}
+            means = {place: float(each.mean()) for place, each in costs.items()}
+            if any(map(math.isnan, means.values())):
+                break
+            start = float(np.mean([_start(records.get(run)) for run in runs[0]]))
+            more = [place for place in _beyond(means, start) if abs(place) <= most]
+        return runs, costs
 
 
 def _beyond(means: Mapping[int, float], start: float) -> list[int]:
@@ -150,21 +152,16 @@ def _beyond(means: Mapping[int, float], start: float) -> list[int]:
     return [end + side for end, side in sides if means[end] <= near]
 
 
-def costs_of(runs: Sequence[Run], records: Records) -> Costs:
-    """Return the final cost by seed: infinite where a run diverged, NaN where it has no record."""
-    return np.array([_final(records.get(run)) for run in runs])
-
-
-def starts_of(runs: Sequence[Run], records: Records) -> Costs:
-    """Return the cost before the first step by seed, NaN where there is no record."""
-    found = [records.get(run) for run in runs]
-    return np.array([math.nan if each is None else each["epochs"][0]["train_nll"] for each in found])
+def _start(record: Record | None) -> float:
+    """Return the cost before the first step; NaN without a record."""
+    return math.nan if record is None else float(record["epochs"][0]["train_nll"])
 
 
 def _final(record: Record | None) -> float:
+    """Return the cost of the last epoch: infinite where the run diverged, NaN without a record."""
     if record is None:
         return math.nan
-    return math.inf if record["status"] == "diverged" else float(final_costs([record])[0])
+    return math.inf if record["status"] == "diverged" else float(record["epochs"][-1]["cost"])
 
 
 @dataclass(frozen=True, eq=False)

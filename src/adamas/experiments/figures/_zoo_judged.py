@@ -51,9 +51,13 @@ class Contest:
         """The member of that name."""
         return self.results[0][name].member
 
-    def beside(self, name: str, place: int, other: str = BASE) -> Estimate | None:
-        """Estimate the ratio of a cost to another's on one task; None where runs lack their record."""
-        return self._ratio(name, other, [self.results[place]])
+    def beside(self, name: str, place: int) -> Estimate | None:
+        """Estimate the ratio of a cost to Adam's on one task; None where runs lack their record."""
+        return self._beside[place][name]
+
+    @cached_property
+    def _beside(self) -> list[dict[str, Estimate | None]]:
+        return [{name: self._ratio(name, BASE, [found]) for name in found} for found in self.results]
 
     def over(self, name: str, other: str = BASE) -> Estimate | None:
         """Estimate the geometric mean of that ratio over all tasks."""

@@ -73,7 +73,7 @@ def choose(member: Member, request: Request) -> tuple[type[Launcher], list[str]]
     chosen = request.groups.options.state_format
     wanted = f"backend={asked!r}" if asked != AUTO else f"state_format={chosen!r}"
     if asked == AUTO and chosen is None:
-        wanted = "a step with a sparse gradient"
+        wanted = "a step with a sparse gradient" if member.row_wise else type(request.rule).__name__
     why = "; ".join(dict.fromkeys(reasons)) or "its steps are by rows; leave out backend"
     raise ValueError(f"{wanted} cannot update a parameter of shape {tuple(member.p.shape)}: {why}")
 

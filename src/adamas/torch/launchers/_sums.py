@@ -86,7 +86,7 @@ def _sum(x: Tensor, count: int) -> Tensor:
     if x.is_meta or is_fake(x):  # without values
         return torch.ones(count, dtype=torch.float64, device="cpu")
     x = x.cpu() if x.device.type == "mps" else x  # which has no float64
-    return x.reshape(count, -1).sum(dim=1, dtype=torch.float64).cpu()
+    return x.reshape(count, x.numel() // count).sum(dim=1, dtype=torch.float64).cpu()
 
 
 def of_units(
