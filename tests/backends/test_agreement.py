@@ -17,6 +17,7 @@ from rule_cases import (
     parameters,
     run_kernel,
     run_reference,
+    undecayed,
     with_lr,
 )
 
@@ -81,7 +82,7 @@ def test_steps_of_kernels_for_gpus(backend: str, name: str, dtype: np.dtype) -> 
 @every_dtype
 def test_without_gradients_nothing_moves(name: str, dtype: np.dtype) -> None:
     p = parameters(N).astype(dtype)
-    moved, *_ = run_kernel(CASES[name], p, np.zeros((10, N)))
+    moved, *_ = run_kernel(undecayed(CASES[name]), p, np.zeros((10, N)))
     np.testing.assert_array_equal(moved, p, strict=True)
 
 
@@ -102,9 +103,10 @@ def test_many_tensors_of_odd_sizes(name: str, dtype: np.dtype) -> None:
     driver = Driver(CASES[name], [p.astype(dtype) for p in params])
     for t in range(10):
         driver.step(*(g[t].astype(dtype) for g in grads))
-    for p, g, moved, slots in zip(params, grads, driver.params, driver.slots, strict=True):
+    found = zip(params, grads, driver.params, driver.slots, driver.kept, strict=True)
+    for p, g, moved, slots, kept in found:
         if p.size:
-            assert_agrees((moved, *slots), run_reference(CASES[name], p, g))
+            assert_agrees((moved, *slots, *kept[:, None]), run_reference(CASES[name], p, g))
 
 
 @every_dtype
