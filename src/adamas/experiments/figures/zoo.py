@@ -4,7 +4,7 @@ Not the paper's. A new file in `adamas.rules` is in it. Everything is chosen her
 
 - α is searched, and nothing else: all other hyperparameters are at the rule's defaults. The sweep is
   around the rule's own default and grows while an end is near the best (see `Sweep`), so that no default is
-  favoured. α is constant: a schedule would help some rules more than others.
+  favoured. α is constant: a schedule would help all rules but the schedule-free ones, which average iterates.
 - The cost is that of the last epoch's mini-batches, each as it was optimized; the best α has the lowest mean
   over the seeds. All rules see the same mini-batches from the same starting points: pairs are compared.
 - A rule is judged by the ratio of its cost to Adam's, each at its best α. It is chosen on the seeds that are
