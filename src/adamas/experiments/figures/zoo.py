@@ -108,8 +108,8 @@ FIGURE = Figure(
         "demo": [
             ZooPanel(
                 [
-                    softmax("digits", FEW, 0, 128, 3),
-                    mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 128, 4),
+                    softmax("digits", FEW, 0, 128, 2),
+                    mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 128, 3),
                     transformer("babble", f"{BABBLE}; width 16", 3 * 2**10, 16, 32, 2),
                 ],
                 (0, 1, 2),
