@@ -84,6 +84,15 @@ def test_the_readme_shows_the_record() -> None:
     assert readme_table(read(ROOT / "docs" / "measurements.json")) in (ROOT / "README.md").read_text("utf-8")
 
 
+def test_every_rule_is_in_the_table_of_the_family() -> None:
+    from measured import family_table, read
+
+    record = read(ROOT / "docs" / "measurements.json")
+    assert {row["rule"] for row in record["family"]["rows"]} >= set(rule_classes())
+    lines = family_table(record).splitlines()
+    assert sum(line.startswith("| ") for line in lines) == 1 + len(record["family"]["rows"])
+
+
 def test_fences_become_directives() -> None:
     from docstrings import unfenced
 

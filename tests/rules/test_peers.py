@@ -192,7 +192,6 @@ OPTAX: dict[str, tuple[Callable[[Any], Any], Rule, Envelope]] = {
         Lion(lr=0.01, **OURS),
         Envelope(decay_factor=1 - 0.01 * 0.1),
     ),
-    "sign_sgd": (lambda o: o.sign_sgd(0.01), Signum(lr=0.01, beta=0), Envelope()),
     "ademamix": (
         lambda o: o.contrib.ademamix(0.01, **BETAS, b3=0.99, alpha=4.0, eps=0.1),
         AdEMAMix(lr=0.01, **OURS, beta3=0.99, alpha=4, eps=0.1),

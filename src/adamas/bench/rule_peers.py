@@ -90,6 +90,7 @@ _OPTAX: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "SGD": ("sgd", {}),
     "ScheduleFreeAdamW": ("contrib.schedule_free_adamw", {}),
     "ScheduleFreeSGD": ("contrib.schedule_free_sgd", {}),
+    "Signum": ("signum", {}),
     "SimplifiedAdEMAMix": ("contrib.simplified_ademamix", {}),
     "Yogi": ("yogi", {}),
 }
