@@ -113,6 +113,9 @@ CASES: dict[str, Rule] = {
     "OwnRule": OwnRule(),
 }
 
+# Rules whose roundings grow: Prodigy's d is a quotient of sums that cancel, and every term has it.
+AMPLIFIES = {"Prodigy"}
+
 # The first step that moves parameters, of rules for which it is not the first.
 BEGINS = {"ADOPT": 2}
 

@@ -224,12 +224,16 @@ def _class_over(cls: type[Rule], namespace: Any) -> type[Rule]:
     return type(cls.__name__, (cls,), _methods(cls, namespace))
 
 
+# Functions of a rule that `scalars` and `carry` do not call.
+_OF_ARRAYS = ("form", "update", "measure", "factors", "averaged")
+
+
 def _methods(cls: type[Rule], namespace: Any) -> dict[str, Any]:
     """The methods of a class that mean something else over other arrays, bound."""
     found = {}
     for name in dir(cls):
         method = getattr(cls, name)
         own = isinstance(method, types.FunctionType) and not name.startswith("__")
-        if own and name not in ("form", "update") and _needs_binding(method):
+        if own and name not in _OF_ARRAYS and _needs_binding(method):
             found[name] = bind(method, namespace)
     return found
