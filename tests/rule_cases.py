@@ -24,6 +24,7 @@ from adamas.backends import (
 )
 from adamas.backends.numba import SumsJob, ThreadPool
 from adamas.rules import (
+    MARS,
     NONNEGATIVE,
     SGD,
     SIGNED,
@@ -110,6 +111,7 @@ CASES: dict[str, Rule] = {
     "SimplifiedAdEMAMix-warm": SimplifiedAdEMAMix(alpha=2, warmup=5),
     "ScheduleFreeAdamW-warm": ScheduleFreeAdamW(warmup=5, r=1),
     "AdaBound-tight": AdaBound(gamma=0.1),
+    "MARS-unclipped": MARS(clip=False),
     "OwnRule": OwnRule(),
 }
 
