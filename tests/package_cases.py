@@ -186,11 +186,16 @@ CASES: dict[str, Case] = {
         *po("Adan", lr=0.01, betas=(0.9, 0.8, 0.95), eps=0.1, weight_decay=0.1),
         Adan(lr=0.01, beta1=0.9, beta2=0.8, beta3=0.95, eps=0.1, weight_decay=0.1),
     ),
-    # It clips c by its norm, as the paper: gradients so small that there is nothing to clip. And it adds ε to
-    # the root of v, not of v̂: no ε, then; 1e-15 under that root stays.
+    # It adds ε to the root of v, not of v̂: no ε, then; 1e-15 under that root stays.
     "pytorch_optimizer MARS": Case(
         *po("MARS", **B, gamma=0.1, optimize_1d=True, eps=0, **DECOUPLED),
         MARS(**OURS, gamma=0.1, eps=0),
+        DECAY,
+    ),
+    # Gradients so small that there is nothing to clip.
+    "pytorch_optimizer MARS, unclipped": Case(
+        *po("MARS", **B, gamma=0.1, optimize_1d=True, eps=0, **DECOUPLED),
+        MARS(**OURS, gamma=0.1, eps=0, clip=False),
         DECAY,
         shapes=((2, 3), (3,)),
         slope=0.1,

@@ -13,9 +13,18 @@ import pytest
 from gpu_support import BACKENDS
 
 import adamas.rules
-from adamas.backends import Envelope, host_carry, host_scalars, reference, text_key
-from adamas.backends.numba import ThreadPool
+from adamas.backends import (
+    Envelope,
+    factors_of,
+    host_carry,
+    host_scalars,
+    reference,
+    row_elements,
+    text_key,
+)
+from adamas.backends.numba import SumsJob, ThreadPool
 from adamas.rules import (
+    MARS,
     NONNEGATIVE,
     SGD,
     SIGNED,
@@ -102,16 +111,22 @@ CASES: dict[str, Rule] = {
     "SimplifiedAdEMAMix-warm": SimplifiedAdEMAMix(alpha=2, warmup=5),
     "ScheduleFreeAdamW-warm": ScheduleFreeAdamW(warmup=5, r=1),
     "AdaBound-tight": AdaBound(gamma=0.1),
+    "MARS-unclipped": MARS(clip=False),
     "OwnRule": OwnRule(),
 }
+
+# Rules whose roundings grow: Prodigy's d is a quotient of sums that cancel, and every term has it.
+AMPLIFIES = {"Prodigy"}
 
 # The first step that moves parameters, of rules for which it is not the first.
 BEGINS = {"ADOPT": 2}
 
-# One case for each kernel, that is for each `update`: for checks of what is generated.
+# One case for each kernel, that is for each `update`: for checks of what is generated. Rules with sums, whose
+# steps are two kernels, have checks of their own.
 FORMS: dict[str, Rule] = {}
 for _name, _rule in CASES.items():
-    if all(text_key(_rule.form().update) != text_key(other.form().update) for other in FORMS.values()):
+    _known = [text_key(other.form().update) for other in FORMS.values()]
+    if _rule.form().reduction is None and text_key(_rule.form().update) not in _known:
         FORMS[_name] = _rule
 
 every_case = pytest.mark.parametrize("name", CASES)
@@ -188,7 +203,14 @@ class Driver:
         cautious = envelope.cautious_decay != 0
         kernel = compile_rule(rule, dtype or params[0].dtype, cautious=cautious)
         self._around = envelope if cautious else envelope[:-1]
-        self.job = job(kernel, [p.size for p in params], rows or [0] * len(params), **job_options)
+        reduction = rule.form().reduction
+        more: dict[str, Any] = dict(job_options)
+        if reduction is not None:
+            more["units"] = [row_elements(p.shape, reduction.scope) for p in params]
+        self.job = job(kernel, [p.size for p in params], rows or [0] * len(params), **more)
+        self.sums = None if reduction is None else SumsJob(self.job, rule)
+        if self.sums is not None:
+            self.kept[...] = list(rule.form().reduction.kept.values())  # type: ignore[union-attr]
         self.t, self.carried = 0, tuple(rule.carried.values())
 
     def step(self, *grads: np.ndarray, rules: Sequence[Rule] | None = None) -> None:
@@ -199,7 +221,27 @@ class Driver:
             self.job.write_scalars(row, *self._around, *host_scalars(rule, self.t, *self.carried))
         tensors = zip(self.params, grads, self.slots, strict=True)
         self.job.write_table([array.ctypes.data for p, g, slots in tensors for array in (p, g, *slots)])
+        if self.sums is not None:
+            self.measure(host_scalars(self.rule, self.t, *self.carried))
         self.job.run(self.pool)
+
+    @property
+    def kept(self) -> np.ndarray:
+        """What the rule has kept of its sums, of shape (units, values)."""
+        reduction = self.rule.form().reduction
+        if self.sums is None or reduction is None:
+            return np.zeros((len(self.params), 0))
+        return self.sums.kept[:, : len(reduction.kept)]
+
+    def measure(self, scalars: Sequence[float]) -> None:
+        """Make factors of the sums of this step; each tensor is a group."""
+        assert self.sums is not None
+        reduction = self.rule.form().reduction
+        assert reduction is not None
+        sums, kept = self.sums.measure(self.pool), self.kept.astype(np.float64)
+        for k, x in enumerate(factors_of(reduction, list(sums.T), scalars, list(kept.T))):
+            self.job.factors[:, k] = x
+        self.kept[...] = self.job.factors[:, : kept.shape[1]]
 
 
 def run_kernel(
@@ -209,4 +251,4 @@ def run_kernel(
     driver = Driver(rule, [p.copy()], envelope, **options)
     for g in grads.astype(p.dtype):
         driver.step(g)
-    return (driver.params[0], *driver.slots[0])
+    return (driver.params[0], *driver.slots[0], *driver.kept.T)

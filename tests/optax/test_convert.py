@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from optax_support import assert_trees_equal, train
-from rule_cases import CASES, FORMS, gradients, parameters, run_reference, state_names
+from rule_cases import CASES, FORMS, gradients, has_sums, parameters, run_reference, state_names
 
 import adamas
 import adamas.optax
@@ -50,11 +50,13 @@ def there_and_back(rule: Rule, dtype: str) -> tuple[Any, list[Any]]:
     return p.detach().numpy(), [optimizer.state[p][slot].numpy() for slot in state_names(rule)]
 
 
+# Rules of which each kernel is one, and all with sums.
+EVERY = [name for name, rule in CASES.items() if name in FORMS or has_sums(rule)]
 # Those with 1 - β^t compile for a second each.
 TIMED = ("NAdam", "RAdam", "AMSGrad", "AdaBelief", "AdaMax")
 
 
-@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in TIMED)) for x in FORMS])
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in TIMED)) for x in EVERY])
 def test_there_and_back_in_float64_is_one_run(name: str) -> None:
     rule = CASES[name]
     with jax.enable_x64(True):

@@ -114,6 +114,14 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
+@pytest.mark.parametrize("options", [{"cautious_decay": True}, {"decay_scaling": "squared"}], ids=str)
+@pytest.mark.parametrize("name", [name for name, rule in CASES.items() if hasattr(rule, "weight_decay")])
+def test_rules_that_decay_by_themselves_are_told(name: str, options: dict[str, Any]) -> None:
+    for decay in (0.1, jnp.float32(0.1)):
+        with pytest.raises(ValueError, match="decays parameters itself"):
+            adamas.optax.from_rule(CASES[name], weight_decay=decay, **options)
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("rule", [Adam(), SGD()], ids=["Adam", "SGD"])
 def test_mistakes_are_told(rule: Rule, mistake: str) -> None:

@@ -153,9 +153,14 @@ BY_HAND: list[tuple[Rule, list[float]]] = [
         [1 - A * 2 / 3, 1 - A * 2 / 3 + A * 0.5 * 2 / (math.sqrt((0.75 * 1 + 0.25 * 6.25) / C2) + 1)],
     ),
     (Adan(lr=A, beta1=0.5, beta2=0.5, beta3=0.75, eps=1, weight_decay=2), [(1 - A * 2 / 3) / 1.2]),
-    # c is 2 + 0.5 * 2, then -1 - 0.5 * 3: m is 1.5, then -0.5.
+    # c is 3, clipped to 1; then -2.5, clipped to -1: m is 0.5, then -0.25.
     (
         MARS(**BETAS, gamma=0.5, eps=1),
+        [1 - A / 2, 1 - A / 2 + A * 0.25 / 0.75 / (math.sqrt((0.75 * 0.25 + 0.25) / C2) + 1)],
+    ),
+    # c is 2 + 0.5 * 2, then -1 - 0.5 * 3: m is 1.5, then -0.5.
+    (
+        MARS(**BETAS, gamma=0.5, eps=1, clip=False),
         [
             1 - A * 3 / 4,
             1 - A * 3 / 4 + A * 0.5 / 0.75 / (math.sqrt((0.75 * 2.25 + 0.25 * 6.25) / C2) + 1),

@@ -13,7 +13,9 @@ from adamas.rules import Rule
 STEPS = 60
 
 
-@pytest.mark.parametrize(("printed", "rule"), PRINTED, ids=lambda value: repr(value)[:60])
+@pytest.mark.parametrize(
+    ("printed", "rule"), PRINTED, ids=lambda value: getattr(value, "__name__", repr(value)[:60])
+)
 def test_printed(printed: Callable[[Any, Any, Any], Any], rule: Rule) -> None:
     random = np.random.default_rng(0)
     p = random.standard_normal((6, 5))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import builtins
 import dis
 import functools
-import math
 import types
 from collections.abc import Callable
 from typing import Any
@@ -13,40 +11,9 @@ from typing import Any
 from ..rules import Rule
 from ..rules._base import Scalars, Update
 from ._names import FUNCTIONS, array_modules, names_of
+from ._namespaces import HOST, Named, Torch
 
 __all__ = ["HOST", "array_carry", "array_scalars", "bind", "host_carry", "host_scalars"]
-
-
-class _Host:
-    """The namespace of plain floats. No array is made: scalars cost what their arithmetic costs."""
-
-    sqrt = staticmethod(math.sqrt)
-    abs = staticmethod(builtins.abs)
-    log = staticmethod(math.log)
-    atan2 = staticmethod(math.atan2)
-
-    @staticmethod
-    def where(condition: Any, x: Any, y: Any) -> Any:
-        """`x` where the condition holds, else `y`."""
-        return x if condition else y
-
-    @staticmethod
-    def maximum(x: Any, y: Any) -> Any:
-        """The larger, or NaN where one is NaN."""
-        return x if x > y or x != x else y
-
-    @staticmethod
-    def minimum(x: Any, y: Any) -> Any:
-        """The smaller, or NaN where one is NaN."""
-        return x if x < y or x != x else y
-
-    @staticmethod
-    def sign(x: Any) -> float:
-        """-1, 0 or 1; NaN of NaN."""
-        return x if x != x else float((x > 0) - (x < 0))
-
-
-HOST: Any = _Host
 
 
 def bind(function: Update, namespace: Any) -> Update:
@@ -58,9 +25,9 @@ def bind(function: Update, namespace: Any) -> Update:
     """
     assert isinstance(function, types.FunctionType)
     if isinstance(namespace, types.ModuleType) and namespace.__name__ == "torch":
-        namespace = _Torch(namespace)
+        namespace = Torch(namespace)
     elif not hasattr(namespace, "atan2") and hasattr(namespace, "arctan2"):
-        namespace = _Named(namespace)
+        namespace = Named(namespace)
     return _bound(function, namespace, {})
 
 
@@ -165,49 +132,6 @@ class _View:
         return _adapted(getattr(self._module, name), self._namespace, self._done)
 
 
-class _Named:
-    """A namespace that calls `atan2` `arctan2`, as NumPy before 2.0 does."""
-
-    def __init__(self, namespace: Any) -> None:
-        self._namespace = namespace
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._namespace, "arctan2" if name == "atan2" else name)
-
-
-class _Torch:
-    """torch with numbers in functions of two, and bools as conditions, neither of which it takes."""
-
-    def __init__(self, torch: Any) -> None:
-        self._torch = torch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._torch, name)
-
-    def maximum(self, x: Any, y: Any) -> Any:
-        """The larger; at least one is a tensor."""
-        return self._torch.maximum(*self._tensors(x, y))
-
-    def minimum(self, x: Any, y: Any) -> Any:
-        """The smaller; at least one is a tensor."""
-        return self._torch.minimum(*self._tensors(x, y))
-
-    def atan2(self, y: Any, x: Any) -> Any:
-        """The angle of the point (x, y); at least one is a tensor."""
-        return self._torch.atan2(*self._tensors(y, x))
-
-    def where(self, condition: Any, x: Any, y: Any) -> Any:
-        """`x` where the condition holds, else `y`."""
-        if isinstance(condition, bool):
-            return x if condition else y
-        return self._torch.where(condition, x, y)
-
-    def _tensors(self, x: Any, y: Any) -> tuple[Any, Any]:
-        if isinstance(x, (int, float)):
-            return self._torch.full_like(y, x), y
-        return x, self._torch.full_like(x, y) if isinstance(y, (int, float)) else y
-
-
 _PLAIN: dict[int, tuple[types.CodeType, types.CodeType]] = {}
 
 
@@ -300,12 +224,16 @@ def _class_over(cls: type[Rule], namespace: Any) -> type[Rule]:
     return type(cls.__name__, (cls,), _methods(cls, namespace))
 
 
+# Functions of a rule that `scalars` and `carry` do not call.
+_OF_ARRAYS = ("form", "update", "measure", "factors", "averaged")
+
+
 def _methods(cls: type[Rule], namespace: Any) -> dict[str, Any]:
     """The methods of a class that mean something else over other arrays, bound."""
     found = {}
     for name in dir(cls):
         method = getattr(cls, name)
         own = isinstance(method, types.FunctionType) and not name.startswith("__")
-        if own and name not in ("form", "update") and _needs_binding(method):
+        if own and name not in _OF_ARRAYS and _needs_binding(method):
             found[name] = bind(method, namespace)
     return found

@@ -91,7 +91,11 @@ def factors_of(
 ) -> tuple[Any, ...]:
     """What `factors` makes of sums, arrays of `xp`; a division by 0 says nothing, as in kernels."""
     with np.errstate(all="ignore"):
-        return tuple(bind(reduction.factors, xp)(*sums, *scalars, *kept))
+        return tuple(_bound(reduction.factors, xp)(*sums, *scalars, *kept))
+
+
+# A bound function sees constants change; making it takes longer than calling it.
+_bound = functools.lru_cache(maxsize=256)(bind)
 
 
 def counts_of(form: Form, scalars: Sequence[float]) -> tuple[int, int]:

@@ -187,12 +187,18 @@ def check_decay(numbers: Numbers, decays: bool, cautious: bool) -> None:
     scaling, largest = (numbers.options[name] for name in ("decay_scaling", "lr_max"))
     if scaling not in ("lr", "squared", "independent"):
         raise ValueError(f"decay_scaling must be 'lr', 'squared' or 'independent', got {scaling!r}")
-    if (cautious or scaling != "lr") and decays and not numbers.options["decoupled_weight_decay"]:
-        asked = "cautious_decay=True" if cautious else f"decay_scaling={scaling!r}"
-        raise ValueError(
-            f"{asked} is of decoupled decay, and weight_decay is added to the gradient: pass "
-            f"decoupled_weight_decay=True"
-        )
+    asked = "cautious_decay=True" if cautious else f"decay_scaling={scaling!r}"
+    if cautious or scaling != "lr":
+        if getattr(numbers.rule, "weight_decay", 0) != 0:
+            title = type(numbers.rule).__name__
+            raise ValueError(
+                f"{asked}: {title} decays parameters itself, by its own weight_decay; leave it out"
+            )
+        if decays and not numbers.options["decoupled_weight_decay"]:
+            raise ValueError(
+                f"{asked} is of decoupled decay, and weight_decay is added to the gradient: pass "
+                f"decoupled_weight_decay=True"
+            )
     lr, later = numbers.rule.lr, numbers.later
     if scaling == "lr" or "lr_max" in later:
         return

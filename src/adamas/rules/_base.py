@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import (
@@ -21,16 +20,19 @@ from typing import (
     get_type_hints,
 )
 
-import annotated_types as at
 import numpy as np
 
 from .._tools.intervals import as_number, check_choice, check_number, interval_of
 from ._coast import Coast
 from ._gauge import Gauge
+from ._ranges import Decay as Decay
+from ._ranges import Finite as Finite
+from ._ranges import Fraction as Fraction
+from ._ranges import NonNegative as NonNegative
+from ._ranges import Positive as Positive
 from ._reduction import Reduction, Scope, reduction_of
 
-# The array namespace inside every rule. Backends rebind this one name (torch, jax.numpy, the
-# compiled forms, plain floats); called directly, a rule computes with NumPy.
+# The array namespace inside every rule, which backends rebind; called directly, a rule uses NumPy.
 xp: Any = np
 
 Scalars = tuple[float, ...]
@@ -71,13 +73,6 @@ class Form(NamedTuple):
     update: Update
     reduction: Reduction | None = None
 
-
-# Ranges of hyperparameters, in the vocabulary of annotated-types; `Annotated[float, Gt(0)]` works as well.
-NonNegative = Annotated[float, at.Interval(ge=0, lt=math.inf)]
-Positive = Annotated[float, at.Interval(gt=0, lt=math.inf)]
-Decay = Annotated[float, at.Interval(ge=0, lt=1)]
-Fraction = Annotated[float, at.Interval(ge=0, le=1)]
-Finite = Annotated[float, at.Interval(gt=-math.inf, lt=math.inf)]
 
 # Names in a parameter's state or options that a slot of the same name would overwrite or hide.
 _RESERVED = frozenset(

@@ -51,7 +51,7 @@ class AdamMini(Rule):
     def factors(gg, n, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, v):
         v = beta2 * v + one_minus_beta2 * gg / xp.maximum(n, 1.0)
         norm = xp.sqrt(v) + eps
-        return v, step / xp.where(norm > 0, norm, 1.0)
+        return v, step / xp.where(norm == 0, 1.0, norm)
 
     @staticmethod
     def update(p, g, m, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, v, rate):

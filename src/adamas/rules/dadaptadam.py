@@ -64,7 +64,7 @@ class DAdaptAdam(Rule):
         growth, eps, decay, d, r,
     ):  # fmt: skip
         norm = xp.sqrt(v) + eps
-        along = g * s / xp.where(norm > 0, norm, 1)
+        along = g * s / xp.where(norm == 0, 1, norm)
         return along, xp.abs(beta3 * s + one_minus_beta3 * (d * step) * g)
 
     @staticmethod

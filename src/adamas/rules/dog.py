@@ -43,7 +43,7 @@ class DoG(Rule):
     def factors(gg, ww, pp, lr, first, eps, distance, seen):
         distance = xp.maximum(xp.maximum(distance, xp.sqrt(ww)), first * (1 + xp.sqrt(pp)))
         seen = seen + gg + eps
-        return distance, seen, lr * distance / xp.sqrt(xp.where(seen > 0, seen, 1.0))
+        return distance, seen, lr * distance / xp.sqrt(xp.where(seen == 0, 1.0, seen))
 
     @staticmethod
     def update(p, g, way, lr, first, eps, distance, seen, rate):

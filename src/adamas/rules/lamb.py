@@ -52,8 +52,8 @@ class LAMB(Rule):
 
     @staticmethod
     def factors(pp, rr, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, decay, lr):
-        either = (pp > 0) & (rr > 0)
-        return (lr * xp.where(either, xp.sqrt(pp / xp.where(either, rr, 1.0)), 1.0),)
+        none = (pp == 0) | (rr == 0)
+        return (lr * xp.where(none, 1.0, xp.sqrt(pp / xp.where(none, 1.0, rr))),)
 
     @staticmethod
     def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, decay, lr, rate):

@@ -47,9 +47,9 @@ class LARS(Rule):
 
     @staticmethod
     def factors(pp, gg, lr, momentum, trust, eps, decay):
-        both = (pp > 0) & (gg > 0)
+        none = (pp == 0) | (gg == 0)
         norms = xp.sqrt(gg) + decay * xp.sqrt(pp) + eps
-        return (lr * xp.where(both, trust * xp.sqrt(pp) / xp.where(both, norms, 1.0), 1.0),)
+        return (lr * xp.where(none, 1.0, trust * xp.sqrt(pp) / xp.where(none, 1.0, norms)),)
 
     @staticmethod
     def update(p, g, b, lr, momentum, trust, eps, decay, rate):

@@ -49,7 +49,7 @@ class NovoGrad(Rule):
     def factors(gg, lr, beta1, beta2, one_minus_beta2, eps, decay, v):
         v = beta2 * v + one_minus_beta2 * gg
         norm = xp.sqrt(v) + eps
-        return v, 1 / xp.where(norm > 0, norm, 1.0)
+        return v, 1 / xp.where(norm == 0, 1.0, norm)
 
     @staticmethod
     def update(p, g, m, lr, beta1, beta2, one_minus_beta2, eps, decay, v, over_norm):

@@ -118,6 +118,8 @@ def _signature(rule: type[Rule], betas: tuple[str, ...]) -> inspect.Signature:
 def _doc(rule: type[Rule], betas: tuple[str, ...], arguments: inspect.Signature) -> str:
     """The rule's docstring, with the arguments of the class."""
     text, _, rest = (inspect.getdoc(rule) or rule.__name__).partition("\nArgs:\n")
+    if rule.__name__ not in text.partition("\n")[0]:
+        text = f"{rule.__name__}. {text}"
     known = {name: " ".join(said.split()) for name, said in _ENTRY.findall(textwrap.dedent(rest))}
     known["betas"] = " ".join(f"{name}, {known.get(name, '')}" for name in betas)
     known = {"params": _PARAMS, "weight_decay": _DECAY} | {k: v[1] for k, v in _KEYWORDS.items()} | known

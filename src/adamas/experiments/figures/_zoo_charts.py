@@ -43,7 +43,9 @@ def ranked(contest: Contest) -> Chart:
         everywhere = np.array(sorted(heights.values()))
         lines.append(Line(f"{BASE}'s cost", np.ones(len(order)), everywhere[None], Style(BLACK, "dot", 1.0)))
     count = len(contest.tasks)
-    note = f"Geometric mean over {count} problems, each rule at its best α; 95 % intervals over the seeds"
+    note = (
+        f"Geometric mean over {count} problems, each rule at its best constant α; 95 % intervals over seeds"
+    )
     return Chart(
         "The family by bytes of float32 state a parameter",
         note,

@@ -219,7 +219,7 @@ def findings(contest: Contest) -> list[Finding]:
 
 def _beaten(contest: Contest) -> Finding:
     most, count = len(contest.tasks) // 2 + 1, len(contest.tasks)
-    claim = f"some rule ends below Adam on {most} of {count} problems or more, each at its best α"
+    claim = f"some rule ends below Adam on {most} of {count} problems or more, each at its best constant α"
     known = contest.known
     others = [name for name in known if name != BASE]
     if not others:

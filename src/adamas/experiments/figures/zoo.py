@@ -4,7 +4,7 @@ Not the paper's. A new file in `adamas.rules` is in it. Everything is chosen her
 
 - α is searched, and nothing else: all other hyperparameters are at the rule's defaults. The sweep is
   around the rule's own default and grows while an end is near the best (see `Sweep`), so that no default is
-  favoured. α is constant: a schedule would help some rules more than others.
+  favoured. α is constant: a schedule would help all rules but the schedule-free ones, which average iterates.
 - The cost is that of the last epoch's mini-batches, each as it was optimized; the best α has the lowest mean
   over the seeds. All rules see the same mini-batches from the same starting points: pairs are compared.
 - A rule is judged by the ratio of its cost to Adam's, each at its best α. It is chosen on the seeds that are
@@ -108,8 +108,8 @@ FIGURE = Figure(
         "demo": [
             ZooPanel(
                 [
-                    softmax("digits", FEW, 0, 128, 3),
-                    mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 128, 4),
+                    softmax("digits", FEW, 0, 128, 2),
+                    mlp("digits", f"{FEW}; 32 units a layer", 32, 0, 128, 3),
                     transformer("babble", f"{BABBLE}; width 16", 3 * 2**10, 16, 32, 2),
                 ],
                 (0, 1, 2),

@@ -23,7 +23,7 @@ __all__ = ["make", "write"]
 
 PIPE = "\\|"  # one in a cell, which would end it
 DPI = 72
-COLOURS = 128  # which halves a picture or better: that of the whole family is 200 kB
+COLOURS = 128  # which halves a picture or better: that of the whole family is 300 kB
 
 
 def make(folder: Path) -> None:
