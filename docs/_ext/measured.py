@@ -44,7 +44,8 @@ def long_table(record: Record) -> str:
 def family_table(record: Record) -> str:
     """The command, and the table of the rules under it."""
     family = record["family"]
-    head = "| rule | bytes | time over Adam's | bytes a second over Adam's | others' time over ours |\n|---|---:|---:|---:|---|\n"
+    head = "| rule | bytes | time over Adam's | bytes a second over Adam's | others' time over ours |\n"
+    head += "|---|---:|---:|---:|---|\n"
     rows = (
         (row["rule"], row["bytes"], row["time"], row["Adam"], ", ".join(map(" ".join, row["others"].items())))
         for row in family["rows"]
