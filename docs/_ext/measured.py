@@ -17,7 +17,7 @@ Record = Mapping[str, Any]
 def read(path: Path) -> Record:
     """The record: `machines` by name, `rows`, each with its command and ratios by machine, and `family`.
 
-    `family` has the command, and a row for each rule: the bytes and the time of its step, its bytes a second
+    `family` has the command, and a row for each rule: the bytes of its step, its time and its bytes a second
     over Adam's, and the time of each other library over its own.
     """
     record: Record = json.loads(path.read_text(encoding="utf-8"))
@@ -44,7 +44,7 @@ def long_table(record: Record) -> str:
 def family_table(record: Record) -> str:
     """The command, and the table of the rules under it."""
     family = record["family"]
-    head = "| rule | bytes | time | of Adam's | others' time over ours |\n|---|---:|---:|---:|---|\n"
+    head = "| rule | bytes | time over Adam's | bytes a second over Adam's | others' time over ours |\n|---|---:|---:|---:|---|\n"
     rows = (
         (row["rule"], row["bytes"], row["time"], row["Adam"], ", ".join(map(" ".join, row["others"].items())))
         for row in family["rows"]
