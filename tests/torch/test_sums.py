@@ -13,7 +13,7 @@ import numpy as np
 import process_support
 import pytest
 import torch
-from rule_cases import state_names
+from rule_cases import CASES, state_names
 from sums_support import SCOPES, SUMS, gradients, in_shards, parameters, step
 from torch_support import randn
 
@@ -282,3 +282,11 @@ def test_meta_tensors_step_without_values() -> None:
 
 def test_every_scope_has_a_rule() -> None:
     assert set(SCOPES) == set(SCOPES_THAT_THERE_ARE)
+
+
+def test_memory_counts_what_is_kept_and_measured() -> None:
+    shapes = {"a": torch.empty(6, 8, device="meta"), "b": torch.empty(5, device="meta")}
+    plain = adamas.torch.memory(shapes, lambda p: Optimizer(p, CASES["Signum"]))
+    found = adamas.torch.memory(shapes, lambda p: Optimizer(p, CASES["AdamMini"]))
+    assert found.state == {"m": plain.state["m"], "v": 4 * (6 + 1)}
+    assert found.moved == plain.moved + 2 * 4 * 7 + 3 * 4 * 53

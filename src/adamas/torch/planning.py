@@ -18,10 +18,11 @@ from torch import Tensor
 from ..backends import columns
 from ..backends.numba.job import CHUNK
 from ._compat import is_dense, without_modes
-from .counters import counter_keys
+from .counters import counter_keys, counter_type
 from .dropin import AdamW
 from .exchange import WORDS
 from .footprint import Exchange, Memory
+from .kept import complete_kept, kept_of
 from .launchers import Request
 from .members import state_formats
 from .optimizer import FusedOptimizer
@@ -88,6 +89,7 @@ class _Part:
         own: the parameter, or its gradient, as a kernel steps it.
         state, averages, scratch: as of `Memory`.
         gathers: what a step sends, to gather the parameter and its gradient from all ranks.
+        measured: what a pass before the step reads, for sums.
     """
 
     own: int
@@ -95,6 +97,7 @@ class _Part:
     averages: int
     scratch: int
     gathers: float
+    measured: int
 
 
 class _Plan:
@@ -108,7 +111,7 @@ class _Plan:
             Request(self._groups, group, rule, self._groups.slot_keys(rule))
             for group, rule in zip(groups, rules, strict=True)
         ]
-        self._counters = len(counter_keys(self._groups, rules)) * torch.get_default_dtype().itemsize
+        self._counters = len(counter_keys(self._groups, rules)) * counter_type(rules).itemsize
         group_of = {id(p): k for k, group in enumerate(groups) for p in group["params"]}
         self._group = [group_of.get(id(p.whole), group_of.get(id(p.own))) for p in found]
         self._stepped = [k is not None for k in self._group]
@@ -147,7 +150,8 @@ class _Plan:
             largest_gradient=most,
             gradients_in_backward=max([most, *(unit.shard for unit in units)]),
             moved=2 * (sum(state.values()) + averages)
-            + (4 if normed else 3) * sum(part.own for part in parts),
+            + (4 if normed else 3) * sum(part.own for part in parts)
+            + sum(part.measured for part in parts),
             exchange=_exchange(units, ranks, normed, sum(part.gathers for part in parts)),
         )
 
@@ -166,6 +170,10 @@ class _Plan:
         layout = p.whole.detach() if whole else torch.empty_like(shard)
         made = {key: allocate(layout, key, format, slot) for key, slot, format in slots}
         state = {key: sum(x.nbytes for x in tensors.values()) for key, tensors in made.items()}
+        kept = kept_of(request.rule, request.groups.state_names)
+        held: dict[str, Tensor] = {}
+        complete_kept(p.whole.detach(), kept, held)
+        state |= {key: x.nbytes for key, x in held.items()}
         wide = torch.empty_like(layout, dtype=torch.promote_types(shard.dtype, torch.float32))
         # Beside the columns of slots those of the parameter and its gradient.
         width = 2 + len(columns({key: format for key, _, format in slots}, average is not None))
@@ -175,7 +183,10 @@ class _Plan:
         elif not is_dense(shard):
             scratch += layout.nbytes
         averages = wide.nbytes if average is not None else 0
-        return _Part(layout.nbytes, state, averages, scratch, p.gathers if whole else 0.0)
+        # What a rule with sums reads once more: the parameter, its gradient, its slots.
+        read = 2 * layout.nbytes + sum(sum(x.nbytes for x in tensors.values()) for tensors in made.values())
+        measured = read if request.rule.form().reduction is not None else 0
+        return _Part(layout.nbytes, state, averages, scratch, p.gathers if whole else 0.0, measured)
 
 
 def _exchange(units: Sequence[Unit], ranks: int, normed: bool, gathers: float) -> Exchange:
