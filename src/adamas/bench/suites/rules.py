@@ -60,3 +60,4 @@ def compared() -> Iterator[tuple[str, rules.Rule]]:
         yield name, rule()
     yield "SGD, Nesterov", rules.SGD(momentum=0.9, nesterov=True)
     yield "RMSprop, centered, momentum", rules.RMSprop(momentum=0.9, centered=True)
+    yield "MARS, unclipped", rules.MARS(clip=False)
