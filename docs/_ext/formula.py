@@ -7,6 +7,7 @@ own text gives them.
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import sys
 from collections import Counter
@@ -16,8 +17,9 @@ from dataclasses import fields
 from types import FrameType
 from typing import Any
 
-from adamas.backends import check_rule, trace_scalars
-from adamas.backends._check import input_names
+from adamas.backends import check_rule, host_carry, host_scalars, trace_scalars
+from adamas.backends._check import input_names, trace_measure
+from adamas.backends._sums import counts_of
 from adamas.backends._symbols import Symbol, Trace
 from adamas.backends._trace import trace
 from adamas.rules import Rule
@@ -33,7 +35,7 @@ _LETTERS = {
     "momentum_decay": r"\psi",
     "mean": r"\bar g", "v_max": r"\bar v", "mu_product": r"\Pi", "rho_inf": r"\rho^\infty", "ahead": r"\mu^+",
     "eps_inside": r"\varepsilon^\mathrm{in}", "step_g": r"\alpha^{g}", "step_m": r"\alpha^{m}",
-    "correction1": "c_1", "correction2": "c_2",
+    "weight_decay": r"\lambda", "correction1": "c_1", "correction2": "c_2",
     "beta": r"\beta", "beta1": r"\beta_1", "beta2": r"\beta_2", "alpha": r"\alpha", "gamma": r"\gamma",
 }  # fmt: skip
 _RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
@@ -51,12 +53,18 @@ def formula_lines(rule: Rule) -> list[tuple[str, str]]:
     form = check_rule(rule)
     inputs = input_names(rule, form)
     arrays = 2 + len(form.slots)
-    scalar_lines, scalars = _scalar_lines(rule, inputs[arrays:])
+    n_factors = counts_of(form, host_scalars(rule, 1, *host_carry(rule, 1, *rule.carried.values())))[1]
+    n_scalars = len(inputs) - arrays - n_factors
+    scalar_lines, scalars = _scalar_lines(rule, inputs[arrays : arrays + n_scalars])
     with _locals_of(form.update.__name__) as found:
         traced = trace(type(rule).__name__, form.update, inputs, arrays)
     known = [_subscript(_letter(name), "t-1") for name in inputs[:arrays]]
     known[1] = "g_t"
     values: list[Expression] = [("symbol", each) for each in known] + scalars
+    if form.reduction is not None:
+        factors = [_subscript(_letter(name), "t") for name in inputs[arrays + n_scalars :]]
+        scalar_lines += _sum_lines(rule, values, scalars, factors)
+        values += [("symbol", each) for each in factors]
     names = {at: _subscript(_letter(name), "t") for name, at in found.items() if name not in ("p", "g")}
     slots = zip(form.slots, traced.results[1:], strict=True)
     names |= {at: _subscript(_letter(name), "t") for name, at in slots if _is_operation(at)}
@@ -64,6 +72,31 @@ def formula_lines(rule: Rule) -> list[tuple[str, str]]:
     tree = _Tree(traced, values, {at: name for at, name in names.items() if at in kept})
     lines = [*tree.lines(), (r"\theta_t", render(tree.definition(traced.results[0])))]
     return scalar_lines + lines
+
+
+def _sum_lines(
+    rule: Rule, values: Sequence[Expression], scalars: Sequence[Expression], factors: Sequence[str]
+) -> list[tuple[str, str]]:
+    """The equations of what a rule measures, and of what it makes of the sums."""
+    form, title = check_rule(rule), type(rule).__name__
+    assert form.reduction is not None
+    kept = [("symbol", _subscript(_letter(name), "t-1")) for name in form.reduction.kept]
+    measured = trace_measure(rule, form)
+    names = list(inspect.signature(form.reduction.factors).parameters)
+    sums = [_letter(name) for name in names[: len(measured.results)]]
+    terms = _Tree(measured, [*values, *kept], {})
+    lines = [
+        (left, rf"\sum {render(terms.definition(at), 2)}")
+        for left, at in zip(sums, measured.results, strict=True)
+    ]
+    with _locals_of(form.reduction.factors.__name__) as found:
+        made = trace(title, form.reduction.factors, names, 0, results=len(factors))
+    named = _repeated(made, {at: _subscript(_letter(name), "t") for name, at in found.items()})
+    results = dict(zip(made.results, factors, strict=True))
+    named |= {at: name for at, name in results.items() if _is_operation(at)}
+    tree = _Tree(made, [*(("symbol", each) for each in sums), *scalars, *kept], named)
+    plain = [(name, render(tree.definition(at))) for at, name in results.items() if not _is_operation(at)]
+    return [*lines, *tree.lines(), *plain]
 
 
 def _scalar_lines(rule: Rule, names: Sequence[str]) -> tuple[list[tuple[str, str]], list[Expression]]:
@@ -237,6 +270,8 @@ _FUNCTIONS: Mapping[str, Callable[..., tuple[int, str]]] = {
     "abs": lambda x: (5, rf"\left|{render(x)}\right|"),
     "maximum": _call(r"\max"),
     "minimum": _call(r"\min"),
+    "atan2": _call(r"\mathrm{atan2}"),
+    "log": _call(r"\ln"),
     "sign": _call(r"\mathrm{sign}"),
     "not": lambda x: (3, rf"\neg {render(x, 5)}"),
     "where": _where,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from adamas.backends._recipe import recipe_of
+from adamas.backends._recipe import recipe_of, sums_recipe_of
 from adamas.backends._trace import trace
 from adamas.backends.numba.emit import emit_step
 from adamas.backends.numba.source import arithmetic
+from adamas.backends.numba.sums import emit_sums
 from adamas.rules import Rule
 
 __all__ = ["numba_text", "triton_text"]
@@ -16,23 +17,30 @@ _STAMP = "toolbox"
 
 
 def numba_text(rule: Rule, p: str = "float32", slots: Mapping[str, str] | None = None) -> str:
-    """The kernel for CPUs."""
+    """The kernel for CPUs, after that which measures, where the rule has sums."""
     recipe = recipe_of(rule, p, None, slots)
     text = arithmetic(recipe.title, rule.form().update, recipe.inputs, recipe.n_arrays)
     signs = None if recipe.signs is None else dict(recipe.signs)
-    return _unstamped(
-        emit_step(recipe.title, text, dict(recipe.formats), False, recipe.scalars, _STAMP, signs, None)
-    )
+    arrays, factors = dict(recipe.formats), recipe.factors
+    step = emit_step(recipe.title, text, arrays, False, recipe.scalars, _STAMP, signs, None, factors)
+    reduction = rule.form().reduction
+    if reduction is None:
+        return _unstamped(step)
+    sums = sums_recipe_of(rule, recipe)
+    measured = arithmetic(recipe.title, reduction.measure, sums.inputs, recipe.n_arrays, sums.n_terms)
+    return _unstamped(emit_sums(sums, measured, _STAMP)) + "\n\n" + _unstamped(step)
 
 
 def triton_text(rule: Rule) -> str | None:
-    """The kernel for GPUs; None where Triton is not installed."""
+    """The kernel for GPUs; None where Triton is not installed, and where there is none."""
     try:
         from adamas.backends.triton.emit import emit_step as emit_gpu
         from adamas.backends.triton.text import update_text
     except ImportError:
         return None
     recipe = recipe_of(rule, "float32")
+    if recipe.factors:
+        return None
     found = trace(recipe.title, rule.form().update, recipe.inputs, recipe.n_arrays)
     return _unstamped(emit_gpu(recipe, update_text(found, recipe.n_arrays, False), _STAMP))
 

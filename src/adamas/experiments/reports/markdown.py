@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from adamas._tools.files import write_atomically
 from adamas._tools.text import format_value
 
@@ -23,7 +21,6 @@ __all__ = ["make", "write"]
 
 PIPE = "\\|"  # one in a cell, which would end it
 DPI = 72
-COLOURS = 128  # which halves a picture or better: that of the whole family is 300 kB
 
 
 def make(folder: Path) -> None:
@@ -88,10 +85,8 @@ def _learned(folder: Path, rows: Sequence[LearnedRow]) -> list[Path]:
 
 def _draw(path: Path, rows: Sequence[Sequence[Chart]]) -> None:
     picture = io.BytesIO()
-    matplotlib.draw("", rows).savefig(picture, format="png", dpi=DPI)
-    small = io.BytesIO()
-    Image.open(picture).convert("RGB").quantize(COLOURS).save(small, format="png", optimize=True)
-    write_atomically(path, small.getvalue())
+    matplotlib.draw("", rows).savefig(picture, format="png", dpi=DPI, pil_kwargs={"optimize": True})
+    write_atomically(path, picture.getvalue())
 
 
 def _figure(folder: Path, command: str, report: Report) -> list[Path]:
