@@ -14,7 +14,7 @@ import pytest
 from code_support import SCALED, STORED, coarseness, smallest, spacing
 from format_support import EPS, TINY, Driver, Stored, representable
 from gpu_support import OF_GPUS
-from rule_cases import FORMS, parameters, with_lr
+from rule_cases import BEGINS, FORMS, parameters, with_lr
 
 from adamas import formats
 from adamas.backends import Envelope, reference
@@ -152,7 +152,7 @@ def test_a_run_ends_where_the_references_does(name: str, p: str, state: str, ave
     driver = Driver(rule, [parameters(1024)], p, state, average=average)
     for t in range(1, 101):
         driver.step(grads[t - 1])
-        if t in (1, 10, 100):
+        if t in (1, 10, 100) and t >= BEGINS.get(name, 1):
             expected = displacement(rule, grads[:t])
             moved = driver.params[0].values.astype(np.float64) - parameters(1024)
             error = np.linalg.norm(moved - expected) / np.linalg.norm(expected)

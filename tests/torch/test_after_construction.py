@@ -132,12 +132,13 @@ def test_betas_may_become_an_array(name: str, dtype: type[np.floating[Any]]) -> 
     opt, other = OPTIMIZERS[name](params), OPTIMIZERS[name](plain)
     train(opt, params, range(2))
     train(other, plain, range(2))
-    betas = np.array([0.5, 0.75], dtype)
-    opt.param_groups[0]["betas"], other.param_groups[0]["betas"] = betas, (0.5, 0.75)
+    count = len(opt.defaults["betas"])
+    betas = np.array([0.5, 0.75, 0.625][:count], dtype)
+    opt.param_groups[0]["betas"], other.param_groups[0]["betas"] = betas, (0.5, 0.75, 0.625)[:count]
     train(opt, params, range(2, 4))
     train(other, plain, range(2, 4))
-    betas[:] = [0.25, 0.875]
-    other.param_groups[0]["betas"] = (0.25, 0.875)
+    betas[:] = [0.25, 0.875, 0.75][:count]
+    other.param_groups[0]["betas"] = (0.25, 0.875, 0.75)[:count]
     train(opt, params, range(4, 6))
     train(other, plain, range(4, 6))
     assert bits(params) == bits(plain)
@@ -155,11 +156,13 @@ def numeric(make: Make) -> dict[str, Any]:
     }
 
 
-OTHER = {"momentum": 0.5, "dampening": 0.25, "weight_decay": 0.125, "lr": 0.25, "betas": (0.5, 0.75)}
+OTHER = {"momentum": 0.5, "dampening": 0.25, "weight_decay": 0.125, "lr": 0.25}
 TENSORS = [
     pytest.param(name, option, OTHER.get(option, 0.5), id=f"{name}-{option}")
+    if not isinstance(default, tuple)
+    else pytest.param(name, option, (0.5, 0.75, 0.625)[: len(default)], id=f"{name}-{option}")
     for name, make in OPTIMIZERS.items()
-    for option in numeric(make)
+    for option, default in numeric(make).items()
     # Nesterov's momentum takes no dampening; the fields of a rule are given to the rule.
     if (name, option) not in [("SGD-nesterov", "dampening"), ("Optimizer", "beta")]
 ]

@@ -47,9 +47,10 @@ class AdEMAMix(Rule):
         part = part_of(t, self.warmup)
         beta3 = with_half_life(self.beta1, self.beta3, part)
         root = (1 - self.beta2**t) ** 0.5
-        fast, slow = self.lr * root / (1 - self.beta1**t), self.lr * root * self.alpha * part
+        correction1 = 1 - self.beta1**t
+        step, slow = self.lr * root / correction1, self.alpha * part * correction1
         betas = self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, beta3, 1 - beta3
-        return *betas, fast, slow, self.eps * root
+        return *betas, step, slow, self.eps * root
 
     def coast(self, *scalars: float) -> Coast:
         beta1, _, beta2, _, beta3, *_ = scalars
@@ -63,9 +64,9 @@ class AdEMAMix(Rule):
     @staticmethod
     def update(
         p, g, m1, m2, v,
-        beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, one_minus_beta3, fast, slow, eps,
+        beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, one_minus_beta3, step, slow, eps,
     ):  # fmt: skip
         m1 = beta1 * m1 + one_minus_beta1 * g
         m2 = beta3 * m2 + one_minus_beta3 * g
         v = beta2 * v + one_minus_beta2 * g * g
-        return p - (fast * m1 + slow * m2) / (xp.sqrt(v) + eps), m1, m2, v
+        return p - step * (m1 + slow * m2) / (xp.sqrt(v) + eps), m1, m2, v

@@ -52,5 +52,5 @@ class CautiousAdam(Rule):
     def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, rate):
         m = beta1 * m + one_minus_beta1 * g
         v = beta2 * v + one_minus_beta2 * g * g
-        moving = xp.where(xp.sign(m) * xp.sign(g) > 0, 1.0, 0.0)
-        return p - rate * (moving * m) / (xp.sqrt(v) + eps), m, v
+        moving = xp.where(xp.sign(m) * xp.sign(g) > 0, m, 0 * m)
+        return p - rate * moving / (xp.sqrt(v) + eps), m, v

@@ -48,5 +48,5 @@ class CautiousLion(Rule):
     @staticmethod
     def update(p, g, m, beta1, one_minus_beta1, beta2, one_minus_beta2, step, rate):
         c = beta1 * m + one_minus_beta1 * g
-        moving = xp.where(xp.sign(c) * xp.sign(g) > 0, 1.0, 0.0)
-        return p - rate * (moving * xp.sign(c)), beta2 * m + one_minus_beta2 * g
+        moving = xp.where(xp.sign(c) * xp.sign(g) > 0, xp.sign(c), 0 * c)
+        return p - rate * moving, beta2 * m + one_minus_beta2 * g

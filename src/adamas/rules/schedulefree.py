@@ -43,7 +43,7 @@ class ScheduleFreeSGD(Rule):
     r: NonNegative = 0.0
     weight_lr_power: NonNegative = 2.0
 
-    slots = {"e": SIGNED}
+    slots = {"e": SIGNED.of_at_least(16)}
     carried = {"lr_max": 0.0, "weight_sum": 0.0}
     carried_bits = 64
 
@@ -98,7 +98,7 @@ class ScheduleFreeAdamW(Rule):
     r: NonNegative = 0.0
     weight_lr_power: NonNegative = 2.0
 
-    slots = {"e": SIGNED, "v": NONNEGATIVE}
+    slots = {"e": SIGNED.of_at_least(16), "v": NONNEGATIVE}
     carried = {"lr_max": 0.0, "weight_sum": 0.0}
     carried_bits = 64
 

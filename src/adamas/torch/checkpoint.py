@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 
 import torch
 
+from ..backends import state_shapes
 from ..rules import Rule
 from ..rules._base import Slot
+from ..rules._found import rule_classes
 from .conversion import widened
 from .host import MASTER
+from .kept import kept_of
 from .keywords import StepOptions
 from .mesh import local, spread_of, wrapped
 from .options import AVERAGE, FIRST_LR, keep_first_lr
@@ -128,7 +131,11 @@ class Checkpoints(torch.optim.Optimizer):
         """Raise a ValueError for state that is not of these parameters, or another optimizer's."""
         slots = {name for group in self.param_groups for name in self._slot_keys(self.rule_of(group))}
         slots |= {*self.state_names.values(), *_BESIDE}
-        foreign = {name: scaled for key in _keys_of_others() - slots for name, scaled in keys_of(key).items()}
+        own = {
+            key for group in self.param_groups for key in kept_of(self.rule_of(group), self.state_names)[1]
+        }
+        others = _keys_of_others() - slots - own
+        foreign = {name: scaled for key in others for name, scaled in keys_of(key).items()}
         carried = {
             self.state_names.get(name, name) for g in self.param_groups for name in self.rule_of(g).carried
         }
@@ -175,7 +182,9 @@ def _keys_of_others() -> set[str]:
         each = classes.pop()
         classes += each.__subclasses__()
         found |= set(each.__dict__.get("state_names", {}).values())
-    return found
+    # Where a class has no names of its own, they are the rule's.
+    rules = [rule() for rule in rule_classes().values()]
+    return found.union(*(state_shapes(rule, ()) for rule in rules))
 
 
 class _Held:
