@@ -16,6 +16,7 @@ from torch import Tensor
 from torch_support import give_gradients, leaf, randn
 
 import adamas.torch
+from adamas.rules import xp
 from adamas.torch import Optimizer
 from adamas.torch.launchers import triton as launchers
 
@@ -100,7 +101,7 @@ def test_parameters_of_every_layout() -> None:
 def test_what_is_measured_is_what_is_stored(
     p: str, chosen: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From one state, in whatever bits, both measure the same sums."""
+    """From one state, in whatever bits, both measure the same sums; a tensor without gradient has none."""
     params = parameters(getattr(torch, p), SHAPES)
     opt = Optimizer(params, SUMS["LAMB"], state_format=chosen)
     step(opt, params, 0, 1)
@@ -119,9 +120,50 @@ def test_what_is_measured_is_what_is_stored(
             "measure_sums",
             lambda *x, measure=measure: (sums.append(measure(*x)), sums[-1])[1],
         )
+        mine[0].grad = None
         other.step()
-    assert (sums[0] != 0).any()
+    assert (sums[0][0] == 0).all()  # it is left alone
+    assert (sums[0][1:3] != 0).all()
     np.testing.assert_allclose(sums[0], sums[1], rtol=1e-6)
+
+
+@dataclass(frozen=True)
+class Heavy(adamas.rules.Rule):
+    """Its terms are of what is kept, a condition, and a number."""
+
+    lr: float = 0.1
+    scope = "tensor"
+    kept = {"a": 1.0, "b": 2.0}
+
+    def scalars(self, t: int) -> tuple[float, ...]:
+        return (self.lr,)
+
+    @staticmethod
+    def measure(p: Any, g: Any, lr: Any, a: Any, b: Any) -> Any:
+        return a * abs(g) + b * lr, g > 0, 1.0
+
+    @staticmethod
+    def factors(length: Any, above: Any, count: Any, lr: Any, a: Any, b: Any) -> Any:
+        share = above / xp.where(count > 0, count, 1.0)
+        return length / xp.where(count > 0, count, 1.0), b + share, share
+
+    @staticmethod
+    def update(p: Any, g: Any, lr: Any, a: Any, b: Any, share: Any) -> Any:
+        return (p - lr * share * a / b * g,)
+
+
+def test_kept_values_are_those_of_each_tensor() -> None:
+    """They differ from one to the next, and terms depend on them; a term may be a condition or a number."""
+    found = []
+    for backend in KERNELS:
+        params = parameters(torch.float64, SHAPES)
+        opt = Optimizer(params, Heavy(), backend=backend)
+        step(opt, params, 0, 1, 2)
+        assert opt.backend == backend
+        found.append(numbers(opt, params))
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-12, atol=1e-12)
+    assert len({float(opt.state[p]["a"]) for p in params}) == len(params)
 
 
 def test_many_chunks_are_added_up_in_their_order() -> None:
@@ -178,28 +220,12 @@ def test_a_rule_whose_terms_have_no_kernel_says_so() -> None:
     """When a launcher is chosen, not in a step."""
 
     @dataclass(frozen=True)
-    class Cubic(adamas.rules.Rule):
-        """A rule whose sum is of powers that kernels for GPUs do not have."""
-
-        lr: float = 0.1
-        scope = "tensor"
-
-        def scalars(self, t: int) -> tuple[float, ...]:
-            return (self.lr,)
-
+    class Rooted(Heavy):
         @staticmethod
-        def measure(p: Any, g: Any, lr: Any) -> Any:
-            return (abs(g) ** 1.25,)
-
-        @staticmethod
-        def factors(total: Any, lr: Any) -> Any:
-            return (total,)
-
-        @staticmethod
-        def update(p: Any, g: Any, lr: Any, total: Any) -> Any:
-            return (p - lr * total * g,)
+        def measure(p: Any, g: Any, lr: Any, a: Any, b: Any) -> Any:
+            return abs(g) ** 1.25, g > 0, 1.0
 
     params = parameters(shapes=((5,),))
-    opt = Optimizer(params, Cubic(), backend="triton")
-    with pytest.raises(ValueError, match=r"Cubic.measure: kernels for GPUs have the powers"):
+    opt = Optimizer(params, Rooted(), backend="triton")
+    with pytest.raises(ValueError, match=r"Rooted.measure: kernels for GPUs have the powers"):
         step(opt, params, 0)
