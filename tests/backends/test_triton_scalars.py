@@ -99,7 +99,7 @@ def test_a_group_of_every_optimizer(name: str, options: dict[str, Any]) -> None:
 
     def make(numbers: Sequence[Any]) -> Any:
         changed = with_numbers(group, places, numbers)
-        return optimizer.rule_of(changed), group_envelope(changed)[:3]
+        return optimizer.rule_of(changed), group_envelope(changed, optimizer.options)[:3]
 
     rule = optimizer.rule_of(group)
     traces = trace_scalars(make, values, list(rule.carried))
@@ -107,7 +107,7 @@ def test_a_group_of_every_optimizer(name: str, options: dict[str, Any]) -> None:
     found = Device(traces, [values], taken, counts_steps=rule.counts_steps).prepare()[0]
     t = 5 if rule.counts_steps else 2
     carried = host_carry(rule, t, *rule.carried.values())
-    assert found[:3].tolist() == list(group_envelope(group)[:3])
+    assert found[:3].tolist() == list(group_envelope(group, optimizer.options)[:3])
     np.testing.assert_allclose(found[4:], host_scalars(rule, t, *carried), rtol=1e-15)
 
 

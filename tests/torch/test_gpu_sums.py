@@ -23,7 +23,7 @@ from adamas.torch.launchers import triton as launchers
 pytestmark = pytest.mark.skipif(not OF_GPUS, reason="there is no Triton for this system")
 
 # Several programs a tensor, whole tiles and parts, rows that end within a block, one element, none.
-SHAPES = ((23, 130), (1500,), (3, 5, 7), (0, 4), ())
+SHAPES = ((17, 130), (1200,), (3, 5, 7), (0, 4), ())
 RULES = [name for name, rule in SUMS.items() if rule.form().reduction.scope != "row"]  # type: ignore[union-attr]
 # One that leaves decay to the optimizer.
 PLAIN = next(name for name in RULES if not hasattr(SUMS[name], "weight_decay"))
