@@ -265,6 +265,8 @@ def test_every_optimizer_dtype_and_format_is_checked_once() -> None:
         if isinstance(cls := getattr(adamas.torch, name), type) and issubclass(cls, torch.optim.Optimizer)
     }
     assert {case.optimizer for case in cases} == classes - {"Optimizer"}
+    # Where time runs out, it is not the last optimizers that are left out: those with sums are among all.
+    assert {case.optimizer for case in every_case()[: len(classes) - 1]} == classes - {"Optimizer"}
     assert {case.state_format for case in cases if case.optimizer == "Adam"} >= set(formats.names()) - {
         "float16",
         "float64",

@@ -93,6 +93,11 @@ class DeviceStep:
             self._why_not = "processes find the norm together, by the host"
         if groups.options.skip_spikes is not None:
             self._why_not = "the host keeps the norms by which skip_spikes goes"
+        with_sums = [rule for group in groups.param_groups if (rule := rule_of(group)).form().reduction]
+        if with_sums:
+            self._why_not = (
+                f"the host makes the factors of {type(with_sums[0]).__name__} of sums over tensors"
+            )
         self._groups: list[_Group] = []
 
     def store_on(self, device: torch.device) -> CounterStore | None:

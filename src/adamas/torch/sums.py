@@ -18,6 +18,7 @@ from torch import Tensor
 from ..backends import factors_of
 from ..rules import Rule
 from ..rules._reduction import Reduction
+from ._compat import foreach_copy
 from .exchange import exchange_of
 from .kept import kept_of
 from .launchers import IDLE, Launcher, ParamState, StepScalars
@@ -54,7 +55,7 @@ class _Part:
 
     def read_kept(self) -> NDArray[Any]:
         """The kept values, float64 of shape (units, values)."""
-        columns = [np.concatenate([x.numpy(force=True) for x in column]) for column in self.kept]
+        columns = [_in_one(column) for column in self.kept]
         if not columns:
             return np.zeros((len(self.member_of), 0))
         return np.stack(columns, axis=1).astype(np.float64)
@@ -116,10 +117,13 @@ class Sums:
         """Write the new kept values, once the step is taken."""
         for part, place, factors in self._new:
             ends = np.append(part.firsts[1:], len(place))
+            spans = list(zip(part.firsts.tolist(), ends.tolist(), strict=True))
+            taken = [n for n, (first, end) in enumerate(spans) if end > first and place[first] != IDLE]
             for k, column in enumerate(part.kept):
-                for x, first, end in zip(column, part.firsts.tolist(), ends.tolist(), strict=True):
-                    if end > first and place[first] != IDLE:
-                        x.copy_(torch.from_numpy(factors[first:end, k].copy()))
+                new = torch.from_numpy(factors[:, k].astype(np.float32 if part.narrow.all() else np.float64))
+                devices = {x.device for x in column}
+                new = new.to(devices.pop()) if len(devices) == 1 else new  # one copy for all
+                foreach_copy([column[n] for n in taken], [new[slice(*spans[n])] for n in taken])
         self._new = []
 
     def _add_shards(self, found: Sequence[NDArray[Any]]) -> None:
@@ -206,6 +210,13 @@ def _factors(row: StepScalars, sums: NDArray[Any], kept: NDArray[Any], narrow: N
         with np.errstate(over="ignore"):
             columns[k] = np.where(narrow, columns[k].astype(np.float32), columns[k])
     return np.stack(columns, axis=1)
+
+
+def _in_one(column: Sequence[Tensor]) -> NDArray[Any]:
+    """The numbers of several tensors, by one copy to the host where they are on one device."""
+    if len({x.device for x in column}) == 1:
+        return torch.cat(list(column)).numpy(force=True)
+    return np.concatenate([x.numpy(force=True) for x in column])
 
 
 def _reduction(rule: Rule) -> Reduction:

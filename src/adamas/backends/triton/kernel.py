@@ -15,14 +15,26 @@ from ...formats import Format
 from ...rules import Rule
 from .._base import RuleSourceError
 from .._cautious import update_of
+from .._check import trace_measure
 from .._columns import columns
 from .._generated import load_generated
-from .._recipe import ENVELOPE, Recipe, recipe_of
+from .._recipe import ENVELOPE, Recipe, SumsRecipe, recipe_of, sums_recipe_of
 from .._trace import trace
-from .emit import SIGNATURE, TILE, emit_step
+from . import sums
+from .emit import SIGNATURE, emit_step
 from .text import update_text
+from .tiles import TILE
 
-__all__ = ["THREADS", "Kernel", "chunk_size", "compile_rule", "pointer_types", "stamp_of"]
+__all__ = [
+    "THREADS",
+    "Kernel",
+    "SumsKernel",
+    "chunk_size",
+    "compile_rule",
+    "compile_sums",
+    "pointer_types",
+    "stamp_of",
+]
 
 # Those of a program: in a whole tile each has 8 elements, 16 bytes of the narrowest format without scales.
 THREADS = 128
@@ -34,7 +46,8 @@ class Kernel:
 
     Its arguments are addresses of the device: `table`, `chunks`, `info`, `keys` and `scalars` as of
     `backends.numba.Kernel`, whose `tensor_info` is `info`, and `control`, two numbers of `dtype`: the factor
-    on all gradients, and one that is not zero where the step is to change nothing.
+    on all gradients, and one that is not zero where the step is to change nothing. Where there are factors,
+    they come last: `n_factors` numbers of `dtype` a tensor.
     """
 
     step: Any
@@ -43,6 +56,8 @@ class Kernel:
     n_scalars: int
     dtype: np.dtype[Any]
     path: Path
+    cautious: bool = False
+    n_factors: int = 0
 
     @property
     def arrays(self) -> tuple[str, ...]:
@@ -57,7 +72,27 @@ class Kernel:
     @property
     def signature(self) -> tuple[str, ...]:
         """The types of the arguments, as `launch` takes them."""
-        return pointer_types(SIGNATURE, self.dtype)
+        return pointer_types((*SIGNATURE, *["*real"] * (self.n_factors > 0)), self.dtype)
+
+
+@dataclass(frozen=True, eq=False)
+class SumsKernel:
+    """The Triton function `step`, which measures: it writes the sums of each chunk; program k takes chunk k.
+
+    Its arguments are addresses of the device: `table`, `chunks`, `info`, `scalars` and `control` as of the
+    kernel that steps, `kept`, `n_kept` values of `dtype` a tensor, and `partial`, which it writes: float64 of
+    shape (chunks, `n_terms`). `kernels.sums.add_chunks` makes sums of tensors of that.
+    """
+
+    step: Any
+    n_terms: int
+    n_kept: int
+    dtype: np.dtype[Any]
+
+    @property
+    def signature(self) -> tuple[str, ...]:
+        """The types of the arguments, as `launch` takes them."""
+        return pointer_types(sums.SIGNATURE, self.dtype)
 
 
 def pointer_types(signature: tuple[str, ...], dtype: np.dtype[Any]) -> tuple[str, ...]:
@@ -79,26 +114,51 @@ def compile_rule(
     Machine code is made at the first launch, for the device of that launch.
     """
     recipe = recipe_of(rule, str(p), g, slots, average, cautious=cautious)
-    if recipe.factors:
-        raise RuleSourceError(
-            f"{recipe.title} needs sums over tensors, which no kernel of a GPU measures yet"
-        )
+    if recipe.by_rows:
+        raise RuleSourceError(f"{recipe.title} needs sums over rows, which no kernel of a GPU measures yet")
     arrays = len(recipe.formats)
     found = trace(recipe.title, update_of(rule, cautious), recipe.inputs, arrays)
     try:
         text = update_text(found, arrays, recipe.dtype == np.float64)
     except RuleSourceError as error:
         raise RuleSourceError(f"{recipe.title}.update: {error}") from None
-    return _compile(recipe, text)
+    if recipe.factors:
+        _measure_text(rule, sums_recipe_of(rule, recipe), recipe.dtype)
+    return _compile(recipe, text, cautious)
+
+
+def compile_sums(rule: Rule, kernel: Kernel) -> SumsKernel:
+    """The pass that measures before that of `kernel`, which is the rule's."""
+    names = {array: format.name for array, format in kernel.formats.items()}
+    p, g = names.pop("p"), names.pop("g")
+    step = recipe_of(rule, p, g, names, kernel.average, cautious=kernel.cautious)
+    recipe = sums_recipe_of(rule, step)
+    return _compile_sums(recipe, _measure_text(rule, recipe, kernel.dtype), kernel.dtype)
+
+
+def _measure_text(rule: Rule, recipe: SumsRecipe, dtype: np.dtype[Any]) -> str:
+    """The text of what a rule measures, as a function `update`."""
+    try:
+        return update_text(trace_measure(rule, rule.form()), len(recipe.formats), dtype == np.float64)
+    except RuleSourceError as error:
+        raise RuleSourceError(f"{recipe.title}.measure: {error}") from None
 
 
 @functools.cache
-def _compile(recipe: Recipe, text: str) -> Kernel:
+def _compile(recipe: Recipe, text: str, cautious: bool) -> Kernel:
     chosen = dict(recipe.formats)
     name = f"gpu_{recipe.title.lower()}_{chosen['p'].name}"
     module = load_generated(name, emit_step(recipe, text, stamp_of("toolbox.py")))
     path, n_scalars = Path(str(module.__file__)), len(ENVELOPE) + len(recipe.scalars)
-    return Kernel(module.step, chosen, recipe.average, n_scalars, recipe.dtype, path)
+    n_factors = len(recipe.factors)
+    return Kernel(module.step, chosen, recipe.average, n_scalars, recipe.dtype, path, cautious, n_factors)
+
+
+@functools.cache
+def _compile_sums(recipe: SumsRecipe, text: str, dtype: np.dtype[Any]) -> SumsKernel:
+    name = f"gpu_{recipe.title.lower()}_sums_{dict(recipe.formats)['p'].name}"
+    module = load_generated(name, sums.emit_sums(recipe, text, stamp_of("toolbox.py")))
+    return SumsKernel(module.step, recipe.n_terms, len(recipe.kept), dtype)
 
 
 @functools.cache

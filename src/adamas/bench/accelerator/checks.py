@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import dataclass
@@ -64,16 +65,16 @@ def first_cases() -> list[Case]:
 
 
 def every_case() -> list[Case]:
-    """Every optimizer in every format, and with parameters of every dtype."""
-    found = []
+    """Every optimizer in every format, and with parameters of every dtype; all optimizers first in one."""
+    found = list[list[Case]]()
     for name in adamas.torch.__all__:
         cls = getattr(adamas.torch, name)
         if name != "Optimizer" and isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer):
-            found += [
-                Case(name, dtype) for dtype in ("float32", "bfloat16", "float16", "float64", "complex64")
-            ]
-            found += [Case(name, state_format=format) for format in formats.names()]
-    return [case for case in found if case not in first_cases() and _fits(case)]
+            dtypes = "float32", "bfloat16", "float16", "float64", "complex64"
+            mine = [Case(name, dtype) for dtype in dtypes]
+            mine += [Case(name, state_format=format) for format in formats.names()]
+            found.append([case for case in mine if case not in first_cases() and _fits(case)])
+    return [case for turn in itertools.zip_longest(*found) for case in turn if case is not None]
 
 
 def _fits(case: Case) -> bool:

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from ...backends import chunks_of, exact, lengths_of
 from ...formats import BLOCK
 from . import IDLE, Member, ParamState, Prepared, Request, StepScalars
 from ._sent import Sent, capturing
+from ._sent_sums import TensorSums
 from ._tables import TableLauncher, kernel_for, why_no_table
 
 __all__ = ["LAUNCHER"]
@@ -104,6 +106,10 @@ class TritonLauncher(TableLauncher):
         self._grid = len(chunks)
         self._key = options.key if self._kernel.rounds else None
         self._kept: list[Any] = []
+        self._sums = None
+        if self.units:
+            self._sums = TensorSums(backend, requests[0].rule, self._kernel, chunks, count, device)
+            self._factors = Sent((count, self._kernel.n_factors), dtype, device)
         if options.needs_grad_norm:
             # Longer ones: what a program has to do besides adding up is more.
             spans = chunks_of(self._floats, self._floats, backend.chunk_size(total, 1 << 11), None)
@@ -122,6 +128,11 @@ class TritonLauncher(TableLauncher):
 
     def _write_table(self, tensors: list[int], slots: list[int]) -> None:
         captured = capturing(self._device)
+        if captured and self._sums is not None:
+            raise RuntimeError(
+                f"a step of {self._sums.title} cannot be in a CUDA graph: it needs sums over tensors, of "
+                f"which the host makes factors; step it outside of the graph"
+            )
         if captured or (tensors, slots) != self._written:
             rows = np.array(self._rows_of(tensors, slots), np.int64)
             self._table.send(rows.reshape(-1, self._width))
@@ -149,6 +160,8 @@ class TritonLauncher(TableLauncher):
     def _execute(self) -> None:
         sent = (self._table, self._chunks, self._info, self._keys, self._scalars, self._control)
         arguments = [each.tensor for each in sent]
+        if self._sums is not None:
+            arguments.append(self._factors.tensor)
         self._launch(self._kernel.step, self._grid, self._kernel.signature, arguments)
         if capturing(self._device):
             self._kept.append(arguments)
@@ -160,6 +173,18 @@ class TritonLauncher(TableLauncher):
         arguments = [self._table.tensor, self._width, column, *(x.tensor for x in sent), self._words]
         self._launch(norm.norm_kernel(self._g_format), len(self._spans.tensor), norm.SIGNATURE, arguments)
         return self._words
+
+    def measure_sums(self, grad_scale: float | Tensor, kept: NDArray[Any]) -> NDArray[Any]:
+        assert self._sums is not None
+        self._take_grad_scale(grad_scale)
+        for member in self._selection.staged:
+            member.to_layout()
+        sent = (self._table, self._chunks, self._info, self._scalars, self._control)
+        return self._sums.measure(self._launch, [each.tensor for each in sent], kept)
+
+    def stage_factors(self, factors: NDArray[Any]) -> None:
+        with np.errstate(over="ignore", under="ignore"):
+            self._factors.send(factors)
 
     def stage(self, rows: Sequence[StepScalars]) -> None:
         count = len(self._members)
