@@ -75,7 +75,7 @@ def test_small_gradients_make_steps_of_the_usual_length(rule: Any, eps: float) -
 
 
 def holds_squares(rule: Any) -> bool:
-    """Whether it averages squares with a weight of 1e-3: at 1e-2 those of 1e20 are beyond float32, as in torch.
+    """Whether it averages squares with a weight of 1e-3: at 1e-2 that of 1e20 is beyond float32, as in torch.
 
     ADOPT begins with the first square, Yogi compares squares, and sums are of them.
     """

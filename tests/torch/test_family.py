@@ -252,8 +252,8 @@ def test_within_averaged_parameters_a_parameter_is_x(name: str, backend: str) ->
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("state_format", [None, "bfloat16", "float8"])
-def test_of_state_in_few_bits_as_well(dtype: torch.dtype, state_format: str | None) -> None:
+@pytest.mark.parametrize("state_format", [None, "bfloat16", {"v": "float8"}], ids=str)
+def test_of_state_in_few_bits_as_well(dtype: torch.dtype, state_format: Any) -> None:
     start = randn(5000, seed=1)
     q = leaf(start.to(dtype))
     opt = adamas.torch.ScheduleFreeAdamW([q], lr=0.01, state_format=state_format)

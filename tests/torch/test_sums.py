@@ -180,9 +180,41 @@ def test_a_group_is_summed_over_by_itself() -> None:
     expected = [opt.state[p]["seen"].item() for p in params]
     params[0].grad = None
     opt.step()
-    assert opt.state[params[0]]["seen"].item() == expected[0]
+    assert opt.state[params[0]]["seen"].item() == opt.state[params[1]]["seen"].item()  # one for the group
     grown = opt.state[params[1]]["seen"].item() - expected[1]
     assert grown == pytest.approx(float((params[1].grad ** 2).sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", [n for n in SUMS if SUMS[n].form().reduction.scope == "group"])  # type: ignore[union-attr]
+def test_a_parameter_that_joins_a_group_later_takes_what_it_has_kept(name: str) -> None:
+    params = parameters(torch.float64, ((3, 4), (5,)))
+    opt = Optimizer(params, SUMS[name])
+    for t in range(4):
+        params[0].grad = gradients(params, t)[0]
+        opt.step()
+    step(opt, params, 4, 5)
+    for key in SUMS[name].form().reduction.kept:  # type: ignore[union-attr]
+        assert torch.equal(*(opt.state[p][key] for p in params))
+    alone = parameters(torch.float64, ((3, 4), (5,)))[:1]
+    other = Optimizer(alone, SUMS[name])
+    for t in range(4):
+        alone[0].grad = gradients(params, t)[0]
+        other.step()
+    assert opt.state[params[0]]["step"] == 6
+    assert all(
+        abs(opt.state[params[1]][key]).item() >= abs(other.state[alone[0]][key]).item()
+        for key in SUMS[name].form().reduction.kept  # type: ignore[union-attr]
+        if key != "r"
+    )
+
+
+def test_groups_of_one_optimizer_may_measure_or_not() -> None:
+    params = parameters(torch.float64, ((3, 4), (3, 4)))
+    opt = adamas.torch.MARS([{"params": params[:1]}, {"params": params[1:], "clip": False}])
+    step(opt, params, 0)
+    opt.param_groups[0]["clip"] = False
+    step(opt, params, 1)
+    assert opt.backend == "numba"
 
 
 def test_parameters_that_have_taken_other_numbers_of_steps() -> None:

@@ -97,7 +97,7 @@ def _tensors(state: ParamState, p: torch.Tensor, cls: Any, averages: bool) -> di
 
 def _keeps(rule: Rule) -> bool:
     """Whether parameters of this rule have state that a step could not do without."""
-    return bool(rule.form().slots or rule.carried)
+    return bool(state_shapes(rule, ()) or rule.carried)
 
 
 def _class_of(optimizer: torch.optim.Optimizer) -> Any:

@@ -53,6 +53,11 @@ class Stepper:
             self.arrays["average"] = x.astype(compute)
         # The kernel would average what is not projected yet.
         self._fused = list(self.arrays if box is None else slots)
+        if self._reduction is not None and box is not None:
+            raise ValueError(
+                f"bounds put x back after a step, and {type(rule).__name__} goes by sums over steps that it "
+                f"took whole: choose another rule, or do without bounds"
+            )
         kept = {} if self._reduction is None else self._reduction.kept
         self._kept = list(kept)
         self.arrays |= {name: np.full(1, initial, compute) for name, initial in kept.items()}

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from ..rules import Rule
+from ..rules import SIGNED, Rule
 from ..rules._base import Form, check_slots
 from ._base import RuleSourceError
 from ._bind import host_carry, host_scalars
@@ -38,6 +38,15 @@ def check_rule(rule: Rule) -> Form:
     if key in _RIGHT:
         return form
     check_slots(type(rule), slots)
+    if form.reduction is not None:
+        kept = form.reduction.kept
+        if not isinstance(kept, Mapping) or not all(isinstance(x, (int, float)) for x in kept.values()):
+            raise TypeError(f"{type(rule).__name__}: kept is a mapping from names to numbers, not {kept!r}")
+        check_slots(type(rule), {**dict.fromkeys(kept, SIGNED), **slots})
+        if set(kept) & set(slots):
+            raise ValueError(
+                f"{type(rule).__name__}: {sorted(set(kept) & set(slots))[0]!r} is kept and a slot"
+            )
     names = input_names(rule, form)
     try:
         trace(type(rule).__name__, update, names, 2 + len(slots))
@@ -161,12 +170,31 @@ def _counts(rule: Rule, form: Form, scalars: tuple[float, ...]) -> tuple[int, in
     """How many terms and factors a rule has."""
     if form.reduction is None:
         return 0, 0
-    measure_names(rule, form)
+    names = measure_names(rule, form)
     try:
-        return counts_of(form, scalars)
+        found = counts_of(form, scalars)
+        _check_order(rule, form, names[2 + len(form.slots) :], *found)
+        return found
     except Exception as error:
         text = f"{type(rule).__name__}: {error}"[:200]
         raise TypeError(f"{text}{_line(form.reduction.measure)}") from error
+
+
+def _check_order(rule: Rule, form: Form, wanted: list[str], n_terms: int, n_factors: int) -> None:
+    """Raise a TypeError where `factors` or `update` has names in another order than `measure`."""
+    assert form.reduction is not None
+    kept = list(form.reduction.kept)
+    scalars = wanted[: len(wanted) - len(kept)]
+    of_update = list(inspect.signature(form.update).parameters)[2 + len(form.slots) :]
+    for name, taken, right in (
+        ("factors", list(inspect.signature(form.reduction.factors).parameters)[n_terms:], wanted),
+        ("update", of_update[: len(of_update) - n_factors + len(kept)], [*scalars, *kept]),
+    ):
+        if taken != right:
+            raise TypeError(
+                f"{name} takes the scalars, then what is kept, by the names and order of measure: "
+                f"{', '.join(right) or 'none'}, not {', '.join(taken) or 'none'}"
+            )
 
 
 def _line(function: Any) -> str:

@@ -24,7 +24,7 @@ def row_elements(shape: Sequence[int], scope: Scope) -> int:
 
 def unit_count(shape: Sequence[int], scope: Scope) -> int:
     """How many sums of each term there are for a tensor of this shape; one for a tensor without elements."""
-    return max(1, shape[0]) if scope == "row" and len(shape) > 1 else 1
+    return shape[0] if scope == "row" and len(shape) > 1 and 0 not in shape else 1
 
 
 def kept_shape(shape: Sequence[int], scope: Scope) -> tuple[int, ...]:

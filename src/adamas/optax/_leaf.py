@@ -148,7 +148,7 @@ class Leaf:
 
     def by_rows(self, own: Any) -> bool:
         """Whether there are sums for each row of a parameter."""
-        return self.reduction is not None and self.reduction.scope == "row" and own.ndim > 1
+        return self.reduction is not None and unit_count(own.shape, self.reduction.scope) != 1
 
     def _along(self, x: Any, own: Any, g: Any) -> Any:
         """Numbers of units as an array that goes along with the elements of a parameter."""

@@ -21,11 +21,13 @@ class DoG(Rule):
         lr: the factor α, called c in the paper; 1 in all its experiments.
         first: r, of the first distance; the paper has 1e-4 where there is batch normalization.
         eps: ε, beside the sum of squares.
+        weight_decay: λ, added to the gradient as λ θ, as in the authors' code.
     """
 
     lr: NonNegative = 1.0
     first: NonNegative = 1e-6
     eps: NonNegative = 1e-8
+    weight_decay: NonNegative = 0.0
 
     # θ0 - θ, which begins at 0.
     slots = {"way": SIGNED.of_at_least(32)}
@@ -33,18 +35,21 @@ class DoG(Rule):
     kept = {"distance": 0.0, "seen": 0.0}
 
     def scalars(self, t: int) -> Scalars:
-        return self.lr, xp.where(t == 1, self.first, 0.0), xp.where(t == 1, self.eps, 0.0)
+        begins = xp.where(t == 1, 1.0, 0.0)
+        return self.lr, begins * self.first, begins * self.eps, self.weight_decay
 
     @staticmethod
-    def measure(p, g, way, lr, first, eps, distance, seen):
-        return g * g, way * way, p * p
+    def measure(p, g, way, lr, first, eps, decay, distance, seen):
+        u = g + decay * p
+        return u * u, way * way, p * p
 
     @staticmethod
-    def factors(gg, ww, pp, lr, first, eps, distance, seen):
+    def factors(gg, ww, pp, lr, first, eps, decay, distance, seen):
         distance = xp.maximum(xp.maximum(distance, xp.sqrt(ww)), first * (1 + xp.sqrt(pp)))
         seen = seen + gg + eps
         return distance, seen, lr * distance / xp.sqrt(xp.where(seen == 0, 1.0, seen))
 
     @staticmethod
-    def update(p, g, way, lr, first, eps, distance, seen, rate):
-        return p - rate * g, way + rate * g
+    def update(p, g, way, lr, first, eps, decay, distance, seen, rate):
+        u = g + decay * p
+        return p - rate * u, way + rate * u

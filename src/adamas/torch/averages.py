@@ -23,26 +23,34 @@ class Averages(torch.optim.Optimizer):
     """What an optimizer can do with the average of its parameters."""
 
     options: StepOptions
+    # Whether parameters hold their averages now.
+    _averaged = False
 
     @contextlib.contextmanager
     def averaged_parameters(self) -> Iterator[None]:
         """Within, every parameter holds its average; after, and after an error, its own value again.
 
         The average is that of `average=`, or else of a rule that keeps one, as the schedule-free rules do. A
-        parameter that has not been stepped keeps its value.
+        parameter that has not been stepped keeps its value. Within another such block nothing changes, and
+        no step can be taken.
 
         Raises:
             RuntimeError: the optimizer keeps no averages.
         """
+        if self._averaged:
+            yield
+            return
         with torch.no_grad():
             pairs = list(self._averages())
             saved = [p.detach().clone() for p, _ in pairs]
         try:
+            self._averaged = True
             with torch.no_grad():
                 for p, average in pairs:
                     p.copy_(average)
             yield
         finally:
+            self._averaged = False
             with torch.no_grad():
                 for (p, _), before in zip(pairs, saved, strict=True):
                     p.copy_(before)

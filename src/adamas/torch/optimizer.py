@@ -148,6 +148,8 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Averages, Checkpoints, Out
         return plan
 
     def _step(self, closure: Callable[[], Any] | None = None) -> Any:
+        if self._averaged:
+            raise RuntimeError("parameters hold their averages: step outside of averaged_parameters()")
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -228,6 +230,12 @@ class FusedOptimizer(InBackward, Tracking, Reporting, Averages, Checkpoints, Out
         """Add a parameter group, as in torch; its options are checked first."""
         if isinstance(param_group, dict):
             group = {**self.defaults, **param_group}
+            own = self.defaults.get("decoupled_weight_decay", False)
+            if own is None and group["decoupled_weight_decay"] is not None:
+                raise ValueError(
+                    f"the rule of {type(self).__name__} decays by itself, by the weight_decay of the group; "
+                    f"leave decoupled_weight_decay={group['decoupled_weight_decay']!r} out"
+                )
             check_group(group, type(self).__name__, self.options)
             self._check_keys(self.rule_of(group, checked=True))
         self._plan = None

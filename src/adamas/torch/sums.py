@@ -97,7 +97,7 @@ class Sums:
         if self._shards:
             self._add_shards(found)
         totals = self._of_groups(found, places) if any(map(_of_group, rows)) else {}
-        self._new = []
+        self._new, oldest = [], dict[int, tuple[int, NDArray[Any]]]()
         for part, sums, values in zip(self._parts, found, kept, strict=True):
             place = np.array(places[part.number], np.int64)[part.member_of]
             factors: NDArray[Any] | None = None
@@ -109,16 +109,24 @@ class Sums:
                 made = _factors(rows[row], mine, values[here], part.narrow[here])
                 factors = np.zeros((len(place), made.shape[1])) if factors is None else factors
                 factors[here] = made
+                if _of_group(rows[row]):
+                    _note_oldest(oldest, part, here, rows[row][3], made[:, : values.shape[1]])
             if factors is not None:
-                part.launcher.stage_factors(factors)
-                self._new.append((part, place, factors))
+                self._new.append((part, place != IDLE, factors))
+        for part, taken, factors in self._new:
+            # A group has one of each kept value, whichever of its parameters take the step.
+            for group, (_, values) in oldest.items():
+                mine = part.groups[part.member_of] == group
+                factors[mine, : len(values)] = values
+                taken |= mine
+            part.launcher.stage_factors(factors)
 
     def keep(self) -> None:
         """Write the new kept values, once the step is taken."""
-        for part, place, factors in self._new:
-            ends = np.append(part.firsts[1:], len(place))
+        for part, written, factors in self._new:
+            ends = np.append(part.firsts[1:], len(written))
             spans = list(zip(part.firsts.tolist(), ends.tolist(), strict=True))
-            taken = [n for n, (first, end) in enumerate(spans) if end > first and place[first] != IDLE]
+            taken = [n for n, (first, end) in enumerate(spans) if end > first and written[first]]
             for k, column in enumerate(part.kept):
                 new = torch.from_numpy(factors[:, k].astype(np.float32 if part.narrow.all() else np.float64))
                 devices = {x.device for x in column}
@@ -197,6 +205,7 @@ def sums_of_plan(
         narrow = ~np.array(wide)[member_of]
         firsts = np.cumsum(units) - units
         parts.append(_Part(launcher, number, here, mine, firsts, member_of, kept, narrow))
+    _share([part for part in parts if _scope_of(rules[part.groups[0]]) == "group"])
     return Sums(parts, shards, len(rules), groups.options.process_group) if parts else None
 
 
@@ -219,6 +228,10 @@ def _in_one(column: Sequence[Tensor]) -> NDArray[Any]:
     return np.concatenate([x.numpy(force=True) for x in column])
 
 
+def _scope_of(rule: Rule) -> str:
+    return _reduction(rule).scope
+
+
 def _reduction(rule: Rule) -> Reduction:
     found = rule.form().reduction
     assert found is not None
@@ -226,4 +239,33 @@ def _reduction(rule: Rule) -> Reduction:
 
 
 def _of_group(row: StepScalars) -> bool:
-    return _reduction(row[0]).scope == "group"
+    found = row[0].form().reduction
+    return found is not None and found.scope == "group"
+
+
+def _note_oldest(
+    oldest: dict[int, tuple[int, NDArray[Any]]],
+    part: _Part,
+    here: NDArray[Any],
+    t: int,
+    kept: NDArray[Any],
+) -> None:
+    """Note the new kept values of groups, of those of their parameters that have taken the most steps."""
+    for group, first in zip(*np.unique(part.groups[part.member_of[here]], return_index=True), strict=True):
+        if t > oldest.get(int(group), (0, kept))[0]:
+            oldest[int(group)] = t, kept[first]
+
+
+def _share(parts: Sequence[_Part]) -> None:
+    """Give parameters that join a group, whose first gradient comes later, what the group has kept."""
+    members = [
+        (int(group), float(member.state.get("step", 0.0)), [column[n] for column in part.kept])
+        for part in parts
+        for n, (group, member) in enumerate(zip(part.groups, part.members, strict=True))
+    ]
+    for group in {each[0] for each in members}:
+        mine = [each for each in members if each[0] == group]
+        _, _, known = max(mine, key=lambda each: each[1])
+        for _, _, column in mine:
+            for x, value in zip(column, known, strict=True):
+                x.copy_(value)

@@ -47,7 +47,8 @@ class EagerLauncher:
     @classmethod
     def key(cls, member: Member, request: Request) -> Hashable:
         reduction = request.rule.form().reduction
-        return request.differentiable, None if reduction is None else text_key(reduction.measure)
+        sums = None if reduction is None else (reduction.scope, text_key(reduction.measure))
+        return request.differentiable, sums
 
     def __init__(self, members: list[ParamState], requests: Sequence[Request], key: Any) -> None:
         self._members, self._differentiable = members, requests[0].differentiable
