@@ -13,12 +13,16 @@ from adamas.backends.numba import History, may_lag
 from adamas.backends.numba.missed import ORDER
 from adamas.rules import Adam, Coast, Lion, RAdam, Rule
 
-FORMS = {
-    name: rule
-    for name, rule in CASES.items()
-    if rule.coast(*host_scalars(rule, 2, *host_carry(rule, 2, *host_carry(rule, 1, *rule.carried.values()))))
-    is not None
-}
+
+def fades(rule: Rule) -> bool:
+    """Whether the rule says what steps without a gradient do, from any state, and they end."""
+    carried = host_carry(rule, 2, *host_carry(rule, 1, *rule.carried.values()))
+    form = rule.coast(*host_scalars(rule, 2, *carried))
+    # Where a rule keeps an average, its first step without a gradient supposes that there was one before.
+    return form is not None and History.fades(form) and type(rule).averaged is Rule.averaged
+
+
+FORMS = {name: rule for name, rule in CASES.items() if fades(rule)}
 TOLERANCE = 2.0**-36
 STARTS = np.array([0, 1, 2, 7, 30, 150, 400, 900, 1150, 1190, 1199])
 

@@ -104,7 +104,11 @@ def test_an_alpha_of_one_keeps_what_there_is() -> None:
     np.testing.assert_array_equal(v, 0)
 
 
-@pytest.mark.parametrize("name", [name for name in CASES if not has_sums(CASES[name])])
+# A mean that loses 1e-4 a step outlives this silence, and with it what it is over.
+FADING = [name for name in CASES if not has_sums(CASES[name]) and getattr(CASES[name], "beta3", 0) <= 0.999]
+
+
+@pytest.mark.parametrize("name", FADING)
 @pytest.mark.parametrize("eps", [0.0, 1e-30, 1e-8])
 def test_without_gradients_no_subnormal_number_is_left(name: str, eps: float) -> None:
     """They are slow: in the end there are none, and the steps were finite."""

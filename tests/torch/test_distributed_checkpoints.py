@@ -27,6 +27,7 @@ from checkpoint_support import CHECKS, MOMENTS, SIZE, different, everything, mod
 from process_support import WAIT, in_processes
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_optimizer_state_dict
 
+from adamas.rules import Rule
 from adamas.torch import AdamW, Lion, load_checkpoint, save_checkpoint
 
 
@@ -103,10 +104,13 @@ def first_step_of_torch(make: Make, dtype: torch.dtype = torch.float32, **option
     model = nn.ParameterList(params)
     with torch.no_grad():
         params[0][0, 0] = -0.0
-    before = bits(params)
-    opt = make(model.parameters(), **options)
+    before, values = bits(params), [p.detach().clone() for p in params]
+    opt: Any = make(model.parameters(), **options)
     opt.state.clear()  # Adagrad has one from the start, and torch takes no step then
     get_optimizer_state_dict(model, opt)
+    if hasattr(opt, "rule_of") and type(opt.rule_of(opt.param_groups[0])).averaged is not Rule.averaged:
+        params[0].data[0, 0] = -0.0  # a step between two points makes it 0.0
+        assert all(torch.equal(p, x) for p, x in zip(params, values, strict=True))
     assert bits(params) == before
     assert not opt.state or opt.state.keys() == set(params)  # plain descent has none
     for p in params:

@@ -64,7 +64,7 @@ class ScheduleFreeSGD(Rule):
     @staticmethod
     def update(p, g, e, step, decay, along, one_minus_beta, one_minus_c):
         w = e - step * g - decay * p
-        return p + (along * w - one_minus_beta * e), one_minus_c * w
+        return p - (one_minus_beta * e - along * w), one_minus_c * w
 
 
 @dataclass(frozen=True)
@@ -125,12 +125,13 @@ class ScheduleFreeAdamW(Rule):
     def update(p, g, e, v, beta2, one_minus_beta2, step, eps, decay, along, one_minus_beta1, one_minus_c):
         v = beta2 * v + one_minus_beta2 * g * g
         w = e - step * g / (xp.sqrt(v) + eps) - decay * p
-        return p + (along * w - one_minus_beta1 * e), one_minus_c * w, v
+        return p - (one_minus_beta1 * e - along * w), one_minus_c * w, v
 
 
 def weight(rule: Any, t: int, lr_max: float) -> Any:
     """The weight w of step t in the average."""
-    return lr_max**rule.weight_lr_power * t**rule.r
+    # No power of what is far beyond any stepsize overflows.
+    return xp.minimum(lr_max, 1e60) ** rule.weight_lr_power * t**rule.r
 
 
 def mixing(rule: Any, beta: float, t: int, lr_max: float, weight_sum: float) -> tuple[Any, Any, Any]:

@@ -37,7 +37,8 @@ class SimplifiedAdEMAMix(Rule):
     warmup: NonNegative = 0.0
     first_beta1: Decay = 0.9
 
-    slots = {"m": SIGNED, "v": NONNEGATIVE}
+    # m is a sum of some hundred gradients, and four bits keep no such sum.
+    slots = {"m": SIGNED.of_at_least(8), "v": NONNEGATIVE}
 
     def scalars(self, t: int) -> Scalars:
         beta1 = with_half_life(self.first_beta1, self.beta1, part_of(t, self.warmup))

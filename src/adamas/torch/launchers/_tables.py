@@ -209,7 +209,8 @@ class TableLauncher:
 
     def launch(self, grad_scale: float | Tensor, execute: Callable[[], None] | None = None) -> None:
         """Take the step; `execute` runs the kernel where that is to measure too."""
-        self._take_grad_scale(grad_scale)
+        if grad_scale is not self._grad_scale and grad_scale != self._grad_scale:
+            self._take_grad_scale(grad_scale)
         staged = self._selection.staged
         for member in staged:  # copies of what a kernel cannot read as it lies
             member.to_layout()
