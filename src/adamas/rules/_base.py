@@ -146,7 +146,7 @@ class Rule:
     lr: float
     slots: ClassVar[Mapping[str, Slot]] = {}
     carried: ClassVar[Mapping[str, float]] = {}
-    # Of carried values, as the front end of PyTorch keeps them: 64 for sums over all steps.
+    # The bits of carried values, as the front end of PyTorch keeps them: 64 for sums over all steps.
     carried_bits: ClassVar[int] = 32
     counts_steps: ClassVar[bool] = True
     eps_hides: ClassVar[bool] = True

@@ -66,7 +66,7 @@ class AdEMAMix(Rule):
         p, g, m1, m2, v,
         beta1, one_minus_beta1, beta2, one_minus_beta2, beta3, one_minus_beta3, step, slow, eps,
     ):  # fmt: skip
-        # Of two products in a sum a kernel fuses either; the magnitude leaves it one, whatever is beside.
+        # A kernel fuses either of two products in a sum; the magnitude leaves it one, whatever is beside.
         v = beta2 * v + xp.abs(one_minus_beta2 * g * g)
         m1 = m1 + one_minus_beta1 * (g - m1)
         m2 = m2 + one_minus_beta3 * (g - m2)
