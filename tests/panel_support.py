@@ -16,7 +16,7 @@ import adamas.rules
 from adamas._tools import modules
 from adamas.experiments import figures, problems
 from adamas.experiments.runs.training import SCHEDULES, Training
-from adamas.rules import Rule
+from adamas.rules import DAdaptAdam, Rule, ScheduleFreeSGD
 from adamas.torch import SGD, Adam, AdamW, Optimizer
 from adamas.torch.report import Report
 
@@ -37,12 +37,23 @@ def demos(problem: str) -> list[Training]:
     return [run for run in every if isinstance(run, Training) and run.problem == problem]
 
 
+_MILD: dict[type[Rule], Rule] = {
+    DAdaptAdam: DAdaptAdam(bias_correction=True),
+    ScheduleFreeSGD: ScheduleFreeSGD(lr=0.1),
+}
+
+
 def healthy(problem: str) -> Iterator[tuple[Rule, str, float]]:
     """Rules, schedules and coefficients of L2: each rule as it is by default, and as figures have it.
 
-    A figure has a grid of learning rates, from too small to too large: the middle is reasonable.
+    A figure has a grid of learning rates, from too small to too large: the middle is reasonable. Two rules
+    go too far by default, here as in their authors' code: with D-Adaptation the transformer's cost rises from
+    4.7 to 29 (`too_far_by_default` is told), and schedule-free SGD, whose α is 1, loses the autoencoder.
     """
     for rule in RULES:
+        if mild := _MILD.get(rule):
+            yield mild, "constant", 0.0
+            continue
         yield rule(), "constant", 0.0
         runs = sorted((run for run in demos(problem) if type(run.rule) is rule), key=lambda run: run.rule.lr)
         if runs:
@@ -290,11 +301,17 @@ def slowly_growing(seed: int) -> Any:
     return training(seed, step=step, steps=90, lr=1e-5, betas=(0.9, 0.9999))
 
 
+def too_far_by_default(seed: int) -> Any:
+    """Steps of D-Adaptation, whose first d is too large: v without its correction is too small."""
+    return training(seed, make=lambda named: Optimizer(named, DAdaptAdam()))
+
+
 VARIANTS: list[tuple[str, Callable[[int], Any]]] = [
     ("decay", coupled_decay),
     ("nonfinite", frozen_by_nan),
     ("lr-high", without_a_least_loss),
     ("accumulating", sums_of_gradients),
+    ("lr-high", too_far_by_default),
     ("beta2", slowly_growing),
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from adamas.backends._check import trace_measure
 from adamas.backends._recipe import recipe_of, sums_recipe_of
 from adamas.backends._trace import trace
 from adamas.backends.numba.emit import emit_step
@@ -32,17 +33,23 @@ def numba_text(rule: Rule, p: str = "float32", slots: Mapping[str, str] | None =
 
 
 def triton_text(rule: Rule) -> str | None:
-    """The kernel for GPUs; None where Triton is not installed, and where there is none."""
+    """The kernel for GPUs, after that which measures; None where Triton is not installed, and of rows."""
     try:
         from adamas.backends.triton.emit import emit_step as emit_gpu
+        from adamas.backends.triton.sums import emit_sums as emit_gpu_sums
         from adamas.backends.triton.text import update_text
     except ImportError:
         return None
     recipe = recipe_of(rule, "float32")
-    if recipe.factors:
+    if recipe.by_rows:
         return None
-    found = trace(recipe.title, rule.form().update, recipe.inputs, recipe.n_arrays)
-    return _unstamped(emit_gpu(recipe, update_text(found, recipe.n_arrays, False), _STAMP))
+    form, arrays = rule.form(), len(recipe.formats)
+    found = trace(recipe.title, form.update, recipe.inputs, arrays)
+    step = _unstamped(emit_gpu(recipe, update_text(found, arrays, False), _STAMP))
+    if form.reduction is None:
+        return step
+    measured = update_text(trace_measure(rule, form), arrays, False)
+    return _unstamped(emit_gpu_sums(sums_recipe_of(rule, recipe), measured, _STAMP)) + "\n\n" + step
 
 
 def _unstamped(text: str) -> str:

@@ -50,6 +50,10 @@ def rule_page(cls: type[Rule], figures: Path) -> str:
     ]
     if (text := triton_text(rule)) is not None:
         parts.append(_folded(f"{name} for GPUs (Triton)", text))
+    elif (sums := rule.form().reduction) is not None and sums.scope == "row":
+        parts.append(
+            "No kernel of Triton sums over rows yet: on a GPU a step is arithmetic on whole tensors.\n"
+        )
     return "\n".join(parts)
 
 
@@ -70,11 +74,15 @@ def rule_index(rules: Mapping[str, type[Rule]]) -> str:
 
 
 def sources(rule: Rule) -> str:
-    """The text of what the formula was made from: scalars, what they are carried from, and the update."""
-    cls = type(rule)
-    functions: list[Any] = [cls.scalars, rule.form().update]
-    if cls.carried:
-        functions.insert(0, cls.carry)
+    """The text of what the formula was made from: scalars, what they are carried from, sums, the update."""
+    cls, form = type(rule), rule.form()
+    sums = form.reduction
+    functions: list[Any] = [
+        *([cls.carry] if cls.carried else []),
+        cls.scalars,
+        *([] if sums is None else [sums.measure, sums.factors]),
+        form.update,
+    ]
     return "\n\n".join(textwrap.dedent(inspect.getsource(each)).strip() for each in functions)
 
 

@@ -16,6 +16,8 @@ class Gauge(NamedTuple):
         root: the slot v whose root divides the step, or u, which divides it itself.
         root_factor: v̂ / v.
         rooted: whether it is divided by the root of the slot.
+        even: whether all gradients so far are the same part of v̂ while they are few. Otherwise v̂ is not
+            compared with the gradient.
         eps: the value of √v̂ (or u) below which ε is more of the denominator than it.
         bound: the length of step that a gradient which never changes leads to, in the unit of the parameter:
             the stepsize α for Adam (Kingma & Ba 2014, section 2.1).
@@ -26,6 +28,7 @@ class Gauge(NamedTuple):
     root: str | None = None
     root_factor: float = 1.0
     rooted: bool = True
+    even: bool = True
     eps: float = 0.0
     bound: float | None = None
 

@@ -45,7 +45,8 @@ class ADOPT(Rule):
         return Coast({"m": beta1, "v": beta2}, "m", step)
 
     def gauge(self, t: int) -> Gauge:
-        return Gauge(root="v", eps=self.eps, bound=self.lr)
+        # v begins as the first square, which outweighs those after it for 1 / (1 - β2) steps.
+        return Gauge(root="v", even=False, eps=self.eps, bound=self.lr)
 
     @staticmethod
     def update(p, g, m, v, beta1, one_minus_beta1, beta2, one_minus_beta2, step, eps, bound):

@@ -131,7 +131,7 @@ class ScheduleFreeAdamW(Rule):
 def weight(rule: Any, t: int, lr_max: float) -> Any:
     """The weight w of step t in the average."""
     # No power of what is far beyond any stepsize overflows.
-    return xp.minimum(lr_max, 1e60) ** rule.weight_lr_power * t**rule.r
+    return xp.minimum(lr_max, 1e30) ** rule.weight_lr_power * t**rule.r
 
 
 def mixing(rule: Any, beta: float, t: int, lr_max: float, weight_sum: float) -> tuple[Any, Any, Any]:

@@ -59,7 +59,7 @@ class Measured:
             has no such bound.
         hidden: the elements with √v̂ < ε; None where the rule does not divide by a slot.
         mean_square: the mean of v̂ over the elements, in the unit of a squared gradient; None as of `hidden`,
-            or where it is no second moment.
+            or where it is no second moment, or no even one (`Gauge.even`).
         signal: the quantiles `QUANTILES` of |m̂| / √v̂ over 32 runs of 8 elements, evenly spaced; None where
             the rule has not both.
         oldest_row: how many steps the row (index of dimension 0) that has longest had no gradient has had
@@ -167,7 +167,7 @@ def measured_of(
         unmoved=int(unmoved),
         at_bound=None if gauge.bound is None else int(far),
         hidden=int(hidden) if divides else None,
-        mean_square=root * gauge.root_factor / elements if divides and gauge.rooted else None,
+        mean_square=root * gauge.root_factor / elements if divides and gauge.rooted and gauge.even else None,
         signal=signal,
         oldest_row=oldest_row,
     )
