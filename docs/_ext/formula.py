@@ -36,7 +36,8 @@ _LETTERS = {
     "mean": r"\bar g", "v_max": r"\bar v", "mu_product": r"\Pi", "rho_inf": r"\rho^\infty", "ahead": r"\mu^+",
     "eps_inside": r"\varepsilon^\mathrm{in}", "step_g": r"\alpha^{g}", "step_m": r"\alpha^{m}",
     "weight_decay": r"\lambda", "correction1": "c_1", "correction2": "c_2",
-    "beta": r"\beta", "beta1": r"\beta_1", "beta2": r"\beta_2", "alpha": r"\alpha", "gamma": r"\gamma",
+    "beta": r"\beta", "beta1": r"\beta_1", "beta2": r"\beta_2", "beta3": r"\beta_3", "d0": "d_0",
+    "alpha": r"\alpha", "gamma": r"\gamma",
 }  # fmt: skip
 _RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 _CONNECTIVES = {"&": r"\wedge", "|": r"\vee", "^": r"\oplus"}

@@ -12,7 +12,7 @@ from rule_cases import CASES, gradients, parameters, with_lr
 
 import adamas.optax
 from adamas.backends import Envelope, host_carry, only_shifts, reference
-from adamas.rules import SGD, Adam, Rule
+from adamas.rules import LAMB, SGD, Adam, Rule, ScheduleFreeAdamW
 
 jax = pytest.importorskip("jax")
 optax = pytest.importorskip("optax")
@@ -120,6 +120,18 @@ def test_rules_that_decay_by_themselves_are_told(name: str, options: dict[str, A
     for decay in (0.1, jnp.float32(0.1)):
         with pytest.raises(ValueError, match="decays parameters itself"):
             adamas.optax.from_rule(CASES[name], weight_decay=decay, **options)
+
+
+@pytest.mark.parametrize("rule", [LAMB(weight_decay=DECAY), ScheduleFreeAdamW(weight_decay=DECAY)], ids=repr)
+def test_a_decay_of_zero_is_given_and_none_is_the_rules_own(rule: Rule) -> None:
+    def moved(rule: Rule, **options: Any) -> Any:
+        made = adamas.optax.from_rule(rule, **options)
+        updates, _ = made.update(jnp.ones(2), made.init(jnp.ones(2)), jnp.asarray([3.0, -1.0]))
+        return updates
+
+    without = moved(dataclasses.replace(rule, weight_decay=0.0))
+    np.testing.assert_array_equal(moved(rule, weight_decay=0), without)
+    assert not np.allclose(moved(rule), without)
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

@@ -63,6 +63,7 @@ def rule_function(name: str) -> Callable[..., optax.GradientTransformation]:
 def _signature(rule: type[Rule], defaults: dict[str, Any]) -> inspect.Signature:
     """The fields of the rule, then the options of `from_rule`."""
     own = inspect.signature(rule).parameters
+    defaults = {"weight_decay": 0.0, **defaults}
     options = [
         parameter.replace(default=defaults.get(name, parameter.default))
         for name, parameter in inspect.signature(from_rule).parameters.items()

@@ -45,7 +45,7 @@ class RuleState(NamedTuple):
 def from_rule(
     rule: Rule,
     *,
-    weight_decay: Any = 0.0,
+    weight_decay: Any = None,
     decoupled_weight_decay: bool = False,
     cautious_decay: bool = False,
     decay_scaling: str = "lr",
@@ -65,7 +65,8 @@ def from_rule(
     Args:
         rule: the update rule with its hyperparameters.
         weight_decay: λ, in the unit of a gradient per parameter, added to the gradient as λ p. A rule that
-            has a field of that name takes it, and decays parameters itself; 0 leaves its own.
+            has a field of that name takes it, and decays parameters itself. 0 unless given, or the rule's
+            own.
         decoupled_weight_decay: move p by -lr λ p instead, as AdamW does.
         cautious_decay: decoupled decay only where an element's step and its value before the step have one
             sign, or it does not move (Chen et al. 2025, "Cautious Weight Decay").
@@ -97,8 +98,10 @@ def from_rule(
                 f"{type(rule).__name__} decays by itself, by its weight_decay; leave "
                 f"decoupled_weight_decay=True out"
             )
-        if changes(weight_decay) or weight_decay != 0:
-            hyperparameters["weight_decay"], weight_decay = weight_decay, 0.0
+        if weight_decay is not None:
+            hyperparameters["weight_decay"] = weight_decay
+        weight_decay = 0.0
+    weight_decay = 0.0 if weight_decay is None else weight_decay
     if not changes(weight_decay):
         check_number(interval_of(NonNegative), "weight_decay", weight_decay)
     if average is not None and not changes(average):
