@@ -61,6 +61,14 @@ def swapped_measure(p, g, beta, lr, v):
     return (g * g,)
 
 
+def summed_already(p, g, lr, beta, v):
+    return ((g * g).sum(),)
+
+
+def with_a_mean(p, g, lr, beta, v, rate):
+    return (p - rate * g.mean(),)
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"factors": staticmethod(swapped_scalars)}, "factors takes the scalars"),
     ({"measure": staticmethod(swapped_measure)}, "factors takes the scalars"),
@@ -70,6 +78,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"kept": {"v": "a"}}, "kept is a mapping"),
     ({"scope": "tensors"}, "scope is one of"),
     ({"factors": None}, "there is no factors"),
+    ({"measure": staticmethod(summed_already)}, "measure is not elementwise"),
+    ({"update": staticmethod(with_a_mean)}, "update is not elementwise"),
 ]
 
 

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
-
-import numpy as np
 
 from ..rules import SIGNED, Rule
 from ..rules._base import Form, check_slots
 from ._base import RuleSourceError
-from ._bind import host_carry, host_scalars
-from ._sums import advance, counts_of, kept_shape
+from ._probe import check_elementwise, check_functions, check_signs
+from ._sums import counts_of
 from ._symbols import Trace
-from ._trace import place, trace
+from ._trace import line_of, trace
 
 __all__ = ["check_rule", "input_names", "measure_names", "only_shifts", "trace_measure"]
 
 # Rules found right, by class, code of the update and slots: that code, which has to stay alive for its id,
 # and the names of its arguments where they do not depend on how many scalars there are.
 _RIGHT: dict[tuple[Any, ...], tuple[Any, list[str] | None]] = {}
-# Gradients of both signs and none, whose moments change sign.
-_PROBE = np.array([[-1.0, 0.5, 0.0, 3.0], [0.25, -2.0, 0.0, 1e-3], [0.0, 0.0, 1.0, -3.0]])
 
 
 def check_rule(rule: Rule) -> Form:
@@ -54,8 +50,11 @@ def check_rule(rule: Rule) -> Form:
             trace_measure(rule, form)
     except RuleSourceError:  # arrays may take what a kernel cannot, a mean for example
         if form.reduction is None:
-            _check_elementwise(rule, form)
-    _check_signs(rule, form)
+            check_elementwise(rule, form)
+        else:
+            scalars = _scalars(rule)
+            check_functions(rule, form, scalars, _counts(rule, form, scalars)[1])
+    check_signs(rule, form)
     parameters = inspect.signature(update).parameters.values()
     fixed = all(p.kind is not p.VAR_POSITIONAL and p.default is p.empty for p in parameters)
     _RIGHT[key] = _codes(form), names if fixed else None
@@ -104,7 +103,7 @@ def input_names(rule: Rule, form: Form) -> list[str]:
             f"{title}: update is a Python function, update(p, g, *slots, *scalars), "
             f"not {type(update).__name__}"
         )
-    line = _line(update)
+    line = line_of(update)
     parameters = inspect.signature(update).parameters.values()
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     needed = sum(p.default is p.empty for p in parameters if p.name in names)
@@ -161,7 +160,7 @@ def measure_names(rule: Rule, form: Form) -> list[str]:
     if not right or len(names) != len(arrays) + scalars + len(kept):
         raise TypeError(
             f"{title}.measure takes ({', '.join(arrays)}, ...{''.join(f', {name}' for name in kept)}) with "
-            f"{scalars} scalars between, not ({', '.join(names)}){_line(measure)}"
+            f"{scalars} scalars between, not ({', '.join(names)}){line_of(measure)}"
         )
     return names
 
@@ -177,7 +176,7 @@ def _counts(rule: Rule, form: Form, scalars: tuple[float, ...]) -> tuple[int, in
         return found
     except Exception as error:
         text = f"{type(rule).__name__}: {error}"[:200]
-        raise TypeError(f"{text}{_line(form.reduction.measure)}") from error
+        raise TypeError(f"{text}{line_of(form.reduction.measure)}") from error
 
 
 def _check_order(rule: Rule, form: Form, wanted: list[str], n_terms: int, n_factors: int) -> None:
@@ -197,16 +196,10 @@ def _check_order(rule: Rule, form: Form, wanted: list[str], n_terms: int, n_fact
             )
 
 
-def _line(function: Any) -> str:
-    """The clause of a message that names where a function begins."""
-    code = getattr(function, "__code__", None)
-    return "" if code is None else place((code.co_filename, code.co_firstlineno))
-
-
 def _scalars(rule: Rule) -> tuple[float, ...]:
     """The scalars of the first step, seen to be a tuple of as many numbers at every step."""
     title, function = type(rule).__name__, type(rule).scalars
-    line = _line(function)
+    line = line_of(function)
     parameters = list(inspect.signature(function).parameters.values())
     if len([p for p in parameters if p.kind is not p.VAR_KEYWORD]) < 2:
         raise TypeError(f"{title}: write scalars(self, t): it takes the number of the step{line}")
@@ -233,56 +226,3 @@ def _scalars(rule: Rule) -> tuple[float, ...]:
                 f"{title}.scalars(t) returns {len(found)} numbers at t = 1 and {len(later)} at t = {t}{line}"
             )
     return found
-
-
-def _check_signs(rule: Rule, form: Form) -> None:
-    """Take a few steps on NumPy's arrays and see that NONNEGATIVE slots are."""
-    for slots in _probed(rule, form, _PROBE):
-        for (name, slot), values in zip(form.slots.items(), slots[1 : 1 + len(form.slots)], strict=True):
-            if not slot.signed and (values < 0).any():
-                raise ValueError(
-                    f"{type(rule).__name__}: slot {name!r} is NONNEGATIVE and becomes {values.min():.3g}; "
-                    f"declare it SIGNED{_line(form.update)}"
-                )
-
-
-def _check_elementwise(rule: Rule, form: Form) -> None:
-    """See that elements come out of a step alone as they do beside others."""
-    whole, again = (list(_probed(rule, form, _PROBE)) for _ in range(2))
-    if not _equal(whole, again):
-        return  # it is random
-    for k in range(_PROBE.shape[1]):
-        alone = list(_probed(rule, form, _PROBE[:, k : k + 1]))
-        if not _equal(alone, [tuple(x[k : k + 1] for x in state) for state in whole]):
-            raise ValueError(
-                f"{type(rule).__name__}.update is not elementwise: what becomes of one element depends on "
-                f"others, as with a mean or a norm; an update sees one element at a time{_line(form.update)}"
-            )
-
-
-def _probed(rule: Rule, form: Form, gradients: Any) -> Iterator[tuple[Any, ...]]:
-    """`(p, *slots)` after each step, as far as NumPy can take them."""
-    p = np.ones_like(gradients[0])
-    state = p, *(np.full_like(p, slot.initial) for slot in form.slots.values())
-    carried = tuple(rule.carried.values())
-    if form.reduction is not None:
-        kept = form.reduction.kept.values()
-        state = (*state, *(np.full(kept_shape(p.shape, form.reduction.scope), x) for x in kept))
-    for t, g in enumerate(gradients, start=1):
-        try:
-            with np.errstate(all="ignore"):
-                carried = host_carry(rule, t, *carried)
-                new = advance(form, state[0], g, state[1:], host_scalars(rule, t, *carried), np)
-                pairs = zip(new, state, strict=True)
-                state = tuple(np.broadcast_to(np.asarray(x, np.float64), old.shape) for x, old in pairs)
-        except Exception:
-            return  # NumPy lacks what another namespace may have, or a step is beyond these numbers
-        yield state
-
-
-def _equal(one: list[Any], other: list[Any]) -> bool:
-    return len(one) == len(other) and all(
-        np.allclose(a, b, rtol=1e-9, atol=0, equal_nan=True)
-        for x, y in zip(one, other, strict=True)
-        for a, b in zip(x, y, strict=True)
-    )

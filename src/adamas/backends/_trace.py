@@ -16,7 +16,7 @@ from ._bind import bind
 from ._names import FUNCTIONS, Name, names_of
 from ._symbols import ALLOWED, Mistake, Symbol, Trace, as_number, symbolic_namespace
 
-__all__ = ["place", "raised_at", "trace"]
+__all__ = ["line_of", "place", "raised_at", "trace"]
 
 _BUILTINS = (abs, max, min, range, len, sum, enumerate, zip, tuple, list, float, int, pow, reversed, super)
 
@@ -126,3 +126,9 @@ def raised_at(error: BaseException) -> tuple[str, int] | None:
 def place(line: tuple[str, int] | None) -> str:
     """The clause " (file.py:12)" of a message."""
     return "" if line is None else f" ({Path(line[0]).name}:{line[1]})"
+
+
+def line_of(function: Any) -> str:
+    """The clause that names where a function begins."""
+    code = getattr(function, "__code__", None)
+    return "" if code is None else place((code.co_filename, code.co_firstlineno))
